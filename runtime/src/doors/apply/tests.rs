@@ -1,0 +1,638 @@
+//! Crashes, full disks and hostile trees on the way back into the real directory.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::doors::tree::{ChangeKind, scan};
+
+/// What happens at the point where a hook is told to fail.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    Kill,
+    DiskFull,
+}
+
+impl Fault {
+    pub(super) fn error(self) -> io::Error {
+        match self {
+            Fault::Kill => io::Error::other(Killed),
+            Fault::DiskFull => Errno::NOSPC.into(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Killed;
+
+impl fmt::Display for Killed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("killed")
+    }
+}
+
+impl std::error::Error for Killed {}
+
+fn at_point(point: usize, fault: Fault) -> Hook {
+    Hook { fault: Some((point, fault)) }
+}
+
+/// A thing that a test puts somewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Node {
+    File(Vec<u8>),
+    Program(Vec<u8>),
+    Link(String),
+    Directory,
+}
+
+fn text(text: &str) -> Node {
+    Node::File(text.as_bytes().to_vec())
+}
+
+/// Puts things below `dir`, with the directories above them.
+fn put(dir: &Path, nodes: &[(&str, Node)]) {
+    for (path, node) in nodes {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match node {
+            Node::File(bytes) | Node::Program(bytes) => {
+                fs::write(&path, bytes).unwrap();
+                let mode = if matches!(node, Node::Program(_)) { 0o755 } else { 0o644 };
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            }
+            Node::Link(target) => symlink(target, &path).unwrap(),
+            Node::Directory => fs::create_dir_all(&path).unwrap(),
+        }
+    }
+}
+
+fn all() -> Vec<String> {
+    vec![".".to_owned()]
+}
+
+/// A real directory and the tree of a worker who started from it.
+struct Bench {
+    real: TempDir,
+    work: TempDir,
+    base: Manifest,
+    end: Manifest,
+    ignore: Vec<String>,
+}
+
+fn open(dir: &TempDir) -> Dir {
+    Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap()
+}
+
+impl Bench {
+    fn new(before: &[(&str, Node)], after: &[(&str, Node)]) -> Self {
+        Self::ignoring(before, after, &[])
+    }
+
+    fn ignoring(before: &[(&str, Node)], after: &[(&str, Node)], ignore: &[&str]) -> Self {
+        let (real, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        put(real.path(), before);
+        put(work.path(), after);
+        let ignore: Vec<String> = ignore.iter().map(|&path| path.to_owned()).collect();
+        let base = scan(&open(&real), &Bounds::default(), &ignore).unwrap();
+        let end = scan(&open(&work), &Bounds::default(), &ignore).unwrap();
+        Self { real, work, base, end, ignore }
+    }
+
+    fn apply_to(&self, deliverables: &[String], hook: &mut Hook) -> Result<Applied, ApplyError> {
+        let bounds = Bounds::default();
+        let (base, end, ignore) = (&self.base, &self.end, &self.ignore);
+        let set = ChangeSet { base, end, deliverables, ignore, bounds: &bounds, serial: "run-1" };
+        apply_with(&open(&self.real), &open(&self.work), &set, hook)
+    }
+
+    fn apply(&self) -> Result<Applied, ApplyError> {
+        self.apply_to(&all(), &mut Hook::none())
+    }
+
+    fn apply_only(&self, deliverables: &[&str]) -> Result<Applied, ApplyError> {
+        let deliverables: Vec<String> = deliverables.iter().map(|&path| path.to_owned()).collect();
+        self.apply_to(&deliverables, &mut Hook::none())
+    }
+
+    fn now(&self) -> Manifest {
+        scan(&open(&self.real), &Bounds::default(), &self.ignore).unwrap()
+    }
+
+    fn no_staging(&self) -> bool {
+        stagings(&lock(&open(&self.real)).unwrap()).unwrap().is_empty()
+    }
+
+    /// Nothing was changed and nothing was left.
+    fn untouched(&self) -> bool {
+        self.now() == self.base && self.no_staging()
+    }
+}
+
+/// Every kind of change at once.
+fn rich() -> Bench {
+    Bench::new(
+        &[
+            ("same", text("same")),
+            ("edited", text("old")),
+            ("removed", text("gone")),
+            ("to-program", text("#!")),
+            ("file-to-dir", text("file")),
+            ("dir-to-file/deep/er", text("x")),
+            ("dir-to-file/empty", Node::Directory),
+            ("dir-to-link/a", text("a")),
+            ("file-to-link", text("f")),
+            ("link-to-file", Node::Link("same".into())),
+            ("link-to-dir", Node::Link("/etc".into())),
+            ("link-moved", Node::Link("a".into())),
+            ("gone/with/all", text("g")),
+            ("was-empty", Node::Directory),
+        ],
+        &[
+            ("same", text("same")),
+            ("edited", text("new")),
+            ("to-program", Node::Program(b"#!".to_vec())),
+            ("file-to-dir/inner", text("i")),
+            ("dir-to-file", text("now a file")),
+            ("dir-to-link", Node::Link("/etc".into())),
+            ("file-to-link", Node::Link("edited".into())),
+            ("link-to-file", text("real")),
+            ("link-to-dir/passwd", text("not the host's")),
+            ("link-moved", Node::Link("b".into())),
+            ("new/deep/file", text("n")),
+            ("new/empty", Node::Directory),
+            ("was-empty/full", text("w")),
+            ("a\nname", text("newline")),
+            ("Case", text("1")),
+            ("case", text("2")),
+        ],
+    )
+}
+
+#[test]
+fn every_kind_of_change_arrives() {
+    let bench = rich();
+    let applied = bench.apply().unwrap();
+    assert_eq!(bench.now(), bench.end);
+    assert!(bench.no_staging());
+    assert_eq!(applied.changes, Manifest::changes(&bench.base, &bench.end));
+}
+
+/// Number of points at which an apply of the rich bench can be stopped.
+fn points() -> usize {
+    let stopped = |point: &usize| match rich().apply_to(&all(), &mut at_point(*point, Fault::Kill)) {
+        Ok(_) => false,
+        Err(ApplyError::Killed) => true,
+        Err(other) => panic!("{other:?}"),
+    };
+    (0..).take_while(stopped).count()
+}
+
+#[test]
+fn a_crash_at_any_point_leaves_the_old_or_the_new_state() {
+    let (mut old, mut new) = (0, 0);
+    for point in 0..points() {
+        let bench = rich();
+        let stopped = bench.apply_to(&all(), &mut at_point(point, Fault::Kill));
+        assert!(matches!(stopped, Err(ApplyError::Killed)), "{point}: {stopped:?}");
+        recover(&open(&bench.real)).unwrap();
+        let now = bench.now();
+        assert!(now == bench.base || now == bench.end, "{point}: {now:#?}");
+        assert!(bench.no_staging(), "{point}");
+        if now == bench.base {
+            old += 1
+        } else {
+            new += 1
+        }
+        assert!(new == 0 || now == bench.end, "{point}: once committed, always new");
+        assert_eq!(recover(&open(&bench.real)).unwrap(), []);
+        assert_eq!(bench.now(), now);
+    }
+    assert!(old > 10 && new > 20, "{old} {new}");
+}
+
+#[test]
+fn a_crash_at_any_point_of_a_recovery_is_recovered_from() {
+    for point in 0..points() {
+        for second in 0.. {
+            let bench = rich();
+            bench.apply_to(&all(), &mut at_point(point, Fault::Kill)).unwrap_err();
+            let finished = match recover_with(&open(&bench.real), &mut at_point(second, Fault::Kill)) {
+                Ok(_) => true,
+                Err(ApplyError::Killed) => false,
+                Err(other) => panic!("{other:?}"),
+            };
+            recover(&open(&bench.real)).unwrap();
+            let now = bench.now();
+            assert!(now == bench.base || now == bench.end, "{point} {second}: {now:#?}");
+            assert!(bench.no_staging(), "{point} {second}");
+            if finished {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_before_the_commit_leaves_nothing_behind() {
+    let mut refused = 0;
+    for point in 0..points() {
+        let bench = rich();
+        match bench.apply_to(&all(), &mut at_point(point, Fault::DiskFull)) {
+            Err(ApplyError::Stage { source, .. }) => {
+                assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+                assert!(bench.untouched(), "{point}");
+                refused += 1;
+            }
+            Err(ApplyError::Unfinished { .. }) => {
+                recover(&open(&bench.real)).unwrap();
+                assert_eq!(bench.now(), bench.end, "{point}");
+            }
+            other => panic!("{point}: {other:?}"),
+        }
+    }
+    assert!(refused > 10, "{refused}");
+}
+
+#[test]
+fn recovery_says_what_it_did() {
+    let serial = || "run-1".to_owned();
+    let after = |point| {
+        let bench = rich();
+        bench.apply_to(&all(), &mut at_point(point, Fault::Kill)).unwrap_err();
+        recover(&open(&bench.real)).unwrap()
+    };
+    let last = points() - 1;
+    assert_eq!(after(0), [Recovered::Discarded { serial: serial() }]);
+    assert_eq!(after(last - 2), [Recovered::RolledForward { serial: serial() }]);
+    assert_eq!(after(last - 1), [Recovered::Finished { serial: serial() }]);
+    assert_eq!(after(last), []);
+}
+
+#[test]
+fn only_changes_under_the_deliverables_are_applied() {
+    let bench = Bench::new(
+        &[("src/a", text("1")), ("src2/b", text("1")), ("c", text("1")), ("only/x", text("x"))],
+        &[("src/a", text("2")), ("src/new", text("2")), ("src2/b", text("2")), ("d", text("2"))],
+    );
+    bench.apply_only(&["src", "only/x"]).unwrap();
+    let expected = Bench::new(
+        &[
+            ("src/a", text("2")),
+            ("src/new", text("2")),
+            ("src2/b", text("1")),
+            ("c", text("1")),
+            ("only", Node::Directory),
+        ],
+        &[],
+    );
+    assert_eq!(bench.now(), expected.base);
+}
+
+#[test]
+fn a_base_that_moved_is_not_overwritten() {
+    type Edit = fn(&Path);
+    let edits: [(&str, Edit); 6] = [
+        ("edited", |real| fs::write(real.join("edited"), "theirs").unwrap()),
+        ("removed", |real| fs::remove_file(real.join("removed")).unwrap()),
+        ("same", |real| fs::set_permissions(real.join("same"), fs::Permissions::from_mode(0o755)).unwrap()),
+        ("new", |real| fs::write(real.join("new"), "theirs").unwrap()),
+        ("edited", |real| {
+            fs::remove_file(real.join("edited")).unwrap();
+            symlink("/etc/passwd", real.join("edited")).unwrap();
+        }),
+        ("gone/with/all", |real| {
+            fs::rename(real.join("gone"), real.join("elsewhere")).unwrap();
+            symlink("elsewhere", real.join("gone")).unwrap();
+        }),
+    ];
+    for (path, edit) in edits {
+        let bench = rich();
+        edit(bench.real.path());
+        let moved = bench.now();
+        match bench.apply() {
+            Err(ApplyError::BaseMoved { paths }) => assert!(paths.iter().any(|moved| moved == path), "{paths:?}"),
+            other => panic!("{path}: {other:?}"),
+        }
+        assert_eq!(bench.now(), moved);
+        assert!(bench.no_staging());
+    }
+}
+
+#[test]
+fn an_edit_elsewhere_does_not_count_as_a_moved_base() {
+    let bench =
+        Bench::new(&[("src/a", text("1")), ("notes", text("1"))], &[("src/a", text("2")), ("notes", text("1"))]);
+    fs::write(bench.real.path().join("notes"), "theirs").unwrap();
+    bench.apply_only(&["src"]).unwrap();
+    assert_eq!(fs::read(bench.real.path().join("src/a")).unwrap(), b"2");
+    assert_eq!(fs::read(bench.real.path().join("notes")).unwrap(), b"theirs");
+}
+
+#[test]
+fn nothing_is_written_through_a_link_in_the_base() {
+    let outside = tempfile::tempdir().unwrap();
+    let link = Node::Link(outside.path().to_str().unwrap().to_owned());
+    let bench = Bench::new(&[("out", link)], &[("out/file", text("escaped"))]);
+    // The link itself is not among the deliverables.
+    match bench.apply_only(&["out/file"]) {
+        Err(ApplyError::Blocked { path }) => assert_eq!(path, "out"),
+        other => panic!("{other:?}"),
+    }
+    assert!(bench.untouched());
+    // With it, it is replaced, not followed.
+    bench.apply().unwrap();
+    assert_eq!(bench.now(), bench.end);
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_file_in_place_of_a_parent_blocks() {
+    let bench = Bench::new(&[("a", text("file"))], &[("a/b", text("x"))]);
+    assert!(matches!(bench.apply_only(&["a/b"]), Err(ApplyError::Blocked { path }) if path == "a"));
+    assert!(bench.untouched());
+}
+
+#[test]
+fn a_parent_that_became_a_link_after_the_crash_stops_the_recovery() {
+    let bench = Bench::new(&[("d/a", text("1"))], &[("d/a", text("1")), ("d/new", text("2"))]);
+    // Points: staging made, one file staged, draft made, draft durable, committed.
+    bench.apply_to(&all(), &mut at_point(4, Fault::Kill)).unwrap_err();
+    let outside = tempfile::tempdir().unwrap();
+    fs::remove_dir_all(bench.real.path().join("d")).unwrap();
+    symlink(outside.path(), bench.real.path().join("d")).unwrap();
+    match recover(&open(&bench.real)) {
+        Err(ApplyError::Stuck { paths, .. }) => assert_eq!(paths, ["d"]),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_somebody_wrote_after_the_crash_is_not_overwritten() {
+    let bench = Bench::new(&[("a", text("1"))], &[("a", text("2"))]);
+    bench.apply_to(&all(), &mut at_point(4, Fault::Kill)).unwrap_err();
+    fs::write(bench.real.path().join("a"), "theirs").unwrap();
+    match recover(&open(&bench.real)) {
+        Err(ApplyError::Stuck { paths, .. }) => assert_eq!(paths, ["a"]),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fs::read(bench.real.path().join("a")).unwrap(), b"theirs");
+    assert!(matches!(bench.apply(), Err(ApplyError::Unrecovered { .. })));
+    // As the message says.
+    fs::remove_dir_all(bench.real.path().join(".jidoka-apply-run-1")).unwrap();
+    assert_eq!(recover(&open(&bench.real)).unwrap(), []);
+}
+
+#[test]
+fn a_plan_that_somebody_planted_cannot_leave_the_directory_or_touch_git() {
+    for path in ["../outside", "/etc/x", "a/../../x", ".git/hooks/post-checkout", "sub/.Git/config", "", "a//b"] {
+        let real = tempfile::tempdir().unwrap();
+        let json = serde_json::json!({ "format": 1, "steps": [{ "step": "place", "path": path, "staged": 0,
+            "was": null, "now": { "kind": "link", "target": "x" } }] });
+        put(real.path(), &[(".jidoka-apply-x/plan.json", text(&json.to_string()))]);
+        symlink("x", real.path().join(".jidoka-apply-x/0")).unwrap();
+        match recover(&open(&real)) {
+            Err(ApplyError::BadPlan { .. }) => {}
+            other => panic!("{path}: {other:?}"),
+        }
+        assert!(real.path().join(".jidoka-apply-x/0").is_symlink());
+    }
+}
+
+#[test]
+fn a_plan_of_another_format_or_with_damaged_contents_is_not_obeyed() {
+    let step = r#"{"step":"place","path":"a","staged":0,"was":null,"now":{"kind":"link","target":"x"}}"#;
+    let real = tempfile::tempdir().unwrap();
+    let plan = real.path().join(".jidoka-apply-x/plan.json");
+    put(real.path(), &[(".jidoka-apply-x/0", text("not the link"))]);
+    for bad in ["", "{}", r#"{"format":2,"steps":[]}"#, r#"{"format":1,"steps":[],"more":1}"#] {
+        fs::write(&plan, bad).unwrap();
+        assert!(matches!(recover(&open(&real)), Err(ApplyError::BadPlan { .. })), "{bad}");
+    }
+    fs::write(&plan, format!(r#"{{"format":1,"steps":[{step}]}}"#)).unwrap();
+    assert!(matches!(recover(&open(&real)), Err(ApplyError::Recover { .. })));
+    assert!(!real.path().join("a").exists());
+}
+
+#[test]
+fn a_link_that_looks_like_a_staging_is_not_followed() {
+    let (real, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    put(outside.path(), &[("precious", text("x"))]);
+    symlink(outside.path(), real.path().join(".jidoka-apply-x")).unwrap();
+    assert_eq!(recover(&open(&real)).unwrap(), []);
+    assert!(outside.path().join("precious").exists());
+}
+
+#[test]
+fn a_worker_cannot_change_git_or_plant_a_plan() {
+    let top = Bench::new(
+        &[("a", text("1"))],
+        &[("a", text("1")), (".git/hooks/post-checkout", text("evil")), (".jidoka-apply-x/plan.json", text("evil"))],
+    );
+    assert_eq!(top.apply().unwrap().changes, []);
+    assert_eq!(fs::read_dir(top.real.path()).unwrap().count(), 1);
+    let nested = Bench::new(&[], &[("sub/.git/config", text("evil"))]);
+    assert!(matches!(nested.apply(), Err(ApplyError::Reserved { path }) if path.starts_with("sub/.git")));
+    assert!(nested.untouched());
+}
+
+#[test]
+fn the_workers_tree_must_be_what_was_scanned() {
+    type Edit = fn(&Path);
+    let edits: [Edit; 4] = [
+        |work| fs::write(work.join("d/a"), "3").unwrap(),
+        |work| fs::remove_file(work.join("d/a")).unwrap(),
+        |work| {
+            fs::remove_file(work.join("d/a")).unwrap();
+            symlink("/etc/passwd", work.join("d/a")).unwrap();
+        },
+        |work| {
+            fs::rename(work.join("d"), work.join("e")).unwrap();
+            symlink("e", work.join("d")).unwrap();
+        },
+    ];
+    for edit in edits {
+        let bench = Bench::new(&[("d/a", text("1"))], &[("d/a", text("2"))]);
+        edit(bench.work.path());
+        assert!(matches!(bench.apply(), Err(ApplyError::WorkerTree { path }) if path == "d/a"));
+        assert!(bench.untouched());
+    }
+}
+
+#[test]
+fn ignored_files_survive_the_removal_of_their_directory() {
+    let bench =
+        Bench::ignoring(&[("d/f", text("1")), ("d/cache/x", text("ignored"))], &[("g", text("1"))], &["d/cache"]);
+    bench.apply().unwrap();
+    assert_eq!(fs::read(bench.real.path().join("d/cache/x")).unwrap(), b"ignored");
+    assert!(!bench.real.path().join("d/f").exists());
+    assert!(bench.real.path().join("g").exists());
+}
+
+#[test]
+fn ignored_files_are_not_replaced_by_a_file() {
+    let bench = Bench::ignoring(&[("d/f", text("1")), ("d/cache/x", text("i"))], &[("d", text("file"))], &["d/cache"]);
+    assert!(matches!(bench.apply(), Err(ApplyError::Blocked { path }) if path == "d"));
+    assert!(bench.untouched());
+}
+
+#[test]
+fn a_changed_file_keeps_its_permissions_but_for_the_executable_bit() {
+    let bench = Bench::new(
+        &[("secret", text("1")), ("tool", text("1")), ("plain", Node::Program(b"1".to_vec()))],
+        &[("secret", text("2")), ("tool", Node::Program(b"2".to_vec())), ("plain", text("2"))],
+    );
+    let mode = |path: &str| fs::metadata(bench.real.path().join(path)).unwrap().permissions().mode() & 0o7777;
+    let set = |path: &str, mode| fs::set_permissions(bench.real.path().join(path), fs::Permissions::from_mode(mode));
+    set("secret", 0o600).unwrap();
+    set("tool", 0o640).unwrap();
+    set("plain", 0o4755).unwrap();
+    bench.apply().unwrap();
+    assert_eq!((mode("secret"), mode("tool"), mode("plain")), (0o600, 0o750, 0o644));
+}
+
+#[test]
+fn two_applies_do_not_meet() {
+    let bench = Bench::new(&[("a", text("1"))], &[("a", text("2"))]);
+    let held = lock(&open(&bench.real)).unwrap();
+    assert!(matches!(bench.apply(), Err(ApplyError::Busy)));
+    assert!(matches!(recover(&open(&bench.real)), Err(ApplyError::Busy)));
+    drop(held);
+    bench.apply().unwrap();
+}
+
+#[test]
+fn a_serial_is_a_plain_name() {
+    let bench = Bench::new(&[], &[]);
+    let apply = |serial: &str| {
+        let (base, end, bounds) = (&bench.base, &bench.end, Bounds::default());
+        let set = ChangeSet { base, end, deliverables: &all(), ignore: &[], bounds: &bounds, serial };
+        apply(&open(&bench.real), &open(&bench.work), &set)
+    };
+    for bad in ["", "../x", "a/b", "a.done", "ä", &"x".repeat(129)] {
+        assert!(matches!(apply(bad), Err(ApplyError::Serial { .. })), "{bad}");
+    }
+    apply(&"x".repeat(128)).unwrap();
+}
+
+/// Root passes every permission check; without its capabilities it is a user like any other.
+fn without_privileges(body: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut sets = rustix::thread::capabilities(None).unwrap();
+            sets.effective = rustix::thread::CapabilitySet::empty();
+            rustix::thread::set_capabilities(None, sets).unwrap();
+            body();
+        });
+    });
+}
+
+#[test]
+fn a_read_only_directory_is_not_half_changed() {
+    for (read_only, reported) in [("", None), ("sub", Some("sub"))] {
+        let bench = Bench::new(
+            &[("a", text("1")), ("sub/b", text("1"))],
+            &[("a", text("2")), ("sub/b", text("2")), ("sub/new/c", text("2"))],
+        );
+        let dir = bench.real.path().join(read_only);
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o555)).unwrap();
+        without_privileges(|| match (bench.apply(), reported) {
+            (Err(ApplyError::Stage { source, .. }), None) => {
+                assert_eq!(source.kind(), io::ErrorKind::PermissionDenied);
+            }
+            (Err(ApplyError::ReadOnly { path }), Some(expected)) => assert_eq!(path, expected),
+            (other, _) => panic!("{read_only}: {other:?}"),
+        });
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(bench.untouched(), "{read_only}");
+    }
+}
+
+#[test]
+fn a_message_counts_and_names_the_paths() {
+    let error = ApplyError::BaseMoved { paths: vec!["a\nb".into(), "c".into()] };
+    let expected = r#"apply to the real directory: 2 paths changed there since the run began, the first is "a\nb""#;
+    assert_eq!(error.to_string(), expected);
+}
+
+/// Trees of few names, so that random edits meet.
+fn tree() -> impl Strategy<Value = Vec<(String, Node)>> {
+    let name = prop::sample::select(vec!["a", "b", "a-", "B", "\n"]);
+    let path = prop::collection::vec(name, 1..4).prop_map(|parts| parts.join("/"));
+    let node = prop_oneof![
+        4 => prop::collection::vec(0_u8..3, 0..3).prop_map(Node::File),
+        1 => prop::collection::vec(0_u8..3, 0..3).prop_map(Node::Program),
+        1 => prop::sample::select(vec!["a", "/etc", "../b"]).prop_map(|target| Node::Link(target.to_owned())),
+        2 => Just(Node::Directory),
+    ];
+    prop::collection::btree_map(path, node, 0..8).prop_map(|nodes| {
+        let mut kept: Vec<(String, Node)> = Vec::new();
+        for (path, node) in nodes {
+            // What is below a file or link cannot be.
+            let beneath = |above: &(String, Node)| {
+                above.1 != Node::Directory && path.strip_prefix(&above.0).is_some_and(|rest| rest.starts_with('/'))
+            };
+            if !kept.iter().any(beneath) {
+                kept.push((path, node));
+            }
+        }
+        kept
+    })
+}
+
+fn bench_of(before: &[(String, Node)], after: &[(String, Node)]) -> Bench {
+    let before: Vec<(&str, Node)> = before.iter().map(|(path, node)| (path.as_str(), node.clone())).collect();
+    let after: Vec<(&str, Node)> = after.iter().map(|(path, node)| (path.as_str(), node.clone())).collect();
+    Bench::new(&before, &after)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    #[test]
+    fn any_change_set_turns_the_base_into_the_end(before in tree(), after in tree()) {
+        let bench = bench_of(&before, &after);
+        let applied = bench.apply().unwrap();
+        prop_assert_eq!(bench.now(), bench.end.clone());
+        prop_assert!(bench.no_staging());
+        let equal = bench.base == bench.end;
+        prop_assert_eq!(applied.changes.is_empty(), equal);
+        prop_assert_eq!(bench.base.digest(&["."]) == bench.end.digest(&["."]), equal);
+    }
+
+    #[test]
+    fn any_change_set_survives_a_crash(before in tree(), after in tree(), point in 0_usize..30) {
+        let bench = bench_of(&before, &after);
+        let done = bench.apply_to(&all(), &mut at_point(point, Fault::Kill)).is_ok();
+        recover(&open(&bench.real)).unwrap();
+        let now = bench.now();
+        prop_assert!(now == bench.end || (!done && now == bench.base));
+        prop_assert!(bench.no_staging());
+    }
+
+    #[test]
+    fn what_is_not_delivered_stays(before in tree(), after in tree(), only in prop::sample::select(vec!["a", "a/b", "b"])) {
+        let bench = bench_of(&before, &after);
+        match bench.apply_only(&[only]) {
+            Ok(_) => {
+                let now = bench.now();
+                for change in Manifest::changes(&bench.base, &now) {
+                    let emptied = now.get(&change.path) == Some(&Entry::EmptyDirectory {});
+                    prop_assert!(under(&[only], &change.path) || emptied && change.kind == ChangeKind::Added);
+                }
+                prop_assert_eq!(now.digest(&[only]), bench.end.digest(&[only]));
+            }
+            Err(ApplyError::Blocked { .. }) => prop_assert!(bench.untouched()),
+            Err(other) => prop_assert!(false, "{:?}", other),
+        }
+    }
+}

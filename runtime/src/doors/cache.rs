@@ -1,0 +1,131 @@
+//! Compiled code by digest, authenticated: machine code that this host did not write is never loaded.
+//!
+//! Never: fails a run. A missing, foreign, torn or altered entry is a rebuild. Entries carry a keyed BLAKE3 over the
+//! component's digest, the engine's fingerprint and the code; the key is in the same directory, for its owner only.
+
+use std::io::{self, Read, Write};
+
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+
+use crate::rules::digest::Digest;
+
+const KEY_FILE: &str = "key";
+const KEY_BYTES: usize = 32;
+const MAC_BYTES: usize = 32;
+
+/// Bytes of one entry. Cranelift makes two to three times the component's own bytes, which the shape gate bounds.
+const MAX_ENTRY_BYTES: u64 = 512 << 20;
+
+/// A directory of compiled components that only this host writes.
+pub struct Cache {
+    dir: Dir,
+    key: [u8; KEY_BYTES],
+}
+
+impl Cache {
+    /// Opens a cache in `dir`, with a new key if it has none.
+    ///
+    /// # Errors
+    /// The directory cannot be read or written, or its key is not a key.
+    pub fn open(dir: Dir, fresh_key: [u8; KEY_BYTES]) -> io::Result<Self> {
+        match dir.open_with(KEY_FILE, OpenOptions::new().write(true).create_new(true).mode(0o600)) {
+            Ok(mut file) => {
+                file.write_all(&fresh_key)?;
+                file.sync_all()?;
+                Ok(Self { dir, key: fresh_key })
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let mut key = [0; KEY_BYTES];
+                dir.open(KEY_FILE)?.read_exact(&mut key)?;
+                Ok(Self { dir, key })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The code for a component and an engine, if this host wrote it and it is whole.
+    pub fn get(&self, component: &Digest, fingerprint: &str) -> Option<Vec<u8>> {
+        let file = self.dir.open(self.name(component, fingerprint)).ok()?;
+        let mut entry = Vec::new();
+        file.take(MAX_ENTRY_BYTES + 1).read_to_end(&mut entry).ok()?;
+        if entry.len() as u64 > MAX_ENTRY_BYTES {
+            return None;
+        }
+        let (mac, code) = entry.split_at_checked(MAC_BYTES)?;
+        let expected = self.mac(component, fingerprint, code);
+        let mac = blake3::Hash::from_slice(mac).ok()?;
+        // `Hash` compares in constant time.
+        (mac == expected).then(|| code.to_vec())
+    }
+
+    /// Keeps code. Whole or not at all: readers see the old entry, the new one, or none.
+    ///
+    /// # Errors
+    /// The disk is full, read-only or broken.
+    pub fn put(&self, component: &Digest, fingerprint: &str, code: &[u8]) -> io::Result<()> {
+        let name = self.name(component, fingerprint);
+        let unique = blake3::hash(format!("{name} {} {:?}", std::process::id(), std::thread::current().id()).as_bytes());
+        let draft = format!("draft-{}", unique.to_hex());
+        let mut file = self.dir.open_with(&draft, OpenOptions::new().write(true).create(true).truncate(true).mode(0o600))?;
+        let written = file
+            .write_all(self.mac(component, fingerprint, code).as_bytes())
+            .and_then(|()| file.write_all(code))
+            .and_then(|()| self.dir.rename(&draft, &self.dir, &name));
+        if written.is_err() {
+            drop(self.dir.remove_file(&draft));
+        }
+        written
+    }
+
+    fn name(&self, component: &Digest, fingerprint: &str) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(component.as_bytes()).update(fingerprint.as_bytes());
+        format!("{}.cwasm", hasher.finalize().to_hex())
+    }
+
+    fn mac(&self, component: &Digest, fingerprint: &str, code: &[u8]) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(component.as_bytes());
+        hasher.update(&(fingerprint.len() as u64).to_le_bytes()).update(fingerprint.as_bytes());
+        hasher.update(code);
+        hasher.finalize()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &tempfile::TempDir) -> Cache {
+        let handle = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).expect("opens");
+        Cache::open(handle, [7; KEY_BYTES]).expect("a cache")
+    }
+
+    #[test]
+    fn what_was_kept_comes_back_for_the_same_component_and_engine_only() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let component = Digest::from_bytes([1; 32]);
+        open(&dir).put(&component, "engine 1", b"code").expect("kept");
+        let again = open(&dir);
+        assert_eq!(again.get(&component, "engine 1").as_deref(), Some(&b"code"[..]));
+        assert_eq!(again.get(&component, "engine 2"), None);
+        assert_eq!(again.get(&Digest::from_bytes([2; 32]), "engine 1"), None);
+    }
+
+    #[test]
+    fn an_altered_or_torn_or_foreign_entry_is_a_miss() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (cache, component) = (open(&dir), Digest::from_bytes([1; 32]));
+        cache.put(&component, "engine", b"code").expect("kept");
+        let name = cache.name(&component, "engine");
+        let entry = cache.dir.read(&name).expect("reads");
+        for at in 0..entry.len() {
+            let mut altered = entry.clone();
+            altered[at] ^= 1;
+            cache.dir.write(&name, &altered).expect("writes");
+            assert_eq!(cache.get(&component, "engine"), None, "byte {at}");
+            cache.dir.write(&name, &entry[..at]).expect("writes");
+            assert_eq!(cache.get(&component, "engine"), None, "cut at {at}");
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! A language model behind HTTP: one request, one response, read only as far as the caps allow.
+//!
+//! Never: follows a redirect, uses a proxy, retries, speaks plain `http` off this machine, shows the key. Invariants:
+//! an exchange ends within its timeouts and its byte cap; each one is sent at most once; [`Metered::Exact`] of zero is
+//! said only where no model can have run; what leaves here as text went through the key's scrubber.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use thiserror::Error;
+use tracing::instrument;
+
+use super::encode::EncodeError;
+use super::fold::{Fold, Folded, Framing};
+use super::model::{Call, Model, Received};
+use super::secret::Secret;
+use super::{anthropic, complaint, openai};
+use crate::rules::effect::{Failure, FailureKind};
+use crate::rules::model::{Metered, Request, Usage};
+use crate::rules::spec::{Dialect, Provider};
+
+/// Idle connections are kept this long. Servers close theirs after 5 s or more, and a request that meets a closing
+/// connection has unknown costs, which is dearer than a new connection.
+const KEEP_IDLE: Duration = Duration::from_secs(4);
+
+/// Bytes read of an error reply: enough for any reason, too few to be a flood.
+const ERROR_BYTES: u64 = 64 << 10;
+
+/// A provider and its client. Holds the key, so it has no `Debug`.
+pub struct HttpModel {
+    client: Client,
+    endpoint: Url,
+    provider: Provider,
+    key: Option<Secret>,
+}
+
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HttpModelError {
+    #[error("use the provider's url: it is not an absolute http or https address")]
+    NotAnAddress,
+    #[error("use the provider's url: it has a user, a query or a fragment, which a base address cannot have")]
+    NotABase,
+    #[error("use the provider at {host}: plain http is for this machine only (127.0.0.1, ::1, localhost); use https")]
+    Plain { host: String },
+    #[error("set up the client for a provider")]
+    Client(#[source] reqwest::Error),
+}
+
+impl HttpModel {
+    pub fn new(provider: &Provider, key: Option<Secret>) -> Result<Self, HttpModelError> {
+        let endpoint = endpoint(provider)?;
+        let loopback = is_loopback(&endpoint);
+        let limits = provider.limits;
+        // Whoever came first has installed it; there is only one kind of provider in this program.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut client = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .https_only(endpoint.scheme() == "https")
+            .pool_idle_timeout(KEEP_IDLE)
+            .connect_timeout(Duration::from_millis(limits.connect_ms))
+            .read_timeout(Duration::from_millis(limits.idle_ms))
+            .timeout(Duration::from_millis(limits.total_ms));
+        if loopback {
+            // A resolver could send the name elsewhere. Port 0 stands for the port of the address.
+            let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+            client = client.resolve_to_addrs("localhost", &here.map(|ip| SocketAddr::new(ip, 0)));
+        }
+        if endpoint.scheme() == "http" {
+            if !loopback {
+                return Err(HttpModelError::Plain { host: endpoint.host_str().unwrap_or_default().to_owned() });
+            }
+            // Without certificates to load, a local server can be used on a machine that has none.
+            client = client.tls_certs_only([]);
+        }
+        let client = client.build().map_err(HttpModelError::Client)?;
+        Ok(Self { client, endpoint, provider: provider.clone(), key })
+    }
+
+    fn encode(&self, request: &Request) -> Result<Vec<u8>, EncodeError> {
+        let Provider { model, stream, .. } = &self.provider;
+        let body = match self.provider.dialect {
+            Dialect::Openai => openai::encode(request, model, *stream)?,
+            Dialect::Anthropic => anthropic::encode(request, model, *stream)?,
+        };
+        Ok(body.to_string().into_bytes())
+    }
+
+    fn request(&self, id: &str, body: Vec<u8>) -> RequestBuilder {
+        let mut request = self
+            .client
+            .post(self.endpoint.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header("x-client-request-id", id)
+            .body(body);
+        if self.provider.dialect == Dialect::Anthropic {
+            request = request.header("anthropic-version", anthropic::VERSION);
+        }
+        let Some(key) = &self.key else { return request };
+        let (name, value) = match self.provider.dialect {
+            Dialect::Openai => (AUTHORIZATION.as_str(), format!("Bearer {}", key.reveal())),
+            Dialect::Anthropic => ("x-api-key", key.reveal().to_owned()),
+        };
+        let Ok(mut value) = HeaderValue::try_from(value) else {
+            unreachable!("a secret is made of visible ASCII characters")
+        };
+        value.set_sensitive(true);
+        request.header(name, value)
+    }
+
+    async fn exchange(&self, call: &Call) -> Exchange {
+        let body = match self.encode(&call.request) {
+            Ok(body) => body,
+            Err(error) => return Exchange::nothing_sent(FailureKind::Rejected, error.to_string()),
+        };
+        let sent = body.len() as u64;
+        let mut response = match self.request(&call.id, body).send().await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => {
+                return Exchange::nothing_sent(FailureKind::Unavailable, reason(error));
+            }
+            Err(error) if error.is_builder() => {
+                return Exchange::nothing_sent(FailureKind::Rejected, reason(error));
+            }
+            Err(error) => return Exchange { folded: unknown(interrupted(error)), net_bytes: sent },
+        };
+        let mut exchange = match response.status() {
+            StatusCode::OK => self.read_reply(&mut response, call).await,
+            status => self.read_complaint(&mut response, call, status).await,
+        };
+        exchange.net_bytes = exchange.net_bytes.saturating_add(sent);
+        exchange
+    }
+
+    async fn read_reply(&self, response: &mut Response, call: &Call) -> Exchange {
+        let framing = self.framing(response);
+        let mut fold = Fold::new(self.provider.dialect, framing, call.request.max_output);
+        let mut meter = self.meter(call, u64::MAX);
+        let folded = loop {
+            match meter.read(response).await {
+                Ok(Some(bytes)) => match fold.push(bytes.as_ref()) {
+                    ControlFlow::Continue(()) => {}
+                    ControlFlow::Break(()) => break fold.finish(),
+                },
+                Ok(None) => break fold.finish(),
+                Err(failure) => break fold.cut(failure),
+            }
+        };
+        Exchange { folded, net_bytes: meter.bytes }
+    }
+
+    /// What the server says it sends, and what was asked for if it does not say: either can be read.
+    fn framing(&self, response: &Response) -> Framing {
+        let kind = response.headers().get(CONTENT_TYPE).map_or("", |kind| kind.to_str().unwrap_or_default());
+        match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "text/event-stream" => Framing::Stream,
+            "application/json" => Framing::Whole,
+            _ if self.provider.stream => Framing::Stream,
+            _ => Framing::Whole,
+        }
+    }
+
+    /// A status other than 200.
+    ///
+    /// With 4xx the server says that it did not take the request, and no known provider bills one: exactly zero. Not so
+    /// 408 and 499, with which proxies report that they stopped waiting for a server that may well be at work. 5xx may
+    /// come after the work, and anything else is no answer of a model's: unknown.
+    async fn read_complaint(&self, response: &mut Response, call: &Call, status: StatusCode) -> Exchange {
+        let mut meter = self.meter(call, ERROR_BYTES);
+        let mut body = Vec::new();
+        // What cannot be read of a complaint changes nothing of the answer, which is the status.
+        while let Ok(Some(bytes)) = meter.read(response).await {
+            body.extend_from_slice(bytes.as_ref());
+        }
+        let words = match status.is_redirection() {
+            true => "redirects are never followed".to_owned(),
+            false => complaint::in_body(&body),
+        };
+        let kind = match status.as_u16() {
+            408 | 504 => FailureKind::TimedOut,
+            400..=599 => FailureKind::Rejected,
+            _ => FailureKind::Broken,
+        };
+        let failure = Failure { kind, message: format!("the provider answered {}: {words}", status.as_u16()) };
+        let folded = match status.is_client_error() && !matches!(status.as_u16(), 408 | 499) {
+            true => Folded { metered: Metered::Exact(Usage::default()), ..unknown(failure) },
+            false => unknown(failure),
+        };
+        Exchange { folded, net_bytes: meter.bytes }
+    }
+
+    fn meter(&self, call: &Call, cap: u64) -> Meter {
+        Meter { bytes: 0, cap: cap.min(self.provider.limits.max_response_bytes).min(call.max_response_bytes) }
+    }
+
+    fn scrub(&self, text: String) -> String {
+        match &self.key {
+            Some(key) => key.scrub(text),
+            None => text,
+        }
+    }
+}
+
+#[async_trait]
+impl Model for HttpModel {
+    fn request_bytes(&self, request: &Request) -> u64 {
+        // What cannot be encoded is refused by `ask` and sends nothing.
+        self.encode(request).map_or(0, |body| body.len() as u64)
+    }
+
+    fn uses_network(&self) -> bool {
+        true
+    }
+
+    #[instrument(skip_all, fields(call = %call.id, model = %self.provider.model))]
+    async fn ask(&self, call: &Call) -> Received {
+        let Exchange { folded, net_bytes } = self.exchange(call).await;
+        let result = match folded.result {
+            Ok(mut reply) => {
+                reply.text = self.scrub(reply.text);
+                for call in &mut reply.tool_calls {
+                    for text in [&mut call.id, &mut call.name, &mut call.arguments] {
+                        *text = self.scrub(std::mem::take(text));
+                    }
+                }
+                Ok(reply)
+            }
+            // The key first: a cut could leave a part of it.
+            Err(Failure { kind, message }) => Err(Failure { kind, message: complaint::clean(&self.scrub(message)) }),
+        };
+        let raw_usage = folded.raw_usage.map(|usage| self.scrub(usage));
+        Received { result, metered: folded.metered, net_bytes, raw_usage }
+    }
+}
+
+/// What came of one exchange; bodies only.
+struct Exchange {
+    folded: Folded,
+    net_bytes: u64,
+}
+
+impl Exchange {
+    fn nothing_sent(kind: FailureKind, message: String) -> Self {
+        let folded = unknown(Failure { kind, message });
+        Self { folded: Folded { metered: Metered::Exact(Usage::default()), ..folded }, net_bytes: 0 }
+    }
+}
+
+/// Counts what is read of one response, up to a cap.
+struct Meter {
+    bytes: u64,
+    cap: u64,
+}
+
+impl Meter {
+    async fn read(&mut self, response: &mut Response) -> Result<Option<impl AsRef<[u8]> + use<>>, Failure> {
+        let Some(bytes) = response.chunk().await.map_err(interrupted)? else { return Ok(None) };
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        if self.bytes > self.cap {
+            let message = format!("the response is longer than {} bytes", self.cap);
+            return Err(Failure { kind: FailureKind::Broken, message });
+        }
+        Ok(Some(bytes))
+    }
+}
+
+fn unknown(failure: Failure) -> Folded {
+    Folded { result: Err(failure), metered: Metered::Unknown, raw_usage: None }
+}
+
+/// The exchange broke off after the request may have left.
+fn interrupted(error: reqwest::Error) -> Failure {
+    let kind = match error.is_timeout() {
+        true => FailureKind::TimedOut,
+        false => FailureKind::Broken,
+    };
+    Failure { kind, message: reason(error) }
+}
+
+/// The chain of causes as one line, without the address: the operator knows it, and a guest need not.
+fn reason(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut line = error.to_string();
+    let mut next = std::error::Error::source(&error);
+    while let Some(cause) = next {
+        line = format!("{line}: {cause}");
+        next = cause.source();
+    }
+    line
+}
+
+fn endpoint(provider: &Provider) -> Result<Url, HttpModelError> {
+    let mut url = Url::parse(provider.url.trim()).map_err(|_| HttpModelError::NotAnAddress)?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(HttpModelError::NotAnAddress);
+    }
+    let plain = url.username().is_empty() && url.password().is_none();
+    if !plain || url.query().is_some() || url.fragment().is_some() {
+        return Err(HttpModelError::NotABase);
+    }
+    let path = match provider.dialect {
+        Dialect::Openai => openai::PATH,
+        Dialect::Anthropic => anthropic::PATH,
+    };
+    url.set_path(&format!("{}/{path}", url.path().trim_end_matches('/')));
+    Ok(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::spec::{KeySource, WireLimits};
+
+    fn provider(dialect: Dialect, url: &str) -> Provider {
+        Provider {
+            dialect,
+            url: url.into(),
+            model: "m".into(),
+            key: KeySource::None,
+            stream: true,
+            limits: WireLimits::default(),
+        }
+    }
+
+    fn refused(url: &str) -> String {
+        HttpModel::new(&provider(Dialect::Openai, url), None).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_only() {
+        for url in ["http://127.0.0.1:9/v1", "http://127.9.9.9", "http://[::1]:9/v1", "http://localhost:9/v1"] {
+            assert!(HttpModel::new(&provider(Dialect::Openai, url), None).is_ok(), "{url}");
+        }
+        for url in [
+            "http://example.com/v1",
+            "http://localhost.example.com",
+            "http://127.0.0.1.example.com",
+            "http://0.0.0.0:9",
+            "http://192.168.0.1",
+            "http://[::ffff:127.0.0.1]:9",
+        ] {
+            assert!(refused(url).contains("plain http"), "{url}");
+        }
+        assert!(HttpModel::new(&provider(Dialect::Openai, "https://example.com/v1"), None).is_ok());
+    }
+
+    #[test]
+    fn an_address_that_is_no_base_is_refused_without_repeating_what_may_be_a_password() {
+        for url in
+            ["https://user:hunter2@example.com", "https://example.com?key=hunter2", "https://example.com#hunter2"]
+        {
+            let message = refused(url);
+            assert!(message.contains("cannot have") && !message.contains("hunter2"), "{message}");
+        }
+        for url in ["example.com/v1", "file:///v1", "unix:/v1", ""] {
+            assert!(refused(url).contains("not an absolute"), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_printed_does_not_show_the_key() {
+        for dialect in [Dialect::Openai, Dialect::Anthropic] {
+            let key = Secret::parse("sk-secret-0123456789", "a test".into()).unwrap();
+            let model = HttpModel::new(&provider(dialect, "https://example.com/v1"), Some(key)).unwrap();
+            let request = model.request("call-7", Vec::new()).build().unwrap();
+            let shown = format!("{request:?}");
+            assert!(shown.contains("Sensitive") && !shown.contains("0123456789"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_dialects_path_is_put_below_the_base() {
+        for base in ["https://example.com/v1", "https://example.com/v1/", " https://example.com/v1 "] {
+            let url = endpoint(&provider(Dialect::Openai, base)).unwrap();
+            assert_eq!(url.as_str(), "https://example.com/v1/chat/completions");
+            let url = endpoint(&provider(Dialect::Anthropic, base)).unwrap();
+            assert_eq!(url.as_str(), "https://example.com/v1/messages");
+        }
+    }
+}

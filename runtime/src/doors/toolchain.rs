@@ -1,0 +1,101 @@
+//! The Rust toolchain of the operator's machine: makes components out of worker crates.
+//!
+//! Never: runs for a job that names a component file. A crate is the operator's own code: building it runs its build
+//! scripts natively, which is what `cargo build` always does.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use thiserror::Error;
+
+/// The target that components are built for.
+pub const TARGET: &str = "wasm32-wasip2";
+
+/// Installs the target's standard library if it is missing: by rustup, else from Debian's archive.
+const TARGET_SCRIPT: &str = include_str!("../../wasm-target.sh");
+
+/// Why there is no component.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    #[error("start `{program}`, which must be on the PATH")]
+    Start { program: &'static str, source: std::io::Error },
+    /// The script said why on the terminal.
+    #[error("install the Rust target {TARGET}")]
+    Target,
+    /// Cargo said why on the terminal.
+    #[error("build {crate_dir:?}")]
+    Cargo { crate_dir: PathBuf },
+    #[error("find a component in what {crate_dir:?} builds: its Cargo.toml needs `[lib] crate-type = [\"cdylib\"]`")]
+    NoComponent { crate_dir: PathBuf },
+}
+
+/// Makes sure that the target is installed. At once if it is.
+///
+/// # Errors
+/// It is missing and cannot be installed here.
+pub fn ensure_target() -> Result<(), BuildError> {
+    let start = |source| BuildError::Start { program: "bash", source };
+    // Output goes to stderr: stdout is for data.
+    let mut bash = Command::new("bash")
+        .arg("-s")
+        .stdin(Stdio::piped())
+        .stdout(std::io::stderr())
+        .spawn()
+        .map_err(start)?;
+    let stdin = bash.stdin.take();
+    if let Some(mut stdin) = stdin {
+        stdin.write_all(TARGET_SCRIPT.as_bytes()).map_err(start)?;
+    }
+    if bash.wait().map_err(start)?.success() { Ok(()) } else { Err(BuildError::Target) }
+}
+
+/// Builds a worker crate and returns its component. Cargo decides what is newer; nothing to do takes a moment.
+///
+/// # Errors
+/// [`BuildError`]; the compiler's own words are on stderr.
+pub fn build(crate_dir: &Path) -> Result<PathBuf, BuildError> {
+    ensure_target()?;
+    let start = |source| BuildError::Start { program: "cargo", source };
+    let output = Command::new("cargo")
+        .args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"])
+        .current_dir(crate_dir)
+        // A cargo that runs us must not hand its own folders to the guest's build, which would wait on its lock.
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("CARGO_BUILD_TARGET_DIR")
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(start)?;
+    if !output.status.success() {
+        return Err(BuildError::Cargo { crate_dir: crate_dir.to_owned() });
+    }
+    let manifest = crate_dir.join("Cargo.toml");
+    let manifest = manifest.canonicalize().unwrap_or(manifest);
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| component(line, &manifest))
+        .next_back()
+        .ok_or_else(|| BuildError::NoComponent { crate_dir: crate_dir.to_owned() })
+}
+
+/// The component that one of cargo's messages names, if it is of the crate that was asked for.
+fn component(message: &str, manifest: &Path) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    let of_crate = message["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest);
+    if message["reason"] != "compiler-artifact" || !of_crate {
+        return None;
+    }
+    let files = message["filenames"].as_array()?;
+    let wasm = files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm"))?;
+    Some(PathBuf::from(wasm))
+}
+
+/// A program's own words about its version; `None` if it is not there.
+pub fn version_of(program: &str) -> Option<String> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

@@ -1,0 +1,227 @@
+//! What a tree of files is, for the host: a sorted list of entries, its digest, and the changes between two of them.
+//!
+//! Only names, contents, the executable bit and link targets count; times, owners, other mode bits and inode numbers
+//! never do. Never: follows a link, writes. Invariant: two trees have the same digest exactly if they have the same
+//! entries (but for a collision of BLAKE3).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+
+use cap_std::fs::Dir;
+use serde::{Deserialize, Serialize};
+
+use super::walk::{Step, Walk};
+pub use super::walk::{Bounds, ScanError, under};
+use crate::rules::digest::Digest;
+
+/// Bytes read at a time: large enough for BLAKE3's widest vectors, small enough for a cache.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Separates this use of BLAKE3 from every other; the number changes with the encoding.
+const TREE_CONTEXT: &str = "jidoka workspace tree, encoding 1";
+
+/// One thing at a path. A directory is an entry only if it is empty: others follow from the paths below them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Entry {
+    /// `executable` is the owner's bit.
+    File { digest: Digest, bytes: u64, executable: bool },
+    /// A symbolic link, as its text. It may lead anywhere; nothing here goes there.
+    Link { target: String },
+    EmptyDirectory {},
+}
+
+/// The entries of a tree by path: relative, `/`-separated, in the order of bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Manifest(BTreeMap<String, Entry>);
+
+/// A path whose entry differs between two trees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    pub path: String,
+    pub kind: ChangeKind,
+}
+
+/// `Modified` includes a change of kind, as from file to link, and of the executable bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    Added,
+    Modified,
+    Removed,
+}
+
+/// Reads the tree at `dir`. `.git` and an apply's staging at the top, and the paths of `ignore` with all below them,
+/// are left out; a directory that holds nothing else counts as empty. Pass the `ignore` of the base to every later
+/// scan, so that a worker cannot choose what is looked at.
+///
+/// # Errors
+/// [`ScanError`] at the first thing that is too much, of a wrong kind, unreadable, or changing while it is read.
+pub fn scan(dir: &Dir, bounds: &Bounds, ignore: &[String]) -> Result<Manifest, ScanError> {
+    scan_noting(dir, bounds, ignore).map(|(manifest, _)| manifest)
+}
+
+/// As [`scan`], with the paths of `ignore` that exist.
+pub(super) fn scan_noting(
+    dir: &Dir,
+    bounds: &Bounds,
+    ignore: &[String],
+) -> Result<(Manifest, Vec<String>), ScanError> {
+    let mut hasher = FileHasher::new();
+    let mut entries = BTreeMap::new();
+    let mut walk = Walk::new(dir, bounds, ignore)?;
+    while let Some(step) = walk.step()? {
+        let entry = match step {
+            Step::Enter | Step::Leave { empty: false } => continue,
+            Step::Leave { empty: true } => Entry::EmptyDirectory {},
+            Step::Link => Entry::Link { target: walk.target()? },
+            Step::File => {
+                let mut source = walk.open()?;
+                let (digest, bytes) = hasher
+                    .read(&mut source.file, source.bytes, &mut io::sink())
+                    .map_err(|source| ScanError::Io { path: walk.path().to_owned(), source })?;
+                let executable = source.executable;
+                source.finish(walk.path(), bytes)?;
+                Entry::File { digest, bytes, executable }
+            }
+        };
+        entries.insert(walk.path().to_owned(), entry);
+    }
+    Ok((Manifest(entries), walk.into_skipped()))
+}
+
+impl Manifest {
+    /// The entry at exactly this path.
+    pub fn get(&self, path: &str) -> Option<&Entry> {
+        self.0.get(path)
+    }
+
+    /// All entries, sorted by path.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.0.iter().map(|(path, entry)| (path.as_str(), entry))
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the tree is an empty directory.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Digest of the entries at and below the deliverables; `"."` is all of them. The list itself does not count, so
+    /// two lists that cover the same entries have the same digest.
+    pub fn digest<P: AsRef<str>>(&self, deliverables: &[P]) -> Digest {
+        let mut hasher = blake3::Hasher::new_derive_key(TREE_CONTEXT);
+        for (path, entry) in self.0.iter().filter(|(path, _)| under(deliverables, path)) {
+            // A tag, then fields of fixed length or after their length: no two lists of entries have the same bytes.
+            match entry {
+                Entry::File { digest, bytes, executable } => {
+                    hasher.update(&[1]);
+                    put_text(&mut hasher, path);
+                    hasher.update(&[u8::from(*executable)]).update(&bytes.to_le_bytes()).update(digest.as_bytes());
+                }
+                Entry::Link { target } => {
+                    hasher.update(&[2]);
+                    put_text(&mut hasher, path);
+                    put_text(&mut hasher, target);
+                }
+                Entry::EmptyDirectory {} => {
+                    hasher.update(&[3]);
+                    put_text(&mut hasher, path);
+                }
+            }
+        }
+        Digest::from_bytes(*hasher.finalize().as_bytes())
+    }
+
+    /// What changed from `base` to `end`, sorted by path; nothing exactly if the two are equal. A directory that got
+    /// its first entry or lost its last is not listed itself: it was there before and after.
+    pub fn changes(base: &Manifest, end: &Manifest) -> Vec<Change> {
+        let paths: BTreeSet<&String> = base.0.keys().chain(end.0.keys()).collect();
+        let kind = |path: &str| match (base.get(path), end.get(path)) {
+            (Some(Entry::EmptyDirectory {}), None) if end.has_below(path) => None,
+            (None, Some(Entry::EmptyDirectory {})) if base.has_below(path) => None,
+            (Some(before), Some(after)) => (before != after).then_some(ChangeKind::Modified),
+            (None, Some(_)) => Some(ChangeKind::Added),
+            (Some(_), None) => Some(ChangeKind::Removed),
+            (None, None) => None,
+        };
+        let change = |path: &String| kind(path).map(|kind| Change { path: path.clone(), kind });
+        paths.into_iter().filter_map(change).collect()
+    }
+
+    /// The paths of all directories, empty or not, without the top.
+    pub(super) fn directories(&self) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        for (path, entry) in &self.0 {
+            all.extend(ancestors(path).map(str::to_owned));
+            if *entry == (Entry::EmptyDirectory {}) {
+                all.insert(path.clone());
+            }
+        }
+        all
+    }
+
+    fn has_below(&self, path: &str) -> bool {
+        let from = format!("{path}/");
+        self.0.range(from.clone()..).next().is_some_and(|(found, _)| found.starts_with(&from))
+    }
+}
+
+impl FromIterator<(String, Entry)> for Manifest {
+    fn from_iter<T: IntoIterator<Item = (String, Entry)>>(entries: T) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
+/// The paths of the directories above a path, without the top, shortest first.
+pub(super) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(end, _)| &path[..end])
+}
+
+fn put_text(hasher: &mut blake3::Hasher, text: &str) {
+    hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+}
+
+/// Hashes files one after another through one buffer.
+pub(super) struct FileHasher {
+    buffer: Vec<u8>,
+}
+
+impl FileHasher {
+    pub(super) fn new() -> Self {
+        Self { buffer: vec![0; BUFFER_BYTES] }
+    }
+
+    /// Digest and number of the bytes of `file`, which also go to `copy`. Reads at most one byte more than `expected`:
+    /// a file that grows for ever ends here, with a count that is too large.
+    pub(super) fn read(
+        &mut self,
+        file: &mut impl Read,
+        expected: u64,
+        copy: &mut impl Write,
+    ) -> io::Result<(Digest, u64)> {
+        let mut hasher = blake3::Hasher::new();
+        let mut read = 0_u64;
+        let mut file = file.take(expected.saturating_add(1));
+        loop {
+            match file.read(&mut self.buffer) {
+                Ok(0) => return Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), read)),
+                Ok(some) => {
+                    hasher.update(&self.buffer[..some]);
+                    copy.write_all(&self.buffer[..some])?;
+                    read += some as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! A private copy of a hostile tree.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+
+use cap_std::ambient_authority;
+use rustix::fs::Mode;
+use tempfile::TempDir;
+
+use super::*;
+use crate::doors::tree::scan;
+
+fn open(dir: &TempDir) -> Dir {
+    Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap()
+}
+
+fn pair() -> (TempDir, TempDir) {
+    (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap())
+}
+
+fn copy_all(source: &TempDir, target: &TempDir) -> Result<Copied, CopyError> {
+    copy(&open(source), &open(target), &Bounds::default(), &[])
+}
+
+#[test]
+fn a_copy_is_the_same_tree() {
+    let (source, target) = pair();
+    let at = |path: &str| source.path().join(path);
+    fs::create_dir_all(at("a/b/empty")).unwrap();
+    fs::write(at("a/b/file"), "contents").unwrap();
+    fs::write(at("new\nline"), "").unwrap();
+    fs::write(at("tool"), "#!").unwrap();
+    fs::set_permissions(at("tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    symlink("/etc", at("etc")).unwrap();
+    symlink("nowhere", at("a/dangling")).unwrap();
+    let copied = copy_all(&source, &target).unwrap();
+    assert_eq!(copied, Copied { files: 8, bytes: 10 });
+    let tree = |dir| scan(&open(dir), &Bounds::default(), &[]).unwrap();
+    assert_eq!(tree(&source), tree(&target));
+    assert_eq!(fs::read_link(target.path().join("etc")).unwrap().to_str(), Some("/etc"));
+    let mode = |path: &str| fs::metadata(target.path().join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("a"), mode("tool"), mode("new\nline")), (0o700, 0o700, 0o600));
+}
+
+#[test]
+fn git_staging_and_skipped_paths_are_not_copied() {
+    let (source, target) = pair();
+    for dir in [".git", ".jidoka-apply-x", "target", "sub/.git", "sub/cache", "sub/cache2"] {
+        fs::create_dir_all(source.path().join(dir)).unwrap();
+        fs::write(source.path().join(dir).join("file"), "x").unwrap();
+    }
+    let skip = ["target".to_owned(), "sub/cache".to_owned()];
+    copy(&open(&source), &open(&target), &Bounds::default(), &skip).unwrap();
+    let tree = scan(&open(&target), &Bounds::default(), &[]).unwrap();
+    assert_eq!(tree.iter().map(|(path, _)| path).collect::<Vec<_>>(), ["sub/.git/file", "sub/cache2/file"]);
+}
+
+#[test]
+fn a_fifo_and_a_socket_are_named_and_not_opened() {
+    let (source, target) = pair();
+    fs::create_dir(source.path().join("d")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, source.path().join("d/pipe"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+    match copy_all(&source, &target) {
+        Err(CopyError::Source(ScanError::Special { path, kind: "fifo" })) => assert_eq!(path, "d/pipe"),
+        other => panic!("{other:?}"),
+    }
+    let (source, target) = pair();
+    let _listener = UnixListener::bind(source.path().join("socket")).unwrap();
+    let refused = copy_all(&source, &target);
+    assert!(matches!(refused, Err(CopyError::Source(ScanError::Special { kind: "socket", .. }))));
+}
+
+#[test]
+fn an_unreadable_file_or_directory_is_named() {
+    for unreadable in ["file", "dir"] {
+        let (source, target) = pair();
+        fs::create_dir(source.path().join("dir")).unwrap();
+        fs::write(source.path().join("file"), "secret").unwrap();
+        fs::set_permissions(source.path().join(unreadable), fs::Permissions::from_mode(0)).unwrap();
+        // Root reads everything; without its capabilities it is a user like any other.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut sets = rustix::thread::capabilities(None).unwrap();
+                sets.effective = rustix::thread::CapabilitySet::empty();
+                rustix::thread::set_capabilities(None, sets).unwrap();
+                match copy_all(&source, &target) {
+                    Err(CopyError::Source(error @ ScanError::Io { .. })) => {
+                        assert_eq!(error.to_string(), format!("read {unreadable:?}"));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            });
+        });
+        fs::set_permissions(source.path().join(unreadable), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+}
+
+#[test]
+fn a_target_that_is_not_empty_is_not_overwritten() {
+    let (source, target) = pair();
+    fs::write(source.path().join("a"), "new").unwrap();
+    symlink("/tmp/jidoka-must-not-exist", target.path().join("a")).unwrap();
+    assert!(matches!(copy_all(&source, &target), Err(CopyError::Copy { path, .. }) if path == "a"));
+    assert!(target.path().join("a").is_symlink());
+}
+
+#[test]
+fn bytes_are_bounded_at_n_and_n_plus_1() {
+    let (source, target) = pair();
+    fs::write(source.path().join("a"), "12345").unwrap();
+    let bounds = |max_bytes| Bounds { max_bytes, ..Bounds::default() };
+    let refused = copy(&open(&source), &open(&target), &bounds(4), &[]);
+    assert!(matches!(refused, Err(CopyError::Source(ScanError::TooManyBytes { max: 4, .. }))));
+    assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
+    copy(&open(&source), &open(&target), &bounds(5), &[]).unwrap();
+}
+
+/// A walk over a tree of one directory with two files, stopped before the second file.
+fn walk_to_second<'a>(source: &TempDir, bounds: &'a Bounds) -> Walk<'a> {
+    fs::create_dir(source.path().join("d")).unwrap();
+    fs::write(source.path().join("d/1"), "1").unwrap();
+    fs::write(source.path().join("d/2"), "2").unwrap();
+    let mut walk = Walk::new(&open(source), bounds, &[]).unwrap();
+    assert_eq!(walk.step().unwrap(), Some(Step::Enter));
+    assert_eq!(walk.step().unwrap(), Some(Step::File));
+    assert_eq!(walk.step().unwrap(), Some(Step::File));
+    walk
+}
+
+#[test]
+fn a_file_that_vanishes_or_becomes_a_link_is_named() {
+    let bounds = Bounds::default();
+    let source = tempfile::tempdir().unwrap();
+    let mut walk = walk_to_second(&source, &bounds);
+    fs::remove_file(source.path().join("d/2")).unwrap();
+    assert!(matches!(walk.open(), Err(ScanError::Changed { path }) if path == "d/2"));
+    symlink("/etc/passwd", source.path().join("d/2")).unwrap();
+    assert!(matches!(walk.open(), Err(ScanError::Changed { path }) if path == "d/2"));
+    // A file that becomes a fifo must not make us wait for its other end.
+    fs::remove_file(source.path().join("d/2")).unwrap();
+    let fifo = source.path().join("d/2");
+    rustix::fs::mknodat(rustix::fs::CWD, fifo, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+    assert!(matches!(walk.open(), Err(ScanError::Changed { path }) if path == "d/2"));
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_read_is_named() {
+    let bounds = Bounds::default();
+    let (source, target) = pair();
+    let mut walk = walk_to_second(&source, &bounds);
+    let from = walk.open().unwrap();
+    fs::write(source.path().join("d/2"), "longer").unwrap();
+    let to = fs::File::create(target.path().join("2")).unwrap();
+    let refused = copy_file(from, to, "d/2");
+    assert!(matches!(refused, Err(CopyError::Source(ScanError::Changed { path })) if path == "d/2"));
+    assert_eq!(fs::read(target.path().join("2")).unwrap(), b"lo");
+}
+
+#[test]
+fn a_directory_that_changes_while_it_is_read_is_named() {
+    let bounds = Bounds::default();
+    let source = tempfile::tempdir().unwrap();
+    let mut walk = walk_to_second(&source, &bounds);
+    // Enough names to change the directory's length, however coarse its clock is.
+    for number in 0..200 {
+        fs::write(source.path().join("d").join(format!("{number:0>100}")), "").unwrap();
+    }
+    assert!(matches!(walk.step(), Err(ScanError::Changed { path }) if path == "d"));
+}
+
+#[test]
+fn a_hostile_tree_is_removed_whole() {
+    let (dir, outside) = pair();
+    fs::write(outside.path().join("precious"), "x").unwrap();
+    let top = dir.path().join("tree");
+    fs::create_dir(&top).unwrap();
+    symlink(outside.path(), top.join("link")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, top.join("pipe"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+    // The names that a removal moves directories to, taken.
+    for number in 1..20 {
+        fs::create_dir_all(top.join(format!("{number}/{number}/1"))).unwrap();
+        fs::write(top.join(format!("{number}/{number}/file")), "").unwrap();
+    }
+    fs::create_dir_all(top.join("read-only/inner")).unwrap();
+    fs::set_permissions(top.join("read-only"), fs::Permissions::from_mode(0o555)).unwrap();
+    // Deeper than any path can name, as a guest with directory handles can go.
+    let mut at = node::open_dir(&open(&dir), "tree").unwrap();
+    for _ in 0..3_000 {
+        node::create_dir(&at, "deeper", 0o700).unwrap();
+        at = node::open_dir(&at, "deeper").unwrap();
+        node::create_link(&at, "up", "..").unwrap();
+    }
+    remove_tree(&open(&dir), "tree").unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    assert!(outside.path().join("precious").exists());
+    remove_tree(&open(&dir), "tree").unwrap();
+}
+
+#[test]
+fn removing_a_link_leaves_what_it_leads_to() {
+    let (dir, outside) = pair();
+    fs::write(outside.path().join("precious"), "x").unwrap();
+    symlink(outside.path(), dir.path().join("tree")).unwrap();
+    remove_tree(&open(&dir), "tree").unwrap();
+    assert!(!dir.path().join("tree").is_symlink() && outside.path().join("precious").exists());
+}

@@ -1,0 +1,344 @@
+//! The command line: words in, words and an exit code out.
+//!
+//! Never: decides anything about a run. stdout is for data (with `--json`: one document and nothing else), stderr for
+//! everything else.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use console::style;
+use indicatif::ProgressBar;
+
+use crate::rules::andon::{Category, Pull, Puller};
+use crate::rules::authored::Overrides;
+use crate::rules::spec::Origin;
+use crate::rules::verdict::Stop;
+use crate::run::runner::Apply;
+
+use super::load::{self, LoadError, Loaded};
+use super::machine::Machine;
+use super::screen::{self, Screen};
+use super::template;
+
+/// Runs AI-agent workers that nobody has to trust.
+///
+/// The host decides the verdict of a run; the exit code says whose move it is: 0 accepted or no change needed, 10-13 the
+/// worker's answer, 20-24 the line or a limit, 30 not admitted, 40 trapped, 50-51 diverged or unverifiable, 70 the
+/// host's own fault, 1 unexpected, 2 usage or a job that does not load.
+#[derive(Debug, Parser)]
+#[command(name = "jidoka", version, max_term_width = 120)]
+pub struct Arguments {
+    /// The operator's file: models, prices, policy. Default: `$JIDOKA_HOST`, else `jidoka/jidoka-host.toml` in the
+    /// configuration directory, if it is there.
+    #[arg(long, global = true, value_name = "FILE", env = "JIDOKA_HOST")]
+    pub host: Option<PathBuf>,
+    /// The host's own directory: runs, items, compiled code. Default: `jidoka` in the state directory.
+    #[arg(long, global = true, value_name = "DIR", env = "JIDOKA_STATE")]
+    pub state: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a job's worker to its verdict.
+    Run(RunArguments),
+    /// Show what a component could ever do, and what its job lets it.
+    Inspect {
+        /// A component, a job file, or a directory with one.
+        path: PathBuf,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show every setting of a job and where it comes from.
+    Explain {
+        /// A job file, or a directory with one.
+        path: PathBuf,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        overrides: OverrideArguments,
+    },
+    /// Build a worker crate into a component and print its path.
+    Build {
+        /// The crate's directory.
+        #[arg(default_value = ".")]
+        path: PathBuf,
+    },
+    /// Make a new worker: a crate, a job and a transcript that run at once.
+    New {
+        /// The directory to make.
+        path: PathBuf,
+        /// The guest SDK to depend on.
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
+    /// Check that this machine has what Jidoka needs.
+    Doctor {
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Words of `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// A directory with a `jidoka.toml`, a job file, or a component beside one.
+    path: PathBuf,
+    /// Print the verdict as one JSON document on stdout, and nothing else there.
+    #[arg(long)]
+    json: bool,
+    /// Leave the real directory alone even if the run is accepted.
+    #[arg(long)]
+    no_apply: bool,
+    #[command(flatten)]
+    overrides: OverrideArguments,
+}
+
+/// Settings of a job that the command line may change.
+#[derive(Debug, Args)]
+pub struct OverrideArguments {
+    /// The item that this run is an attempt of.
+    #[arg(long, value_name = "NAME")]
+    item: Option<String>,
+    /// Use a model of the operator's for one of the job's, for example `coder=gpt`.
+    #[arg(long = "model", value_name = "JOB=OPERATOR", value_parser = pair)]
+    models: Vec<(String, String)>,
+    /// Seed of the guest's randomness.
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((job, operator)) if !job.is_empty() && !operator.is_empty() => Ok((job.to_owned(), operator.to_owned())),
+        _ => Err("expected JOB=OPERATOR, for example coder=gpt".to_owned()),
+    }
+}
+
+impl OverrideArguments {
+    fn overrides(&self) -> Overrides {
+        let mut overrides = Overrides::default();
+        overrides.item = self.item.clone();
+        overrides.models = self.models.iter().cloned().collect();
+        overrides.seed = self.seed;
+        overrides
+    }
+}
+
+/// Exit code of a command line, a job or an operator's file that does not make sense.
+pub const USAGE: u8 = 2;
+/// Exit code of everything that was not foreseen.
+pub const UNEXPECTED: u8 = 1;
+
+/// Does what the arguments say and returns the exit code.
+pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
+    let done = match command {
+        Command::Run(arguments) => start(machine, arguments).await,
+        Command::Inspect { path, json } => inspect(machine, &path, json),
+        Command::Explain { path, json, overrides } => explain(machine, &path, json, &overrides.overrides()),
+        Command::Build { path } => build(machine, &path),
+        Command::New { path, sdk } => create(machine, &path, sdk),
+        Command::Doctor { json } => doctor(machine, json),
+    };
+    match done {
+        Ok(code) => code,
+        Err(LoadError::Mistakes(reports)) => {
+            let count = reports.len();
+            for report in reports {
+                eprintln!("{report:?}");
+            }
+            eprintln!("{count} {}, nothing ran", if count == 1 { "mistake" } else { "mistakes" });
+            USAGE
+        }
+        Err(LoadError::Other(error)) => {
+            eprintln!("{} {error:#}", style("error:").red().bold());
+            UNEXPECTED
+        }
+    }
+}
+
+async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, LoadError> {
+    let loaded = load::load(machine, &arguments.path, &arguments.overrides.overrides())?;
+    let limits = loaded.spec.budget.attempt.clone();
+    let spinner = Spinner::new(arguments.json);
+    let job = load::open(machine, loaded, &|what| spinner.say(what));
+    let job = job.inspect_err(|_| spinner.end())?;
+    spinner.say("starting");
+    let runner = machine.runner()?;
+    let apply = if arguments.no_apply { Apply::Never } else { Apply::Accepted };
+    let mut handle = runner.start(job, machine.serial()?, apply);
+    let cord = handle.cord();
+    let interrupts = tokio::spawn(async move {
+        // Ctrl-C stops the run, not the host: the verdict is still written. A second one ends the process as usual.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            let pull = Pull {
+                by: Puller::Operator,
+                category: Category::Operator,
+                reason: "interrupted on the terminal".into(),
+                evidence: vec![],
+            };
+            cord.pull(Stop::Pulled { pull });
+        }
+    });
+    let mut screen = Screen::new(limits);
+    while let Some(entry) = handle.next_entry().await {
+        spinner.end();
+        if !arguments.json {
+            for line in screen.entry(&entry) {
+                eprintln!("{line}");
+            }
+        }
+    }
+    spinner.end();
+    let record = handle.verdict().await.context("wait for the verdict")?;
+    interrupts.abort();
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&record).context("write the verdict")?);
+    } else {
+        println!("{}", screen::verdict(&record, &machine.state_dir().display().to_string()));
+    }
+    Ok(record.exit_code)
+}
+
+fn inspect(machine: &dyn Machine, path: &std::path::Path, json: bool) -> Result<u8, LoadError> {
+    let is_component = path.extension().is_some_and(|extension| extension == "wasm");
+    let (bytes, job) = if is_component {
+        (machine.read(path).with_context(|| format!("read {}", path.display()))?, None)
+    } else {
+        let Loaded { dir, spec } = load::load(machine, path, &Overrides::default())?;
+        let spinner = Spinner::new(json);
+        let bytes = load::component(machine, &dir, &spec.worker, &|what| spinner.say(what));
+        spinner.end();
+        (bytes?, Some(spec))
+    };
+    let (digest, surface) = machine.inspect(&bytes)?;
+    if json {
+        let document = serde_json::json!({
+            "digest": digest,
+            "bytes": bytes.len(),
+            "imports": surface.imports,
+            "exports": surface.exports,
+            "fits": surface.fits,
+            "grants": job.as_ref().map(|spec| &spec.grants),
+        });
+        println!("{}", serde_json::to_string_pretty(&document).context("write the document")?);
+        return Ok(0);
+    }
+    println!("{} {digest} · {} bytes", style("component").bold(), bytes.len());
+    println!("  fits     {}", if surface.fits.is_empty() { "no world".to_owned() } else { surface.fits.join(", ") });
+    println!("  exports  {}", surface.exports.join(", "));
+    println!("{}", style("could ask for").bold());
+    for import in &surface.imports {
+        println!("  {import}");
+    }
+    if let Some(spec) = job {
+        println!("{}", style("this job lets it").bold());
+        let none = || "none".to_owned();
+        let models: Vec<&str> = spec.grants.models.iter().map(String::as_str).collect();
+        println!("  files    {:?}", spec.grants.files);
+        println!("  models   {}", if models.is_empty() { none() } else { models.join(", ") });
+        let names: Vec<&str> = spec.env.keys().map(String::as_str).collect();
+        println!("  env      {}", if names.is_empty() { none() } else { names.join(", ") });
+    }
+    Ok(0)
+}
+
+fn explain(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides: &Overrides) -> Result<u8, LoadError> {
+    let Loaded { spec, .. } = load::load(machine, path, overrides)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&spec.settings).context("write the settings")?);
+        return Ok(0);
+    }
+    let width = |of: fn(&crate::rules::spec::Setting) -> usize| spec.settings.iter().map(of).max().unwrap_or(0);
+    let keys = width(|setting| setting.key.chars().count());
+    let values = width(|setting| setting.value.chars().count()).min(60);
+    for setting in &spec.settings {
+        let origin = match setting.origin {
+            Origin::Job => style("jidoka.toml").green(),
+            Origin::Operator => style("operator").cyan(),
+            Origin::Flag => style("command line").yellow(),
+            Origin::Default => style("default").dim(),
+        };
+        println!("{:keys$}  {:values$}  {origin}", setting.key, setting.value.replace('\n', " "));
+    }
+    Ok(0)
+}
+
+fn build(machine: &dyn Machine, path: &std::path::Path) -> Result<u8, LoadError> {
+    let component = machine.build(path)?;
+    let bytes = machine.read(&component).with_context(|| format!("read {}", component.display()))?;
+    let (digest, surface) = machine.inspect(&bytes)?;
+    eprintln!("{digest} · {} bytes · fits {}", bytes.len(), surface.fits.join(", "));
+    println!("{}", component.display());
+    Ok(0)
+}
+
+fn create(machine: &dyn Machine, path: &std::path::Path, sdk: Option<PathBuf>) -> Result<u8, LoadError> {
+    let sdk = sdk
+        .or_else(|| machine.sdk_dir())
+        .context("find the guest SDK: name its directory with --sdk DIR")?;
+    let sdk = std::path::absolute(&sdk).with_context(|| format!("find {}", sdk.display()))?;
+    for file in template::worker(path, &sdk).map_err(anyhow::Error::msg)? {
+        machine
+            .write_new(&path.join(file.name), &file.text)
+            .with_context(|| format!("write {}", path.join(file.name).display()))?;
+    }
+    println!("{} is ready: jidoka run {}", path.display(), path.display());
+    Ok(0)
+}
+
+fn doctor(machine: &dyn Machine, json: bool) -> Result<u8, LoadError> {
+    let findings = machine.health();
+    let ill = findings.iter().any(|finding| finding.remedy.is_some());
+    if json {
+        let rows: Vec<serde_json::Value> = findings
+            .iter()
+            .map(|finding| serde_json::json!({ "what": finding.what, "found": finding.found, "remedy": finding.remedy }))
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&rows).context("write the findings")?);
+    } else {
+        for finding in &findings {
+            match &finding.remedy {
+                None => println!("{} {:<18} {}", style("✓").green(), finding.what, finding.found),
+                Some(remedy) => {
+                    println!("{} {:<18} {}", style("✗").red(), finding.what, finding.found);
+                    println!("  {remedy}");
+                }
+            }
+        }
+    }
+    Ok(if ill { UNEXPECTED } else { 0 })
+}
+
+/// Shows that something takes a while; on a terminal only, and never with `--json`.
+struct Spinner(Option<ProgressBar>);
+
+impl Spinner {
+    fn new(quiet: bool) -> Self {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(ProgressBar::new_spinner);
+        if let Some(bar) = &bar {
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        Self(bar)
+    }
+
+    fn say(&self, what: &str) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(what.to_owned());
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}

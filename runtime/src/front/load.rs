@@ -1,0 +1,152 @@
+//! From a path on the command line to a job with everything opened that it names.
+//!
+//! Never: decides what a job may do (the rules do) or runs anything of it. Every mistake of a file is shown at once,
+//! where it stands.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
+
+use crate::rules::authored::{self, Mistake, OperatorFile, Overrides};
+use crate::rules::spec::{CheckRun, ComponentSource, RunSpec};
+use crate::run::runner::{CheckJob, Job};
+
+use super::machine::Machine;
+
+/// The name of a job file.
+pub const JOB_FILE: &str = "jidoka.toml";
+
+/// A job that loaded: its directory and its settings.
+pub struct Loaded {
+    pub dir: PathBuf,
+    pub spec: RunSpec,
+}
+
+/// Why a job does not load. Nothing ran.
+#[derive(Debug)]
+pub enum LoadError {
+    /// A file has mistakes, each shown where it stands.
+    Mistakes(Vec<Report>),
+    /// A file or a directory is not there or not readable.
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for LoadError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Loads the job at `path`: a directory with a job file, a job file, or a component beside one.
+///
+/// # Errors
+/// [`LoadError`] with every mistake of the job's file, or of the operator's.
+pub fn load(machine: &dyn Machine, path: &Path, overrides: &Overrides) -> Result<Loaded, LoadError> {
+    let (file, component) = locate(path)?;
+    let text = read_text(machine, &file)?;
+    let operator = match machine.operator_file() {
+        None => OperatorFile::default(),
+        Some(file) => {
+            let text = read_text(machine, &file)?;
+            authored::operator(&text).map_err(|mistakes| LoadError::Mistakes(reports(&file, &text, mistakes)))?
+        }
+    };
+    let mut spec = authored::job(&text, &operator, overrides)
+        .map_err(|mistakes| LoadError::Mistakes(reports(&file, &text, mistakes)))?;
+    if let Some(component) = component {
+        spec.worker = ComponentSource::File(component);
+    }
+    let dir = file.parent().map_or_else(PathBuf::new, Path::to_owned);
+    let dir = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir };
+    Ok(Loaded { dir, spec })
+}
+
+/// The job file, and the component if that is what was named.
+fn locate(path: &Path) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
+    if path.is_dir() {
+        return Ok((path.join(JOB_FILE), None));
+    }
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => Ok((path.to_owned(), None)),
+        Some("wasm") => {
+            let name = path.file_name().ok_or_else(|| anyhow!("{} has no file name", path.display()))?;
+            Ok((path.with_file_name(JOB_FILE), Some(PathBuf::from(name))))
+        }
+        _ if path.exists() => bail!(
+            "{} is neither a directory with a {JOB_FILE}, nor a job file (.toml), nor a component (.wasm)",
+            path.display()
+        ),
+        _ => bail!("{} does not exist", path.display()),
+    }
+}
+
+fn read_text(machine: &dyn Machine, file: &Path) -> anyhow::Result<String> {
+    let bytes = machine.read(file).with_context(|| format!("read {}", file.display()))?;
+    String::from_utf8(bytes).with_context(|| format!("read {}: it is not UTF-8", file.display()))
+}
+
+fn reports(file: &Path, text: &str, mistakes: Vec<Mistake>) -> Vec<Report> {
+    let source = |mistake: Mistake| {
+        let mut diagnostic = MietteDiagnostic::new(mistake.message).with_help(mistake.help);
+        if let Some(span) = mistake.span {
+            diagnostic = diagnostic.with_label(LabeledSpan::at(span, mistake.label));
+        }
+        Report::new(diagnostic).with_source_code(NamedSource::new(file.display().to_string(), text.to_owned()))
+    };
+    mistakes.into_iter().map(source).collect()
+}
+
+/// Builds and reads the components that the job names and opens its directories.
+///
+/// # Errors
+/// What is missing, unreadable or does not build. Nothing ran.
+pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> anyhow::Result<Job> {
+    let Loaded { dir, spec } = loaded;
+    let component = component(machine, &dir, &spec.worker, building).context("load the worker")?;
+    let mut checks = Vec::new();
+    for check in &spec.checks {
+        let component = match &check.run {
+            CheckRun::Command(_) => None,
+            CheckRun::Component(source) => Some(
+                self::component(machine, &dir, source, building)
+                    .with_context(|| format!("load check \"{}\"", check.name))?,
+            ),
+        };
+        checks.push(CheckJob { check: check.clone(), component });
+    }
+    let open = |path: &Path, what: &str| {
+        machine.open(&dir.join(path)).with_context(|| format!("open the {what} {}", dir.join(path).display()))
+    };
+    let workspace = spec.workspace.as_ref().map(|workspace| open(&workspace.dir, "workspace")).transpose()?;
+    let context = spec.workspace.as_ref().and_then(|workspace| workspace.context.as_ref());
+    let context = context.map(|context| open(context, "context")).transpose()?;
+    let mut models = BTreeMap::new();
+    for (name, model) in &spec.models {
+        let reached = machine.reach(name, model, &dir).with_context(|| format!("reach model \"{name}\""))?;
+        models.insert(name.clone(), reached);
+    }
+    Ok(Job { spec, component, checks, workspace, context, models })
+}
+
+/// The bytes of a component, built first if it is a crate.
+///
+/// # Errors
+/// It does not build, or is not readable.
+pub fn component(
+    machine: &dyn Machine,
+    dir: &Path,
+    source: &ComponentSource,
+    building: &dyn Fn(&str),
+) -> anyhow::Result<Vec<u8>> {
+    let path = match source {
+        ComponentSource::File(path) => dir.join(path),
+        ComponentSource::Crate(path) => {
+            let crate_dir = dir.join(path);
+            building(&format!("building {}", crate_dir.display()));
+            machine.build(&crate_dir)?
+        }
+    };
+    machine.read(&path).with_context(|| format!("read the component {}", path.display()))
+}

@@ -1,0 +1,84 @@
+//! The machine as a front end needs it: what `main` alone may reach.
+//!
+//! Never: decides. `main` implements it; a front end asks for what a job names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_std::fs::Dir;
+
+use crate::run::runner::{Reached, Runner};
+use crate::run::sandbox::Surface;
+use crate::rules::spec::ModelSpec;
+
+/// What a front end may ask of the machine.
+pub trait Machine {
+    /// Reads a file that the operator or a job named.
+    ///
+    /// # Errors
+    /// It is not there or not readable.
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
+
+    /// Opens a directory that the operator or a job named.
+    ///
+    /// # Errors
+    /// It is not there or not readable.
+    fn open(&self, path: &Path) -> std::io::Result<Dir>;
+
+    /// Writes a new file. Never over an existing one.
+    ///
+    /// # Errors
+    /// It exists, or the disk is full or read-only.
+    fn write_new(&self, path: &Path, text: &str) -> std::io::Result<()>;
+
+    /// Builds a worker crate and returns its component's path.
+    ///
+    /// # Errors
+    /// The toolchain's.
+    fn build(&self, crate_dir: &Path) -> anyhow::Result<PathBuf>;
+
+    /// Where the operator's file is, if there is one.
+    fn operator_file(&self) -> Option<PathBuf>;
+
+    /// The host's own directory.
+    fn state_dir(&self) -> PathBuf;
+
+    /// Where the guest SDK is, for new workers.
+    fn sdk_dir(&self) -> Option<PathBuf>;
+
+    /// A way to a model, with its key if it needs one.
+    ///
+    /// # Errors
+    /// The transcript is wrong, the key is missing, or the address is not allowed.
+    fn reach(&self, name: &str, spec: &ModelSpec, job_dir: &Path) -> anyhow::Result<Reached>;
+
+    /// The runner.
+    ///
+    /// # Errors
+    /// The host's directory cannot be written, or the engine cannot start.
+    fn runner(&self) -> anyhow::Result<Arc<Runner>>;
+
+    /// What a component could ask for.
+    ///
+    /// # Errors
+    /// It is no component, or larger than a component may be.
+    fn inspect(&self, component: &[u8]) -> anyhow::Result<(String, Surface)>;
+
+    /// A new run's serial number: sortable by time.
+    ///
+    /// # Errors
+    /// The machine gives no randomness.
+    fn serial(&self) -> anyhow::Result<String>;
+
+    /// What the machine has, for `doctor`: name, finding, and whether it will do.
+    fn health(&self) -> Vec<Health>;
+}
+
+/// One finding about the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub what: &'static str,
+    pub found: String,
+    /// What to do about it; `None` if it will do.
+    pub remedy: Option<String>,
+}

@@ -1,0 +1,230 @@
+//! What a person sees of a run: a line for each effect, then the verdict and why.
+//!
+//! Never: decides, or shows what is not in the journal or the record. Text that a guest chose is shown without control
+//! characters.
+
+use console::{Style, style};
+
+use crate::rules::effect::{Answer, Body, Cost, Denied, Effect, Entry, Level};
+use crate::rules::ledger::{Amounts, Line, Totals};
+use crate::rules::record::Record;
+use crate::rules::verdict::{CheckEnd, Stop};
+
+/// Characters of a guest's text on one line.
+const MAX_SHOWN_CHARS: usize = 100;
+
+/// Prints entries as they come, and keeps what a line needs of the ones before.
+pub struct Screen {
+    asked: std::collections::HashMap<u64, Effect>,
+    /// Limits of the run and what is used of them, for the budget that is left.
+    limits: std::collections::BTreeMap<Line, u64>,
+    used: Amounts,
+}
+
+impl Screen {
+    /// A screen for a run with these limits.
+    pub fn new(limits: std::collections::BTreeMap<Line, u64>) -> Self {
+        Self { asked: Default::default(), limits, used: Amounts::default() }
+    }
+
+    /// The lines for an entry.
+    pub fn entry(&mut self, entry: &Entry) -> Vec<String> {
+        match &entry.body {
+            Body::Opened { opening } => vec![format!(
+                "{} {} · line {} · item {} · attempt {}",
+                style("run").bold(),
+                opening.serial,
+                opening.line,
+                opening.item,
+                opening.attempt
+            )],
+            Body::Intent { call, effect, .. } => {
+                self.asked.insert(*call, effect.clone());
+                vec![]
+            }
+            Body::Answered { call, heard, cost } => {
+                self.used = self.used.plus(&cost.spent).plus(&cost.held);
+                let effect = self.asked.remove(call);
+                let mut lines = vec![self.effect(effect.as_ref(), cost)];
+                match heard {
+                    Err(Denied::Failed(failure)) => lines.push(warn(&format!("failed: {}", failure.message))),
+                    Err(Denied::Refused(refusal)) => lines.push(warn(&format!("refused: {}", refusal.asked))),
+                    Ok(Answer::Model { reply, .. }) => {
+                        for call in &reply.tool_calls {
+                            lines.push(dim(&format!("asks for {}({})", call.name, call.arguments)));
+                        }
+                        if !reply.text.is_empty() {
+                            lines.push(dim(&format!("says {}", reply.text)));
+                        }
+                    }
+                    Ok(Answer::Tool { .. } | Answer::Attached { .. } | Answer::CheckedIn { .. } | Answer::Slept) => {}
+                }
+                lines
+            }
+            Body::Refused { effect, refusal } => {
+                let line = warn(&format!(
+                    "{} refused: asked {}; allowed {}; to change it: {}",
+                    effect.kind(),
+                    refusal.asked,
+                    refusal.allowed,
+                    refusal.setting
+                ));
+                vec![line]
+            }
+            Body::Noted { level, message, .. } => vec![match level {
+                Level::Debug | Level::Info => dim(&format!("note {message}")),
+                Level::Warn | Level::Error => warn(&format!("note {message}")),
+            }],
+            Body::Printed { text, dropped_bytes, .. } => {
+                let mut lines: Vec<String> = text.lines().take(20).map(|line| dim(&format!("print {line}"))).collect();
+                if *dropped_bytes > 0 {
+                    lines.push(warn(&format!("print … {dropped_bytes} bytes dropped")));
+                }
+                lines
+            }
+            Body::Marked { mark } => {
+                vec![format!("  {} new mark: {:?} {}", good("◆"), mark.kind, short(&mark.digest.to_string())).to_lowercase()]
+            }
+            Body::Checked { result } => vec![match &result.end {
+                CheckEnd::Passed { summary } => format!("  {} check {}: {}", good("✓"), result.name, plain(summary)),
+                CheckEnd::Failed { summary, .. } => format!("  {} check {}: {}", bad("✗"), result.name, plain(summary)),
+                CheckEnd::Broken { why } => format!("  {} check {}: {}", bad("✗"), result.name, plain(why)),
+            }],
+            Body::Stopped { stop } => vec![warn(&match stop {
+                Stop::Pulled { pull } => format!("cord pulled ({}): {}", pull.category.name(), pull.reason),
+                Stop::Exhausted { scope, line } => format!("stopped: {} of scope {scope} is used up", line.name()),
+                Stop::Cancelled => "cancelled".to_owned(),
+            })],
+            Body::Ended { .. } | Body::Closed { .. } => vec![],
+        }
+    }
+
+    fn effect(&self, effect: Option<&Effect>, cost: &Cost) -> String {
+        let what = match effect {
+            Some(Effect::Model { request }) => format!("model {}", plain(&request.model)),
+            Some(Effect::Attach { kind, name, bytes, .. }) => {
+                format!("evidence {} {} ({bytes} bytes)", plain(kind), plain(name))
+            }
+            Some(Effect::CheckIn { note }) => format!("check-in {}", plain(note)),
+            Some(Effect::Sleep { ms }) => format!("sleep {ms} ms"),
+            Some(other) => other.kind().to_owned(),
+            None => "effect".to_owned(),
+        };
+        let (amounts, doubt) = if cost.held == Amounts::default() { (&cost.spent, "") } else { (&cost.held, " held") };
+        let mut parts = Vec::new();
+        if amounts.get(Line::ModelCalls) > 0 {
+            parts.push(format!("{} in {} out", amounts.get(Line::TokensIn), amounts.get(Line::TokensOut)));
+            parts.push(format!("{}{doubt}", dollars(amounts.get(Line::MicroUsd))));
+        }
+        parts.push(format!("{} ms", cost.took_ms));
+        if amounts.get(Line::ModelCalls) > 0 {
+            parts.push(format!("left {} tokens {}", self.left(Line::Tokens), dollars(self.left(Line::MicroUsd))));
+        }
+        format!("  {} {what}  {}", style("▸").cyan(), style(parts.join(" · ")).dim())
+    }
+
+    fn left(&self, line: Line) -> u64 {
+        self.limits.get(&line).map_or(0, |limit| limit.saturating_sub(self.used.get(line)))
+    }
+}
+
+/// The end of a run.
+pub fn verdict(record: &Record, state_dir: &str) -> String {
+    let heading = match record.exit_code {
+        0 => Style::new().green().bold(),
+        10..=19 => Style::new().yellow().bold(),
+        _ => Style::new().red().bold(),
+    };
+    let mut lines = vec![format!("{}: {}", heading.apply_to(record.verdict), plain_long(&record.why))];
+    let mut row = |key: &str, value: String| lines.push(format!("  {:<9} {value}", key));
+    if let Some(report) = &record.report {
+        row("report", format!("{:?}: {}", report.status, plain(&report.summary)));
+    }
+    if !record.changes.is_empty() {
+        let applied = if record.applied { "applied" } else { "not applied" };
+        row("changed", format!("{} ({applied})", plain(&record.changes.join(", "))));
+    }
+    row("spent", totals(&record.ledger.attempt));
+    row("kept", format!("{state_dir}/{}", record.kept));
+    row("exit code", record.exit_code.to_string());
+    lines.join("\n")
+}
+
+fn totals(totals: &Totals) -> String {
+    let mut parts = Vec::new();
+    let both = totals.spent.plus(&totals.held);
+    for (line, amount) in both.iter() {
+        let held = totals.held.get(line);
+        let shown = match line {
+            Line::MicroUsd => dollars(amount),
+            Line::TokensIn
+            | Line::TokensOut
+            | Line::Tokens
+            | Line::ModelCalls
+            | Line::ToolCalls
+            | Line::WallMs
+            | Line::WorkMs
+            | Line::CpuMs
+            | Line::NetBytes
+            | Line::DiskBytes => format!("{amount} {}", line.name()),
+        };
+        parts.push(if held > 0 { format!("{shown} (of which in doubt: {held})") } else { shown });
+    }
+    if parts.is_empty() { "nothing".to_owned() } else { parts.join(" · ") }
+}
+
+/// Millionths of a dollar as dollars, exactly.
+pub fn dollars(micro_usd: u64) -> String {
+    format!("${}.{:06}", micro_usd / 1_000_000, micro_usd % 1_000_000)
+}
+
+fn good(text: &str) -> impl std::fmt::Display + use<> {
+    style(text.to_owned()).green()
+}
+
+fn bad(text: &str) -> impl std::fmt::Display + use<> {
+    style(text.to_owned()).red()
+}
+
+fn dim(text: &str) -> String {
+    format!("    {}", style(plain(text)).dim())
+}
+
+fn warn(text: &str) -> String {
+    format!("  {} {}", style("!").yellow(), plain_long(text))
+}
+
+fn short(digest: &str) -> String {
+    digest.chars().take(19).collect()
+}
+
+/// One line of text that a guest may have chosen.
+fn plain(text: &str) -> String {
+    let clean: String = text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    match clean.char_indices().nth(MAX_SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &clean[..end]),
+        None => clean,
+    }
+}
+
+/// Text of ours that may hold a guest's: whole, but harmless to a terminal.
+fn plain_long(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() && char != '\n' { ' ' } else { char }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_shown_exactly() {
+        assert_eq!(dollars(0), "$0.000000");
+        assert_eq!(dollars(1_234_567), "$1.234567");
+    }
+
+    #[test]
+    fn a_guests_text_cannot_move_the_cursor() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc"), "a [2Jb c");
+        assert_eq!(plain(&"x".repeat(200)).chars().count(), MAX_SHOWN_CHARS + 1);
+    }
+}

@@ -1,0 +1,103 @@
+//! Jidoka runs AI-agent workers that nobody has to trust.
+//!
+//! Four floors, imported only downwards: **front -> run -> doors -> rules**.
+
+/// Decisions: plain data in, plain answer out. No I/O, no clock, no async, no wasmtime.
+#[deny(clippy::wildcard_enum_match_arm)]
+pub mod rules {
+    pub mod andon;
+    pub mod authored;
+    pub mod digest;
+    pub mod effect;
+    pub mod item;
+    pub mod ledger;
+    pub mod model;
+    pub mod policy;
+    pub mod progress;
+    pub mod quote;
+    pub mod record;
+    pub mod spec;
+    mod units;
+    pub mod verdict;
+}
+
+/// The world, one effect family a file, each handed its authority.
+pub mod doors {
+    mod anthropic;
+    pub mod apply;
+    pub mod cache;
+    pub mod clock;
+    pub mod command;
+    mod complaint;
+    mod draft;
+    mod encode;
+    pub mod evidence;
+    mod fold;
+    pub mod model;
+    mod node;
+    mod openai;
+    pub mod pace;
+    mod plan;
+    pub mod provider;
+    pub mod schema;
+    pub mod script;
+    pub mod secret;
+    mod sse;
+    pub mod state;
+    pub mod store;
+    pub mod toolchain;
+    pub mod tree;
+    mod usage;
+    mod walk;
+    pub mod workspace;
+}
+
+/// One run, from admission to verdict.
+pub mod run {
+    pub mod bindings;
+    mod checks;
+    pub mod cord;
+    pub mod files;
+    pub mod gate;
+    pub mod host;
+    pub mod journal;
+    pub mod limits;
+    mod output;
+    pub mod runner;
+    pub mod sandbox;
+    pub mod senses;
+    pub mod shape;
+    mod supervisor;
+
+    /// A serial number for a run that starts now: sortable by time, and not to be guessed twice.
+    pub fn serial(unix_ms: u64, chance: u32) -> String {
+        const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        let digit = |word: u64, place: u32| char::from(DIGITS[(word >> (5 * place) & 31) as usize]);
+        let time: String = (0..10).rev().map(|place| digit(unix_ms, place)).collect();
+        let chance: String = (0..6).rev().map(|place| digit(u64::from(chance), place)).collect();
+        format!("{time}-{chance}")
+    }
+
+    /// Why a host call does not return to its guest: the run is over.
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum RunEnd {
+        /// The cord was pulled; it knows why.
+        #[error("the run was stopped")]
+        Stopped,
+        /// The guest is past a cap on what it may hold.
+        #[error("past a cap: {0}")]
+        Cap(String),
+        /// The host itself broke.
+        #[error("the host failed: {0}")]
+        Fault(String),
+    }
+}
+
+/// How people reach a run. No decisions.
+pub mod front {
+    pub mod cli;
+    pub mod load;
+    pub mod machine;
+    pub mod screen;
+    pub mod template;
+}

@@ -1,0 +1,217 @@
+//! The composition root: the only place with ambient authority over environment, directories and the machine's clock.
+
+use std::io::Write;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow};
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use clap::Parser;
+use jidoka::doors::cache::Cache;
+use jidoka::doors::clock::{Clock, millis};
+use jidoka::doors::command::CommandEnvironment;
+use jidoka::doors::pace::Pace;
+use jidoka::doors::provider::HttpModel;
+use jidoka::doors::script::ScriptedModel;
+use jidoka::doors::secret::Secret;
+use jidoka::doors::state::State;
+use jidoka::doors::{evidence, toolchain};
+use jidoka::front::cli::{self, Arguments};
+use jidoka::front::machine::{Health, Machine};
+use jidoka::rules::spec::{KeySource, ModelSpec, Reach};
+use jidoka::run::runner::{Reached, Runner};
+use jidoka::run::sandbox::{ENGINE_NAME, Sandbox, Surface};
+use jidoka::run::serial;
+
+/// Runs at once in one process of the command line, which starts one; its checks need a second slot.
+const RUNS: usize = 1;
+const SLOTS: u32 = 4;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("JIDOKA_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: start the runtime: {error}");
+            return ExitCode::from(cli::UNEXPECTED);
+        }
+    };
+    let machine = RealMachine::new(arguments.host, arguments.state);
+    let code = runtime.block_on(cli::run(&machine, arguments.command));
+    // A guest's file operation that still blocks must not keep the process.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+struct RealMachine {
+    operator_file: Option<PathBuf>,
+    state_dir: PathBuf,
+    clock: OnceLock<Clock>,
+    sandbox: Mutex<Option<Arc<Sandbox>>>,
+}
+
+impl RealMachine {
+    fn new(operator_file: Option<PathBuf>, state_dir: Option<PathBuf>) -> Self {
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let below = |variable: &str, default: &str| {
+            std::env::var_os(variable)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+                .unwrap_or_else(|| home.join(default))
+                .join("jidoka")
+        };
+        let default_file = below("XDG_CONFIG_HOME", ".config").join("jidoka-host.toml");
+        Self {
+            operator_file: operator_file.or_else(|| default_file.exists().then_some(default_file)),
+            state_dir: state_dir.unwrap_or_else(|| below("XDG_STATE_HOME", ".local/state")),
+            clock: OnceLock::new(),
+            sandbox: Mutex::default(),
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        *self.clock.get_or_init(|| {
+            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            Clock::starting_at(millis(since_1970))
+        })
+    }
+
+    fn state(&self) -> anyhow::Result<State> {
+        let open = || {
+            Dir::create_ambient_dir_all(&self.state_dir, ambient_authority())?;
+            State::open(Dir::open_ambient_dir(&self.state_dir, ambient_authority())?)
+        };
+        open().with_context(|| format!("open the host's directory {}", self.state_dir.display()))
+    }
+
+    fn sandbox(&self) -> anyhow::Result<Arc<Sandbox>> {
+        let mut made = self.sandbox.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sandbox) = &*made {
+            return Ok(Arc::clone(sandbox));
+        }
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|error| anyhow!("the machine gives no randomness: {error}"))?;
+        let cache = Cache::open(self.state()?.cache()?, key).context("open the cache of compiled components")?;
+        let sandbox = Arc::new(Sandbox::new(SLOTS, Some(cache)).map_err(anyhow::Error::from).context("start the engine")?);
+        *made = Some(Arc::clone(&sandbox));
+        Ok(sandbox)
+    }
+
+    fn key(&self, source: &KeySource) -> anyhow::Result<Option<Secret>> {
+        Ok(match source {
+            KeySource::None => None,
+            KeySource::Environment(name) => Some(Secret::from_environment(name)?),
+            KeySource::File(path) => Some(Secret::from_file(path)?),
+        })
+    }
+}
+
+impl Machine for RealMachine {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn open(&self, path: &Path) -> std::io::Result<Dir> {
+        Dir::open_ambient_dir(path, ambient_authority())
+    }
+
+    fn write_new(&self, path: &Path, text: &str) -> std::io::Result<()> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::File::create_new(path)?.write_all(text.as_bytes())
+    }
+
+    fn build(&self, crate_dir: &Path) -> anyhow::Result<PathBuf> {
+        Ok(toolchain::build(crate_dir)?)
+    }
+
+    fn operator_file(&self) -> Option<PathBuf> {
+        self.operator_file.clone()
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone()
+    }
+
+    fn sdk_dir(&self) -> Option<PathBuf> {
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk");
+        beside.canonicalize().ok()
+    }
+
+    fn reach(&self, _: &str, spec: &ModelSpec, job_dir: &Path) -> anyhow::Result<Reached> {
+        let pace = spec.requests_per_minute.and_then(NonZeroU32::new).map(|rate| Arc::new(Pace::new(rate)));
+        Ok(match &spec.reach {
+            Reach::Script { transcript } => {
+                let path = job_dir.join(transcript);
+                let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+                let model = ScriptedModel::parse(&text).with_context(|| format!("read {}", path.display()))?;
+                Reached { model: Arc::new(model), pace, max_response_bytes: 0 }
+            }
+            Reach::Provider(provider) => {
+                let model = HttpModel::new(provider, self.key(&provider.key)?)?;
+                let max_response_bytes = provider.limits.max_response_bytes;
+                Reached { model: Arc::new(model), pace, max_response_bytes }
+            }
+        })
+    }
+
+    fn runner(&self) -> anyhow::Result<Arc<Runner>> {
+        let commands = CommandEnvironment::from_variables(std::env::vars());
+        Ok(Arc::new(Runner::new(self.sandbox()?, self.state()?, self.clock(), commands, RUNS)))
+    }
+
+    fn inspect(&self, component: &[u8]) -> anyhow::Result<(String, Surface)> {
+        let surface = self.sandbox()?.inspect(component)?;
+        Ok((evidence::address(component).to_string(), surface))
+    }
+
+    fn serial(&self) -> anyhow::Result<String> {
+        let mut chance = [0; 4];
+        getrandom::fill(&mut chance).map_err(|error| anyhow!("the machine gives no randomness: {error}"))?;
+        Ok(serial(self.clock().unix_ms(), u32::from_le_bytes(chance)))
+    }
+
+    fn health(&self) -> Vec<Health> {
+        let fine = |what, found: String| Health { what, found, remedy: None };
+        let ill = |what, found: String, remedy: &str| Health { what, found, remedy: Some(remedy.to_owned()) };
+        let mut health = vec![fine("host", ENGINE_NAME.to_owned())];
+        health.push(match self.sandbox() {
+            Ok(_) => fine("engine", format!("starts with {SLOTS} slots")),
+            Err(error) => ill("engine", format!("{error:#}"), "the machine needs address space: check `ulimit -v`"),
+        });
+        health.push(match self.state() {
+            Ok(_) => fine("state", self.state_dir.display().to_string()),
+            Err(error) => ill("state", format!("{error:#}"), "name a directory that you can write: --state DIR"),
+        });
+        health.push(match &self.operator_file {
+            None => fine("operator's file", "none: no providers, no commands".to_owned()),
+            Some(path) => match std::fs::read_to_string(path) {
+                Err(error) => ill("operator's file", format!("{}: {error}", path.display()), "name another: --host FILE"),
+                Ok(text) => match jidoka::rules::authored::operator(&text) {
+                    Ok(_) => fine("operator's file", path.display().to_string()),
+                    Err(mistakes) => {
+                        let found = format!("{}: {} mistakes", path.display(), mistakes.len());
+                        ill("operator's file", found, "run any command with it to see them")
+                    }
+                },
+            },
+        });
+        health.push(match toolchain::version_of("cargo") {
+            Some(version) => fine("cargo", version),
+            None => ill("cargo", "not found".to_owned(), "install Rust to build workers; running components needs none"),
+        });
+        health.push(match toolchain::ensure_target() {
+            Ok(()) => fine("guest target", toolchain::TARGET.to_owned()),
+            Err(error) => ill("guest target", error.to_string(), "rustup target add wasm32-wasip2"),
+        });
+        health
+    }
+}

@@ -1,0 +1,377 @@
+//! `jidoka.toml` and the operator's file as people write them: text in, a resolved run or every mistake at once.
+//!
+//! Never: reads a file, looks at the world, fills a gap in silence. A key that nobody knows is a mistake; a setting is
+//! written, or its default is noted with the others; a job asks for more than its operator allows and does not load.
+//! A mistake is reported once, where it is: what would only follow from it is not.
+
+mod budget;
+mod document;
+mod done;
+mod kinds;
+mod mistake;
+mod models;
+mod operator;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use self::budget::{Circumstances, Models};
+use self::done::{COMPONENT, CRATE};
+use self::kinds::{Amount, Characters, Choice, HostPath, Kind, List, Name, Repeats, Text, Texts, Unit};
+pub use self::mistake::Mistake;
+use self::models::Names;
+pub use self::operator::{OperatorFile, OperatorModel, Policy, operator};
+use self::reader::{Found, Key, Read, Reader, Required, Section};
+use super::spec::{
+    Budget, Caps, ComponentSource, FileGrant, Grants, ModelSpec, Origin, Reach, RunSpec, TaskSpec, WorkspaceSpec,
+};
+
+/// What the command line says over the job. The default says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--item`.
+    pub item: Option<String>,
+    /// `--model`: from the job's name for a model to the operator's.
+    pub models: BTreeMap<String, String>,
+    /// `--seed`.
+    pub seed: Option<u64>,
+    /// `--wall`, in milliseconds: the wall time of this attempt.
+    pub wall_ms: Option<u64>,
+}
+
+/// Bytes of a task's text: it is lifted into the guest at once.
+const MOST_TASK_BYTES: usize = 256 << 10;
+/// Bytes of one input, one argument and one variable.
+const MOST_VALUE_BYTES: usize = 64 << 10;
+/// Inputs, arguments and variables of a job: a guest's environment is copied at its start.
+const MOST_VALUES: usize = 256;
+/// Models of a job.
+const MOST_MODELS: usize = 64;
+/// Attempts of an item. Who needs more has a job that does not work.
+const MOST_ATTEMPTS: u64 = 100;
+
+const VALUES: Texts = Texts { text: Text { least: 0, most: MOST_VALUE_BYTES }, most: MOST_VALUES };
+
+const LINE: Key<Name> =
+    Key { name: "line", kind: Name { characters: Characters::Lower, most: 64 }, example: "\"examples\"" };
+const ITEM: Key<Name> = Key { name: "item", kind: done::NAME, example: "\"fix-basket\"" };
+const SEED: Key<Amount> = Key { name: "seed", kind: Amount::new(Unit::Count, 0, u64::MAX), example: "42" };
+const ENV: Key<Texts> = Key { name: "env", kind: VALUES, example: "{ KEY = \"value\" }" };
+const ARGS: Key<List<Text>> = Key {
+    name: "args",
+    kind: List {
+        of: Text { least: 0, most: MOST_VALUE_BYTES },
+        least: 0,
+        most: MOST_VALUES,
+        repeats: Repeats::Allowed,
+    },
+    example: "[\"--fast\"]",
+};
+const TEXT: Key<Text> =
+    Key { name: "text", kind: Text { least: 1, most: MOST_TASK_BYTES }, example: "\"Make the tests pass.\"" };
+const INPUTS: Key<Texts> = Key { name: "inputs", kind: VALUES, example: "{ key = \"value\" }" };
+const DIR: Key<HostPath> = Key { name: "dir", kind: HostPath, example: "\"project\"" };
+const CONTEXT: Key<HostPath> = Key { name: "context", kind: HostPath, example: "\"docs\"" };
+const FILES: Key<Choice<FileGrant>> = Key { name: "files", kind: operator::FILE_GRANTS, example: "\"read-write\"" };
+const MODELS: Key<List<Name>> = Key {
+    name: "models",
+    kind: List { of: models::NAME, least: 0, most: MOST_MODELS, repeats: Repeats::Refused },
+    example: "[\"coder\"]",
+};
+const MEMORY: Key<Amount> =
+    Key { name: "memory", kind: Amount::new(Unit::Size, 64 << 10, 1 << 30), example: "\"64MiB\"" };
+const LOG: Key<Amount> = Key { name: "log", kind: Amount::new(Unit::Size, 0, 16 << 20), example: "\"256KiB\"" };
+const STDIO: Key<Amount> = Key { name: "stdio", kind: Amount::new(Unit::Size, 0, 16 << 20), example: "\"64KiB\"" };
+/// Each is an inode of the host's.
+const FILE_COUNT: Key<Amount> = Key { name: "files", kind: Amount::new(Unit::Count, 0, 1_000_000), example: "10000" };
+/// The preopens, stdio and a stream or two need some, or no guest starts.
+const HANDLES: Key<Amount> = Key { name: "handles", kind: Amount::new(Unit::Count, 16, 65_536), example: "1024" };
+/// A request's texts must fit (`policy::MAX_REQUEST_BYTES` bounds them again).
+const LIFTED: Key<Amount> =
+    Key { name: "lifted", kind: Amount::new(Unit::Size, 64 << 10, 64 << 20), example: "\"2MiB\"" };
+const MAX: Key<Amount> = Key { name: "max", kind: Amount::new(Unit::Count, 1, MOST_ATTEMPTS), example: "3" };
+
+const WORKER: Required =
+    Required { name: "worker", purpose: "the component that works", lines: "[worker]\ncrate = \".\"" };
+const TASK: Required =
+    Required { name: "task", purpose: "what to do", lines: "[task]\ntext = \"Make the tests pass.\"" };
+const BUDGET: Required =
+    Required { name: "budget", purpose: "what one attempt may spend", lines: "[budget]\nwall = \"60s\"" };
+const ATTEMPTS: Required =
+    Required { name: "attempts", purpose: "how often an item is tried", lines: "[attempts]\nmax = 3" };
+const DONE: Required = Required {
+    name: "done",
+    purpose: "what counts as done; there is no default",
+    lines: "[done]\nmarks = [\"tree\"]\ntree = [\".\"]",
+};
+
+/// Resolves a job under its operator's file and the command line.
+///
+/// # Errors
+/// Every mistake, in the order of the text; those of the command line come last. Spans are of `text`.
+pub fn job(text: &str, operator: &OperatorFile, overrides: &Overrides) -> Result<RunSpec, Vec<Mistake>> {
+    let document = document::read(text)?;
+    let mut reader = Reader::new(Origin::Job, document.local);
+    let file = Section::file(&document.table, "the job");
+    let spec = Job { reader: &mut reader, operator, overrides }.read(file);
+    let settings = reader.finish()?;
+    let spec = spec.expect("a part that could not be read was reported");
+    Ok(RunSpec { settings, ..spec })
+}
+
+/// A job while it is read.
+struct Job<'a> {
+    reader: &'a mut Reader,
+    operator: &'a OperatorFile,
+    overrides: &'a Overrides,
+}
+
+impl Job<'_> {
+    fn read(mut self, mut file: Section<'_>) -> Option<RunSpec> {
+        let line = file.required(self.reader, &LINE);
+        let item = self.item(&mut file);
+        let seed = self.seed(&mut file);
+        let worker = file.required_section(self.reader, &WORKER).map(|section| self.worker(section));
+        let task = file.required_section(self.reader, &TASK).and_then(|section| self.task(section));
+        let workspace = self.workspace(&mut file);
+        let granted = self.grants(&mut file, &workspace);
+        let models = self.models(&mut file, granted.models.as_deref());
+        let spenders = models.as_ref().map(|models| spenders(granted.models.as_deref(), models));
+        let budget = self.budget(&mut file, granted.files, spenders);
+        let max_attempts = file.required_section(self.reader, &ATTEMPTS).and_then(|section| self.attempts(section));
+        let listed =
+            file.required_section(self.reader, &DONE).map(|section| done::read(section, self.reader, granted.files));
+        let written = done::checks(&mut file, self.reader, &self.operator.policy);
+        let (done, checks) = listed.map_or((None, Vec::new()), |listed| listed.against(self.reader, written));
+        let caps = self.caps(&mut file);
+        file.finish(self.reader);
+        self.reader.adopt(self.operator.policy.settings.iter().cloned());
+
+        let worker = worker?;
+        let workspace = match workspace {
+            Read::Absent => None,
+            Read::Wrong => return None,
+            Read::Found(found) => Some(found.value),
+        };
+        let names = granted.models?.into_iter().map(|(name, _)| name).collect();
+        Some(RunSpec {
+            line: line?.value,
+            item,
+            worker: worker.source?,
+            task: task?,
+            workspace,
+            grants: Grants { files: granted.files?, models: names },
+            env: worker.env,
+            args: worker.args,
+            models: models?,
+            budget: budget?,
+            caps,
+            max_attempts: max_attempts?,
+            done: done?,
+            checks,
+            seed,
+            settings: Vec::new(),
+        })
+    }
+
+    fn item(&mut self, file: &mut Section<'_>) -> Option<String> {
+        let read = file.read(self.reader, &ITEM);
+        if let Some(item) = &self.overrides.item {
+            if let Err(problem) = ITEM.kind.check(item) {
+                self.reader.mistake(flag(
+                    format!("--item {item:?} {problem}"),
+                    ITEM.kind.allowed(),
+                    "--item fix-basket",
+                ));
+            }
+            self.reader.set(ITEM.name, item, Origin::Flag);
+            return Some(item.clone());
+        }
+        let item = read.found().map(|found| found.value);
+        match &item {
+            Some(item) => self.reader.set(ITEM.name, item, Origin::Job),
+            None => self.reader.set(ITEM.name, "each run is an item of its own", Origin::Default),
+        }
+        item
+    }
+
+    fn seed(&mut self, file: &mut Section<'_>) -> Option<u64> {
+        let read = file.read(self.reader, &SEED).found().map(|found| found.value);
+        let (value, origin) = match (self.overrides.seed, read) {
+            (Some(seed), _) => (seed.to_string(), Origin::Flag),
+            (None, Some(seed)) => (seed.to_string(), Origin::Job),
+            (None, None) => ("drawn fresh and recorded".to_owned(), Origin::Default),
+        };
+        self.reader.set(SEED.name, value, origin);
+        self.overrides.seed.or(read)
+    }
+
+    fn worker(&mut self, mut section: Section<'_>) -> Worker {
+        let choices = vec![
+            (CRATE.name, section.read(self.reader, &CRATE).map(ComponentSource::Crate)),
+            (COMPONENT.name, section.read(self.reader, &COMPONENT).map(ComponentSource::File)),
+        ];
+        let source = section.only(self.reader, choices, "crate = \".\"");
+        if let Some(source) = &source {
+            let (key, path) = match source {
+                ComponentSource::Crate(path) => (CRATE.name, path),
+                ComponentSource::File(path) => (COMPONENT.name, path),
+            };
+            self.reader.set(section.key(key), path.display().to_string(), Origin::Job);
+        }
+        let env = section.or_default(self.reader, &ENV, BTreeMap::new());
+        let args = section.or_default(self.reader, &ARGS, Vec::new());
+        section.finish(self.reader);
+        Worker { source, env, args: args.into_iter().map(|(argument, _)| argument).collect() }
+    }
+
+    fn task(&mut self, mut section: Section<'_>) -> Option<TaskSpec> {
+        let text = section.required(self.reader, &TEXT);
+        let inputs = section.or_default(self.reader, &INPUTS, BTreeMap::new());
+        section.finish(self.reader);
+        Some(TaskSpec { text: text?.value, inputs })
+    }
+
+    fn workspace(&mut self, file: &mut Section<'_>) -> Read<WorkspaceSpec> {
+        let mut section = match file.section(self.reader, "workspace") {
+            Read::Absent => {
+                self.reader.set("workspace", "none", Origin::Default);
+                return Read::Absent;
+            }
+            Read::Wrong => return Read::Wrong,
+            Read::Found(found) => found.value,
+        };
+        let span = section.place();
+        let dir = section.required(self.reader, &DIR);
+        let context = section.optional(self.reader, &CONTEXT, "none");
+        section.finish(self.reader);
+        match (dir, context) {
+            (None, _) | (_, Read::Wrong) => Read::Wrong,
+            (Some(dir), context @ (Read::Absent | Read::Found(_))) => {
+                let context = context.found().map(|found| found.value);
+                Read::Found(Found { value: WorkspaceSpec { dir: dir.value, context }, span })
+            }
+        }
+    }
+
+    fn grants(&mut self, file: &mut Section<'_>, workspace: &Read<WorkspaceSpec>) -> Granted {
+        let Some(mut section) = file.optional_section(self.reader, "grants") else { return Granted::default() };
+        let files = section.optional(self.reader, &FILES, "none");
+        let models = section.optional(self.reader, &MODELS, "[]");
+        section.finish(self.reader);
+        let mut granted = Granted { files: None, models: None };
+        granted.files = match files {
+            Read::Absent => Some(FileGrant::None),
+            Read::Wrong => None,
+            Read::Found(found) => {
+                self.check_files(&found, workspace);
+                Some(found.value)
+            }
+        };
+        granted.models = match models {
+            Read::Absent => Some(Vec::new()),
+            Read::Wrong => None,
+            Read::Found(found) => Some(found.value),
+        };
+        granted
+    }
+
+    fn check_files(&mut self, asked: &Found<FileGrant>, workspace: &Read<WorkspaceSpec>) {
+        if let (Read::Absent, FileGrant::ReadOnly | FileGrant::ReadWrite) = (workspace, asked.value) {
+            self.reader.mistake(Mistake {
+                span: Some(asked.span.clone()),
+                message: "`grants.files` is granted without a [workspace]".to_owned(),
+                label: "no files to grant".to_owned(),
+                help: "allowed: \"none\", or a [workspace]\nwrite:\n[workspace]\ndir = \"project\"".to_owned(),
+            });
+        }
+        let ceiling = self.operator.policy.files;
+        if asked.value > ceiling {
+            let [wanted, most] = [asked.value, ceiling].map(|grant| FILES.kind.show(&grant));
+            self.reader.mistake(Mistake {
+                span: Some(asked.span.clone()),
+                message: format!("`grants.files` is {wanted}, and the operator allows {most}"),
+                label: "above the operator's `policy.files`".to_owned(),
+                help: format!(
+                    "allowed: at most {most}\nwrite: files = {most:?}, or in [policy] of the operator's file: files = {wanted:?}"
+                ),
+            });
+        }
+    }
+
+    fn models(
+        &mut self,
+        file: &mut Section<'_>,
+        granted: Option<&[(String, Range<usize>)]>,
+    ) -> Option<BTreeMap<String, ModelSpec>> {
+        let section = file.optional_section(self.reader, "models")?;
+        let own = models::own(&section, self.reader);
+        let names = Names { own, operator: self.operator, chosen: &self.overrides.models };
+        granted.map(|granted| names.resolve(self.reader, granted))
+    }
+
+    fn budget(&mut self, file: &mut Section<'_>, files: Option<FileGrant>, models: Option<Models>) -> Option<Budget> {
+        let section = file.required_section(self.reader, &BUDGET)?;
+        let circumstances = Circumstances { models, files, wall_ms: self.overrides.wall_ms };
+        let resolved = budget::read(section, self.reader, &circumstances);
+        if let Some(wall) = resolved.wall {
+            done::within_max_wall(self.reader, &self.operator.policy, wall.key, wall.ms, wall.span);
+        }
+        Some(resolved.budget)
+    }
+
+    fn attempts(&mut self, mut section: Section<'_>) -> Option<u32> {
+        let max = section.required(self.reader, &MAX);
+        section.finish(self.reader);
+        max.map(|max| u32::try_from(max.value).expect("the most attempts fit"))
+    }
+
+    fn caps(&mut self, file: &mut Section<'_>) -> Caps {
+        let defaults = Caps::default();
+        let Some(mut section) = file.optional_section(self.reader, "caps") else { return defaults };
+        let mut read = |key: &Key<Amount>, default| section.or_default(self.reader, key, default);
+        let caps = Caps {
+            memory_bytes: read(&MEMORY, defaults.memory_bytes),
+            log_bytes: read(&LOG, defaults.log_bytes),
+            stdio_bytes: read(&STDIO, defaults.stdio_bytes),
+            files: read(&FILE_COUNT, defaults.files),
+            handles: read(&HANDLES, defaults.handles),
+            lifted_bytes: read(&LIFTED, defaults.lifted_bytes),
+        };
+        section.finish(self.reader);
+        caps
+    }
+}
+
+/// `[worker]`; without a source it has a mistake.
+struct Worker {
+    source: Option<ComponentSource>,
+    env: BTreeMap<String, String>,
+    args: Vec<String>,
+}
+
+/// `[grants]`; what is `None` has a mistake.
+#[derive(Default)]
+struct Granted {
+    files: Option<FileGrant>,
+    models: Option<Vec<(String, Range<usize>)>>,
+}
+
+/// What the granted models are for the budget. One with a mistake still is a model.
+fn spenders(granted: Option<&[(String, Range<usize>)]>, models: &BTreeMap<String, ModelSpec>) -> Models {
+    if granted.is_none_or(<[_]>::is_empty) {
+        return Models::None;
+    }
+    let provided = |model: &ModelSpec| match model.reach {
+        Reach::Provider(_) => true,
+        Reach::Script { .. } => false,
+    };
+    if models.values().any(provided) { Models::Providers } else { Models::Scripts }
+}
+
+fn flag(message: String, allowed: String, line: &str) -> Mistake {
+    Mistake { span: None, message, label: String::new(), help: format!("allowed: {allowed}\nwrite: {line}") }
+}

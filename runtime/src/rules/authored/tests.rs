@@ -1,0 +1,115 @@
+//! Both files, from text to what they mean: each mistake where it is, each default with its origin.
+
+mod any_text;
+mod bounds;
+mod defaults;
+mod mistakes;
+mod providers;
+
+use super::*;
+
+/// A job that uses everything that has its own section.
+const JOB: &str = r#"line = "examples"
+item = "fix-basket"
+
+[worker]
+crate = "."
+
+[task]
+text = "Make the tests pass."
+
+[workspace]
+dir = "project"
+
+[grants]
+files = "read-write"
+models = ["coder"]
+
+[models.coder]
+script = "transcript.toml"
+window = 32768
+max-output = 4096
+usd-per-mtok-in = "2.50"
+usd-per-mtok-out = "10"
+
+[budget]
+wall = "60s"
+tokens = 20000
+model-calls = 20
+usd = "0.25"
+
+[attempts]
+max = 3
+
+[done]
+marks = ["tree"]
+tree = ["src"]
+checks = ["tests"]
+
+[[check]]
+name = "tests"
+crate = ".."
+wall = "20s"
+"#;
+
+/// A job that has nothing but what it must.
+const LEAST: &str = r#"line = "examples"
+[worker]
+component = "worker.wasm"
+[task]
+text = "Say hello."
+[budget]
+wall = "5s"
+[attempts]
+max = 1
+[done]
+marks = ["artifact"]
+"#;
+
+/// An operator with two providers, one of them without a price.
+const OPERATOR: &str = r#"[models.gpt]
+dialect = "openai"
+url = "https://host/v1"
+model = "gpt-x"
+key-env = "OPENAI_API_KEY"
+window = 128000
+max-output = 16384
+usd-per-mtok-in = "2.50"
+usd-per-mtok-out = "10"
+
+[models.local]
+dialect = "openai"
+url = "http://127.0.0.1:8080/v1"
+model = "small"
+key = "none"
+window = 4096
+max-output = 512
+"#;
+
+fn nobody() -> OperatorFile {
+    OperatorFile::default()
+}
+
+fn plain(text: &str) -> Result<RunSpec, Vec<Mistake>> {
+    job(text, &nobody(), &Overrides::default())
+}
+
+/// Replaces what stands exactly once in a text.
+fn with(text: &str, old: &str, new: &str) -> String {
+    assert_eq!(text.matches(old).count(), 1, "{old:?} stands once");
+    text.replace(old, new)
+}
+
+/// The mistakes as a person meets them: what the span shows, and the message.
+fn seen<'a>(text: &'a str, mistakes: &'a [Mistake]) -> Vec<(&'a str, &'a str)> {
+    let shown = |span: &Option<Range<usize>>| span.clone().map_or("-", |span| &text[span]);
+    mistakes.iter().map(|mistake| (shown(&mistake.span), mistake.message.as_str())).collect()
+}
+
+/// The value and origin of a setting.
+fn setting<'a>(spec: &'a RunSpec, key: &str) -> (&'a str, Origin) {
+    let mut found = spec.settings.iter().filter(|setting| setting.key == key);
+    let setting = found.next().unwrap_or_else(|| panic!("{key} is a setting"));
+    assert!(found.next().is_none(), "{key} is noted once");
+    (&setting.value, setting.origin)
+}

@@ -1,0 +1,82 @@
+//! Any text at all: no panic, every span within the text, and what loads is bounded.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::rules::ledger::Line;
+
+/// Pieces that break a file in more ways than letters do.
+const PIECES: [&str; 24] = [
+    "",
+    "\n",
+    "[",
+    "]",
+    "[[",
+    "=",
+    "\"",
+    "'''",
+    "{",
+    "}",
+    ",",
+    "#",
+    ".",
+    "-1",
+    "inf",
+    "0x",
+    "1e9",
+    "1979-05-27",
+    "true",
+    "\"inherit\"",
+    "\u{1f980}",
+    "\\u0000",
+    "[budget.item]\n",
+    "a.b.c = ",
+];
+
+fn judged(text: &str) {
+    for result in [plain(text).map(Some), operator(text).map(|_| None)] {
+        match result {
+            Ok(Some(spec)) => {
+                let bounded = |line| spec.budget.attempt.contains_key(line) || spec.budget.item.contains_key(line);
+                assert!(Line::ALL.iter().all(bounded), "{text}");
+            }
+            Ok(None) => {}
+            Err(mistakes) => {
+                assert!(!mistakes.is_empty());
+                for mistake in mistakes {
+                    assert!(text.get(mistake.span.expect("nothing is of the command line")).is_some());
+                    assert!(!mistake.message.contains(char::is_control), "{:?}", mistake.message);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text: String) {
+        judged(&text);
+    }
+
+    #[test]
+    fn no_damage_to_a_file_panics(
+        operators: bool,
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..12usize, 0..PIECES.len()), 1..6),
+    ) {
+        let mut text = if operators { OPERATOR } else { JOB }.to_owned();
+        for (at, length, piece) in edits {
+            let from = text.floor_char_boundary(at.index(text.len() + 1));
+            let to = text.floor_char_boundary((from + length).min(text.len()));
+            text.replace_range(from..to, PIECES[piece]);
+        }
+        judged(&text);
+    }
+
+    #[test]
+    fn a_job_that_lost_some_lines_loads_bounded_or_not_at_all(keep in proptest::collection::vec(prop::bool::weighted(0.95), 60)) {
+        let budget = "[budget.item]\ntokens = 9\ntokens-in = 5\nwall = \"5s\"\nusd = \"1\"\n[caps]\nfiles = 1\n";
+        let text = format!("{JOB}{budget}");
+        let kept: Vec<&str> = text.lines().zip(keep).filter(|(_, keep)| *keep).map(|(line, _)| line).collect();
+        judged(&kept.join("\n"));
+    }
+}

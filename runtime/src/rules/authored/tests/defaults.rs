@@ -1,0 +1,176 @@
+//! What is not written: its value, its origin, and that no line of the budget is left without a bound.
+
+use super::*;
+use crate::rules::ledger::Line;
+use crate::rules::spec::{Check, CheckRun, Done, MarkKind, NoChange};
+
+fn bounded(spec: &RunSpec) -> bool {
+    Line::ALL.iter().all(|line| spec.budget.attempt.contains_key(line) || spec.budget.item.contains_key(line))
+}
+
+#[test]
+fn a_job_means_what_it_says() {
+    let spec = plain(JOB).expect("it is right");
+    assert_eq!((spec.line.as_str(), spec.item.as_deref(), spec.seed), ("examples", Some("fix-basket"), None));
+    assert_eq!(spec.worker, ComponentSource::Crate(".".into()));
+    assert_eq!(spec.task.text, "Make the tests pass.");
+    assert_eq!(spec.workspace, Some(WorkspaceSpec { dir: "project".into(), context: None }));
+    assert_eq!(spec.grants.files, FileGrant::ReadWrite);
+    assert_eq!(spec.grants.models, ["coder".to_owned()].into());
+    assert_eq!(spec.max_attempts, 3);
+    assert_eq!(spec.caps, Caps::default());
+    assert_eq!(
+        spec.done,
+        Done {
+            marks: [MarkKind::Tree].into(),
+            tree: vec!["src".to_owned()],
+            ignore: Vec::new(),
+            no_change: NoChange::Refused,
+            checks: vec!["tests".to_owned()],
+        }
+    );
+    let run = CheckRun::Component(ComponentSource::Crate("..".into()));
+    assert_eq!(spec.checks, [Check { name: "tests".to_owned(), run, wall_ms: 20_000 }]);
+    let profile = &spec.models["coder"].profile;
+    assert_eq!((profile.window, profile.max_output, profile.norm_factor_milli), (32_768, 4_096, 1_000));
+    let price = profile.price.expect("it has one");
+    assert_eq!((price.micro_usd_per_mtok_in, price.micro_usd_per_mtok_out), (2_500_000, 10_000_000));
+    assert_eq!(
+        spec.budget.attempt,
+        BTreeMap::from([
+            (Line::TokensIn, 20_000),
+            (Line::TokensOut, 20_000),
+            (Line::Tokens, 20_000),
+            (Line::MicroUsd, 250_000),
+            (Line::ModelCalls, 20),
+            (Line::ToolCalls, 0),
+            (Line::WallMs, 60_000),
+            (Line::WorkMs, 60_000),
+            (Line::CpuMs, 60_000),
+            (Line::NetBytes, 0),
+            (Line::DiskBytes, 64 << 20),
+        ])
+    );
+    assert!(spec.budget.item.is_empty());
+}
+
+#[test]
+fn a_job_without_grants_can_spend_nothing_but_time_and_evidence() {
+    let spec = plain(LEAST).expect("it is right");
+    let some: Vec<(Line, u64)> =
+        spec.budget.attempt.iter().map(|(&line, &limit)| (line, limit)).filter(|(_, limit)| *limit > 0).collect();
+    assert_eq!(some, [(Line::WallMs, 5_000), (Line::WorkMs, 5_000), (Line::CpuMs, 5_000), (Line::DiskBytes, 1 << 20)]);
+    assert!(bounded(&spec));
+}
+
+#[test]
+fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
+    let shown: Vec<String> = plain(LEAST)
+        .expect("it is right")
+        .settings
+        .iter()
+        .map(|it| format!("{} = {} ({:?})", it.key, it.value, it.origin))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "line = examples (Job)",
+            "item = each run is an item of its own (Default)",
+            "seed = drawn fresh and recorded (Default)",
+            "worker.component = worker.wasm (Job)",
+            "worker.env = {} (Default)",
+            "worker.args = [] (Default)",
+            "task.text = \"Say hello.\" (Job)",
+            "task.inputs = {} (Default)",
+            "workspace = none (Default)",
+            "grants.files = none (Default)",
+            "grants.models = [] (Default)",
+            "budget.tokens-in = 0 (Default)",
+            "budget.tokens-out = 0 (Default)",
+            "budget.tokens = 0 (Default)",
+            "budget.usd = $0.00 (Default)",
+            "budget.model-calls = 0 (Default)",
+            "budget.tool-calls = 0 (Default)",
+            "budget.wall = 5s (Job)",
+            "budget.work = 5s (Default)",
+            "budget.cpu = 5s (Default)",
+            "budget.net = 0B (Default)",
+            "budget.disk = 1MiB (Default)",
+            "attempts.max = 1 (Job)",
+            "done.marks = [artifact] (Job)",
+            "done.tree = [] (Default)",
+            "done.ignore = [] (Default)",
+            "done.no-change = refused (Default)",
+            "done.checks = [] (Default)",
+            "caps.memory = 64MiB (Default)",
+            "caps.log = 256KiB (Default)",
+            "caps.stdio = 64KiB (Default)",
+            "caps.files = 10000 (Default)",
+            "caps.handles = 1024 (Default)",
+            "caps.lifted = 2MiB (Default)",
+            "policy.files = read-write (Default)",
+            "policy.commands = [] (Default)",
+            "policy.models = [] (Default)",
+            "policy.max-wall = 1h (Default)",
+        ]
+    );
+}
+
+#[test]
+fn a_setting_of_the_command_line_wins_and_says_so() {
+    let overrides =
+        Overrides { item: Some("other".into()), seed: Some(7), wall_ms: Some(1_500), ..Overrides::default() };
+    let spec = job(JOB, &nobody(), &overrides).expect("it is right");
+    assert_eq!((spec.item.as_deref(), spec.seed), (Some("other"), Some(7)));
+    assert_eq!(spec.budget.attempt[&Line::WallMs], 1_500);
+    assert_eq!(spec.budget.attempt[&Line::CpuMs], 1_500);
+    assert_eq!(setting(&spec, "item"), ("other", Origin::Flag));
+    assert_eq!(setting(&spec, "seed"), ("7", Origin::Flag));
+    assert_eq!(setting(&spec, "budget.wall"), ("1500ms", Origin::Flag));
+    assert_eq!(setting(&spec, "budget.cpu"), ("1500ms", Origin::Default));
+}
+
+#[test]
+fn a_line_may_be_bounded_by_the_item_alone() {
+    let budget =
+        "[budget]\nwall = \"inherit\"\n[budget.item]\nwall = \"9s\"\ntokens = 5\nmodel-calls = 2\nusd = \"0\"\n";
+    let text = with(JOB, "[budget]\nwall = \"60s\"\ntokens = 20000\nmodel-calls = 20\nusd = \"0.25\"\n", budget);
+    let spec = plain(&text).expect("it is right");
+    assert!(bounded(&spec));
+    for line in [Line::WallMs, Line::WorkMs, Line::CpuMs] {
+        assert_eq!((spec.budget.item[&line], spec.budget.attempt.get(&line)), (9_000, None));
+    }
+    for line in [Line::Tokens, Line::TokensIn, Line::TokensOut] {
+        assert_eq!((spec.budget.item[&line], spec.budget.attempt.get(&line)), (5, None));
+    }
+    assert_eq!(setting(&spec, "budget.wall"), ("inherit", Origin::Job));
+    assert_eq!(setting(&spec, "budget.item.wall"), ("9s", Origin::Job));
+    assert_eq!(setting(&spec, "budget.item.cpu"), ("9s", Origin::Default));
+    assert_eq!(setting(&spec, "budget.tokens"), ("inherit", Origin::Default));
+}
+
+#[test]
+fn tokens_are_the_sum_of_both_sides() {
+    for (attempt, item, expected) in [
+        ("tokens-in = 3\ntokens-out = 4", "", (Some(7), None)),
+        ("tokens-in = 3", "tokens-out = 4", (Some(7), None)),
+        ("", "tokens-in = 3\ntokens-out = 4", (None, Some(7))),
+        ("tokens-in = 1", "tokens-in = 3\ntokens-out = 4", (Some(5), Some(7))),
+        ("tokens-in = 3\ntokens-out = 4", "tokens = 9", (None, Some(9))),
+    ] {
+        let text = with(JOB, "tokens = 20000\n", &format!("{attempt}\n"));
+        let text = with(&text, "[attempts]", &format!("[budget.item]\n{item}\n[attempts]"));
+        let spec = plain(&text).expect("it is right");
+        let tokens = |scope: &BTreeMap<Line, u64>| scope.get(&Line::Tokens).copied();
+        assert_eq!((tokens(&spec.budget.attempt), tokens(&spec.budget.item)), expected, "{attempt} | {item}");
+        assert!(bounded(&spec));
+    }
+}
+
+#[test]
+fn the_checks_come_in_the_order_of_the_list() {
+    let text = with(JOB, "checks = [\"tests\"]", "checks = [\"lint\", \"tests\"]");
+    let text = format!("{text}[[check]]\nname = \"lint\"\ncomponent = \"lint.wasm\"\nwall = \"1s\"\n");
+    let names: Vec<String> = plain(&text).expect("it is right").checks.into_iter().map(|check| check.name).collect();
+    assert_eq!(names, ["lint", "tests"]);
+}

@@ -1,0 +1,179 @@
+//! What a run may do: deny unless granted.
+//!
+//! Never: performs, spends, remembers. Absent means denied: no `Option` stands for permission.
+
+use std::collections::BTreeSet;
+
+use super::effect::{Effect, Reason, Refusal};
+use super::spec::{FileGrant, Grants};
+
+/// Bytes of one model request's texts. A guest builds them in its own memory; the host copies them twice.
+pub const MAX_REQUEST_BYTES: u64 = 1 << 20;
+/// Messages of one request. Each costs the host a small allocation of its own.
+pub const MAX_MESSAGES: usize = 1_024;
+/// Tool definitions of one request.
+pub const MAX_TOOLS: usize = 128;
+/// Requests of one batch: the host holds a connection for each.
+pub const MAX_BATCH: usize = 16;
+/// Bytes of a reply's JSON schema: compiling one costs the host time and memory.
+pub const MAX_SCHEMA_BYTES: usize = 64 << 10;
+/// Bytes of a check-in's note.
+pub const MAX_NOTE_BYTES: usize = 4 << 10;
+/// Check-ins of a run: each makes the host digest the workspace.
+pub const MAX_CHECK_INS: u64 = 1_000;
+/// Bytes of an evidence's kind and name.
+pub const MAX_EVIDENCE_NAME_BYTES: usize = 256;
+/// Bytes of one piece of evidence.
+pub const MAX_EVIDENCE_BYTES: u64 = 1 << 20;
+/// Pieces of evidence of a run: each is a file of the host.
+pub const MAX_EVIDENCE: u64 = 256;
+/// Bytes of one `random.bytes`.
+pub const MAX_RANDOM_BYTES: u32 = 64 << 10;
+/// Bytes of a report's or a judgement's text that are kept.
+pub const MAX_SUMMARY_BYTES: usize = 64 << 10;
+
+/// How often a run did what is counted rather than budgeted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub check_ins: u64,
+    pub evidence: u64,
+}
+
+/// Whether the grants allow an effect.
+///
+/// # Errors
+/// A [`Refusal`] with what was asked, what is allowed, and the line to write.
+pub fn rule(grants: &Grants, counts: Counts, effect: &Effect) -> Result<(), Refusal> {
+    match effect {
+        Effect::Model { request } => {
+            if !grants.models.contains(&request.model) {
+                return Err(not_granted_model(&grants.models, &request.model));
+            }
+            at_most("bytes of request", request.content_bytes(), MAX_REQUEST_BYTES)?;
+            at_most("messages", request.messages.len() as u64, MAX_MESSAGES as u64)?;
+            at_most("tools", request.tools.len() as u64, MAX_TOOLS as u64)?;
+            let schema_bytes = request.schema.as_deref().map_or(0, str::len);
+            at_most("bytes of schema", schema_bytes as u64, MAX_SCHEMA_BYTES as u64)
+        }
+        Effect::Attach { kind, name, bytes, .. } => {
+            at_most("bytes of kind and name", (kind.len() + name.len()) as u64, MAX_EVIDENCE_NAME_BYTES as u64)?;
+            at_most("bytes of evidence", *bytes, MAX_EVIDENCE_BYTES)?;
+            at_most("pieces of evidence", counts.evidence + 1, MAX_EVIDENCE)
+        }
+        Effect::CheckIn { note } => {
+            if grants.files == FileGrant::None {
+                return Err(not_granted("check-in", "no files", "[grants] files = \"read-write\""));
+            }
+            at_most("bytes of note", note.len() as u64, MAX_NOTE_BYTES as u64)?;
+            at_most("check-ins", counts.check_ins + 1, MAX_CHECK_INS)
+        }
+        Effect::Sleep { .. } => Ok(()),
+        Effect::Tool { name, .. } => {
+            Err(not_granted(&format!("tool \"{name}\""), "no tools", "none: this version serves no host tools"))
+        }
+        Effect::Child { name, .. } => {
+            Err(not_granted(&format!("child \"{name}\""), "no children", "none: this version serves no child workers"))
+        }
+        Effect::Human { .. } => {
+            Err(not_granted("a question to a person", "no questions", "none: this version serves no questions"))
+        }
+    }
+}
+
+fn not_granted_model(granted: &BTreeSet<String>, asked: &str) -> Refusal {
+    let shown: String = asked.chars().take(64).collect();
+    let names: Vec<&str> = granted.iter().map(String::as_str).collect();
+    let allowed = if names.is_empty() { "no models".to_owned() } else { format!("models: {}", names.join(", ")) };
+    not_granted(&format!("model {shown:?}"), &allowed, &format!("[grants] models = [{shown:?}]"))
+}
+
+fn not_granted(asked: &str, allowed: &str, setting: &str) -> Refusal {
+    let reason = Reason::NotGranted;
+    Refusal { reason, asked: asked.to_owned(), allowed: allowed.to_owned(), setting: setting.to_owned() }
+}
+
+/// Refuses what is larger than its cap; the cap itself is allowed.
+pub fn at_most(what: &str, asked: u64, cap: u64) -> Result<(), Refusal> {
+    if asked <= cap {
+        return Ok(());
+    }
+    Err(Refusal {
+        reason: Reason::TooLarge,
+        asked: format!("{asked} {what}"),
+        allowed: format!("at most {cap}"),
+        setting: "none: a fixed cap of the host".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::model::{Message, Request, Role};
+
+    fn ask(model: &str, bytes: usize) -> Effect {
+        let message =
+            Message { role: Role::User, content: "x".repeat(bytes), tool_calls: vec![], tool_call_id: None };
+        Effect::Model {
+            request: Request {
+                model: model.into(),
+                messages: vec![message],
+                tools: vec![],
+                max_output: 1,
+                min_output: 1,
+                schema: None,
+            },
+        }
+    }
+
+    fn coder() -> Grants {
+        Grants { files: FileGrant::None, models: BTreeSet::from(["coder".to_owned()]) }
+    }
+
+    #[test]
+    fn the_default_grants_nothing_that_needs_a_grant() {
+        let effects = [
+            ask("coder", 1),
+            Effect::Tool { name: "grep".into(), input: String::new() },
+            Effect::Child { name: "other".into(), task: String::new() },
+            Effect::Human { question: String::new(), options: vec![] },
+            Effect::CheckIn { note: String::new() },
+        ];
+        for effect in effects {
+            let refused = rule(&Grants::default(), Counts::default(), &effect).expect_err("refused");
+            assert_eq!(refused.reason, Reason::NotGranted, "{effect:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_asked_allowed_and_the_line_to_write() {
+        let refused = rule(&coder(), Counts::default(), &ask("gpt", 1)).expect_err("refused");
+        assert_eq!(refused.asked, "model \"gpt\"");
+        assert_eq!(refused.allowed, "models: coder");
+        assert_eq!(refused.setting, "[grants] models = [\"gpt\"]");
+    }
+
+    #[test]
+    fn each_cap_holds_at_n_and_refuses_n_plus_1() {
+        let grants = Grants { files: FileGrant::ReadOnly, ..coder() };
+        let at = |counts, effect: &Effect| rule(&grants, counts, effect);
+        let none = Counts::default();
+        assert!(at(none, &ask("coder", MAX_REQUEST_BYTES as usize)).is_ok());
+        assert!(at(none, &ask("coder", MAX_REQUEST_BYTES as usize + 1)).is_err());
+        let note = |bytes: usize| Effect::CheckIn { note: "x".repeat(bytes) };
+        assert!(at(none, &note(MAX_NOTE_BYTES)).is_ok());
+        assert!(at(none, &note(MAX_NOTE_BYTES + 1)).is_err());
+        assert!(at(Counts { check_ins: MAX_CHECK_INS - 1, evidence: 0 }, &note(1)).is_ok());
+        assert!(at(Counts { check_ins: MAX_CHECK_INS, evidence: 0 }, &note(1)).is_err());
+        let attach = |bytes, name: usize| Effect::Attach {
+            kind: String::new(),
+            name: "x".repeat(name),
+            digest: String::new(),
+            bytes,
+        };
+        assert!(at(none, &attach(MAX_EVIDENCE_BYTES, MAX_EVIDENCE_NAME_BYTES)).is_ok());
+        assert!(at(none, &attach(MAX_EVIDENCE_BYTES + 1, 1)).is_err());
+        assert!(at(none, &attach(1, MAX_EVIDENCE_NAME_BYTES + 1)).is_err());
+        assert!(at(Counts { check_ins: 0, evidence: MAX_EVIDENCE - 1 }, &attach(1, 1)).is_ok());
+        assert!(at(Counts { check_ins: 0, evidence: MAX_EVIDENCE }, &attach(1, 1)).is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! Marks: progress that the host verified by digest, and the set of all that an item has shown before.
+//!
+//! Never: believes a worker, computes a digest. Invariants here: N4 (marks come only from host digests), N5 (an old
+//! state is not progress: toggling A, B, A earns one mark).
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::spec::MarkKind;
+
+/// Something that the item has not shown before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Mark {
+    pub kind: MarkKind,
+    pub digest: Digest,
+}
+
+/// What a check-in tells the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    pub new_mark: bool,
+    /// Marks of this run so far.
+    pub marks: u32,
+    /// Files that differ from the start of the run.
+    pub changed_files: u32,
+}
+
+/// All that an item has shown, over all its attempts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seen(BTreeSet<Mark>);
+
+/// The marks of one run.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    kinds: BTreeSet<MarkKind>,
+    seen: Seen,
+    earned: Vec<Mark>,
+}
+
+impl Progress {
+    /// Starts with all that the item has shown before and with the state of the workspace at the start, which is
+    /// never progress. Only marks of the job's `kinds` count.
+    pub fn new(kinds: BTreeSet<MarkKind>, mut seen: Seen, base: Option<Digest>) -> Self {
+        seen.0.extend(base.map(|digest| Mark { kind: MarkKind::Tree, digest }));
+        Self { kinds, seen, earned: Vec::new() }
+    }
+
+    /// Whether it is new; if so it is a mark from now on.
+    pub fn observe(&mut self, mark: Mark) -> bool {
+        let new = self.kinds.contains(&mark.kind) && self.seen.0.insert(mark);
+        if new {
+            self.earned.push(mark);
+        }
+        new
+    }
+
+    /// Marks of this run, in the order they were earned.
+    pub fn earned(&self) -> &[Mark] {
+        &self.earned
+    }
+
+    /// All that the item has shown, for its next attempt.
+    pub fn into_seen(self) -> Seen {
+        self.seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(byte: u8) -> Mark {
+        Mark { kind: MarkKind::Tree, digest: Digest::from_bytes([byte; 32]) }
+    }
+
+    fn kinds() -> BTreeSet<MarkKind> {
+        BTreeSet::from([MarkKind::Tree])
+    }
+
+    #[test]
+    fn toggling_earns_one_mark() {
+        let mut progress = Progress::new(kinds(), Seen::default(), Some(Digest::from_bytes([1; 32])));
+        let seen: Vec<bool> = [1, 2, 1, 2, 1].map(|state| progress.observe(tree(state))).into();
+        assert_eq!(seen, [false, true, false, false, false]);
+        assert_eq!(progress.earned().len(), 1);
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_showed_is_not_new() {
+        let mut first = Progress::new(kinds(), Seen::default(), Some(Digest::from_bytes([1; 32])));
+        assert!(first.observe(tree(2)));
+        let mut second = Progress::new(kinds(), first.into_seen(), Some(Digest::from_bytes([1; 32])));
+        assert!(!second.observe(tree(2)));
+    }
+
+    #[test]
+    fn a_kind_that_the_job_does_not_count_is_no_mark() {
+        let mut progress = Progress::new(kinds(), Seen::default(), None);
+        assert!(!progress.observe(Mark { kind: MarkKind::Artifact, digest: Digest::from_bytes([9; 32]) }));
+    }
+}

@@ -1,0 +1,252 @@
+//! What a model call may cost at most, fitted to what is left: the request shrinks together with its reservation.
+//!
+//! Never: reserves, sends. A call that has no sound bound, or no price under a money limit, gets no quote.
+
+use super::effect::{Reason, Refusal};
+use super::ledger::{Amounts, Line, Shortfall};
+use super::model::{Profile, Request, Usage};
+
+/// A call that fits: what to put on the wire and what to reserve for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quote {
+    /// Output tokens, for the wire.
+    pub max_output: u32,
+    /// Bytes of response, for the wire. 0 if the model is not on a network.
+    pub max_response_bytes: u64,
+    pub reserve: Amounts,
+}
+
+/// The bytes that a call will move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetNeed {
+    pub request_bytes: u64,
+    /// The provider's own cap on a response.
+    pub max_response_bytes: u64,
+}
+
+/// Bytes of response below which a network call is of no use: headers of a stream and a short reply.
+pub const MIN_RESPONSE_BYTES: u64 = 4 << 10;
+
+/// Fits a request to what is left on each line.
+///
+/// `left` gives the headroom of a line and the scope that is tightest; `None` means unbounded, which is refused.
+///
+/// # Errors
+/// A [`Refusal`]: `unbounded`, `unpriced`, `invalid` or `exhausted`, each with the setting to change.
+pub fn fit(
+    request: &Request,
+    profile: &Profile,
+    net: Option<NetNeed>,
+    left: impl Fn(Line) -> Option<(u64, String)>,
+) -> Result<Quote, Refusal> {
+    if request.max_output == 0 || request.min_output > request.max_output {
+        return Err(Refusal {
+            reason: Reason::Invalid,
+            asked: format!("max-output {} with min-output {}", request.max_output, request.min_output),
+            allowed: "max-output of at least 1 and at least min-output".into(),
+            setting: "the worker's own request".into(),
+        });
+    }
+    let asked_model = || format!("model \"{}\"", request.model);
+    let Some(bound) = profile.bound(request) else {
+        return Err(Refusal {
+            reason: Reason::Unbounded,
+            asked: asked_model(),
+            allowed: "requests whose size has a bound".into(),
+            setting: "the worker's own request".into(),
+        });
+    };
+    let Some(price) = profile.price else {
+        return Err(Refusal {
+            reason: Reason::Unpriced,
+            asked: asked_model(),
+            allowed: "models with a price, because money is limited".into(),
+            setting: format!("[models.{}] usd-per-mtok-in and usd-per-mtok-out", request.model),
+        });
+    };
+    let short = |line: Line, asked: u64| {
+        let (left, scope) = left(line).unwrap_or((0, "none".into()));
+        (asked > left).then(|| exhausted(Shortfall { scope, line, asked, left }))
+    };
+    let cost = |usage: Usage| price.cost(usage).unwrap_or(u64::MAX);
+    let at_least = |output: u64| Usage { tokens_in: bound.tokens_in, tokens_out: output };
+
+    // The smallest call that is of use must fit on every line; then the output takes what is left, up to what was asked.
+    let least = at_least(u64::from(request.min_output.max(1)));
+    let needs = [
+        (Line::ModelCalls, 1),
+        (Line::TokensIn, least.tokens_in),
+        (Line::TokensOut, least.tokens_out),
+        (Line::Tokens, least.tokens_in.saturating_add(least.tokens_out)),
+        (Line::MicroUsd, cost(least)),
+    ];
+    if let Some(refusal) = needs.into_iter().find_map(|(line, asked)| short(line, asked)) {
+        return Err(refusal);
+    }
+    let room = |line: Line| left(line).map_or(0, |(left, _)| left);
+    let affordable = match price.micro_usd_per_mtok_out {
+        0 => u64::MAX,
+        per_mtok => {
+            let money = room(Line::MicroUsd).saturating_sub(cost(at_least(0)));
+            u64::try_from(u128::from(money) * 1_000_000 / u128::from(per_mtok)).unwrap_or(u64::MAX)
+        }
+    };
+    let output = bound
+        .tokens_out
+        .min(room(Line::TokensOut))
+        .min(room(Line::Tokens).saturating_sub(bound.tokens_in))
+        .min(affordable);
+    if output < least.tokens_out {
+        // Only a model whose own cap is below `min-output` comes here: every line has room for the least.
+        return Err(Refusal {
+            reason: Reason::Invalid,
+            asked: format!("min-output {}", request.min_output),
+            allowed: format!("at most {}, the model's own cap", profile.max_output),
+            setting: "the worker's own request".into(),
+        });
+    }
+    let usage = at_least(output);
+    let mut reserve: Amounts = [
+        (Line::ModelCalls, 1),
+        (Line::TokensIn, usage.tokens_in),
+        (Line::TokensOut, usage.tokens_out),
+        (Line::Tokens, usage.tokens_in.saturating_add(usage.tokens_out)),
+        (Line::MicroUsd, cost(usage)),
+    ]
+    .into_iter()
+    .collect();
+    let mut max_response_bytes = 0;
+    if let Some(net) = net {
+        if let Some(refusal) = short(Line::NetBytes, net.request_bytes.saturating_add(MIN_RESPONSE_BYTES)) {
+            return Err(refusal);
+        }
+        max_response_bytes = net.max_response_bytes.min(room(Line::NetBytes) - net.request_bytes);
+        reserve.set(Line::NetBytes, net.request_bytes.saturating_add(max_response_bytes));
+    }
+    let max_output = u32::try_from(output).expect("bounded by a `u32` of the request");
+    Ok(Quote { max_output, max_response_bytes, reserve })
+}
+
+/// The refusal for a shortfall, with the line of `jidoka.toml` that would change it.
+pub fn exhausted(shortfall: Shortfall) -> Refusal {
+    let table = if shortfall.scope == "item" { "[budget.item]" } else { "[budget]" };
+    let line = shortfall.line;
+    Refusal {
+        asked: format!("{} of {}", shortfall.asked, line.name()),
+        allowed: format!("{} left in scope {}", shortfall.left, shortfall.scope),
+        setting: format!("{table} {}", line.key()),
+        reason: Reason::Exhausted { shortfall },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::model::{Message, Price, Role};
+    use std::collections::BTreeMap;
+
+    fn request(max_output: u32, min_output: u32) -> Request {
+        Request {
+            model: "coder".into(),
+            messages: vec![Message {
+                role: Role::User,
+                content: "x".repeat(100),
+                tool_calls: vec![],
+                tool_call_id: None,
+            }],
+            tools: vec![],
+            max_output,
+            min_output,
+            schema: None,
+        }
+    }
+
+    fn profile() -> Profile {
+        Profile {
+            window: 1000,
+            max_output: 500,
+            price: Some(Price { micro_usd_per_mtok_in: 1_000_000, micro_usd_per_mtok_out: 2_000_000 }),
+            norm_factor_milli: 1000,
+            request_overhead: 10,
+            message_overhead: 5,
+        }
+    }
+
+    fn room(changes: &[(Line, u64)]) -> impl Fn(Line) -> Option<(u64, String)> {
+        let mut room: BTreeMap<Line, u64> = Line::ALL.into_iter().map(|line| (line, 1_000_000)).collect();
+        room.extend(changes.iter().copied());
+        move |line| room.get(&line).map(|&left| (left, "attempt".into()))
+    }
+
+    fn shortfall(result: Result<Quote, Refusal>) -> (Line, u64, u64) {
+        match result.expect_err("refused").reason {
+            Reason::Exhausted { shortfall } => (shortfall.line, shortfall.asked, shortfall.left),
+            other => panic!("not exhausted: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn with_room_the_whole_bound_is_reserved() {
+        let quote = fit(&request(300, 10), &profile(), None, room(&[])).expect("fits");
+        assert_eq!(quote.max_output, 300);
+        assert_eq!(quote.reserve.get(Line::TokensIn), 115);
+        assert_eq!(quote.reserve.get(Line::Tokens), 415);
+        assert_eq!(quote.reserve.get(Line::MicroUsd), 115 + 600);
+    }
+
+    #[test]
+    fn the_request_and_the_reservation_shrink_together() {
+        let quote = fit(&request(300, 10), &profile(), None, room(&[(Line::Tokens, 215)])).expect("fits");
+        assert_eq!((quote.max_output, quote.reserve.get(Line::Tokens)), (100, 215));
+        let quote = fit(&request(300, 10), &profile(), None, room(&[(Line::MicroUsd, 115 + 51)])).expect("fits");
+        assert_eq!((quote.max_output, quote.reserve.get(Line::MicroUsd)), (25, 165));
+    }
+
+    #[test]
+    fn min_output_fits_exactly_or_is_refused() {
+        assert!(fit(&request(300, 50), &profile(), None, room(&[(Line::TokensOut, 50)])).is_ok());
+        let refused = fit(&request(300, 50), &profile(), None, room(&[(Line::TokensOut, 49)]));
+        assert_eq!(shortfall(refused), (Line::TokensOut, 50, 49));
+    }
+
+    #[test]
+    fn a_call_needs_room_for_its_input() {
+        let refused = fit(&request(300, 1), &profile(), None, room(&[(Line::TokensIn, 114)]));
+        assert_eq!(shortfall(refused), (Line::TokensIn, 115, 114));
+    }
+
+    #[test]
+    fn the_window_bounds_the_input() {
+        let mut long = request(10, 1);
+        long.messages[0].content = "x".repeat(5000);
+        let quote = fit(&long, &profile(), None, room(&[])).expect("fits");
+        assert_eq!(quote.reserve.get(Line::TokensIn), 1000);
+    }
+
+    #[test]
+    fn a_model_without_a_price_is_refused() {
+        let unpriced = Profile { price: None, ..profile() };
+        let refused = fit(&request(300, 1), &unpriced, None, room(&[])).expect_err("unpriced");
+        assert_eq!(refused.reason, Reason::Unpriced);
+    }
+
+    #[test]
+    fn zero_or_crossed_outputs_are_invalid() {
+        for (max, min) in [(0, 0), (5, 6)] {
+            let refused = fit(&request(max, min), &profile(), None, room(&[])).expect_err("invalid");
+            assert_eq!(refused.reason, Reason::Invalid);
+        }
+        let refused = fit(&request(900, 501), &profile(), None, room(&[])).expect_err("above the model's cap");
+        assert_eq!(refused.reason, Reason::Invalid);
+    }
+
+    #[test]
+    fn a_response_is_capped_to_the_bytes_that_are_left() {
+        let need = NetNeed { request_bytes: 1000, max_response_bytes: 1 << 20 };
+        let left = 1000 + MIN_RESPONSE_BYTES;
+        let quote = fit(&request(10, 1), &profile(), Some(need), room(&[(Line::NetBytes, left)])).expect("fits");
+        assert_eq!((quote.max_response_bytes, quote.reserve.get(Line::NetBytes)), (MIN_RESPONSE_BYTES, left));
+        let refused = fit(&request(10, 1), &profile(), Some(need), room(&[(Line::NetBytes, left - 1)]));
+        assert_eq!(shortfall(refused), (Line::NetBytes, left, left - 1));
+    }
+}

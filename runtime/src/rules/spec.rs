@@ -1,0 +1,260 @@
+//! A run as it was resolved: every setting has a value that cannot be wrong, and its origin is known.
+//!
+//! Never: reads a file, guesses. What a person wrote is parsed in `authored.rs`, which yields a [`RunSpec`] or every
+//! mistake at once; nothing later looks at the text again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::ledger::Line;
+use super::model::Profile;
+
+/// Everything that one run needs to know, as the job and the operator said it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunSpec {
+    /// The workflow, and the scope of the andon lock.
+    pub line: String,
+    /// The item, if the job or the command line names one. Without a name each run is an item of its own.
+    pub item: Option<String>,
+    pub worker: ComponentSource,
+    pub task: TaskSpec,
+    /// `None`: the worker gets no files at all.
+    pub workspace: Option<WorkspaceSpec>,
+    pub grants: Grants,
+    /// Environment of the guest, exactly this and nothing of the host's.
+    pub env: BTreeMap<String, String>,
+    /// Arguments of the guest, exactly these.
+    pub args: Vec<String>,
+    /// The granted models by the job's name for them.
+    pub models: BTreeMap<String, ModelSpec>,
+    pub budget: Budget,
+    pub caps: Caps,
+    /// Attempts of the item over all causes, at least 1.
+    pub max_attempts: u32,
+    pub done: Done,
+    pub checks: Vec<Check>,
+    /// Seed of all randomness of the guest; `None` means drawn fresh and recorded.
+    pub seed: Option<u64>,
+    /// Every setting with its value and where it came from, for `jidoka explain`.
+    pub settings: Vec<Setting>,
+}
+
+/// Where a component comes from. Paths are relative to the job's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ComponentSource {
+    /// A Rust crate that `jidoka build` turns into a component.
+    Crate(PathBuf),
+    /// A component file.
+    File(PathBuf),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskSpec {
+    pub text: String,
+    pub inputs: BTreeMap<String, String>,
+}
+
+/// Paths are relative to the job's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkspaceSpec {
+    /// Copied privately for the worker, who sees the copy as `/work`.
+    pub dir: PathBuf,
+    /// Copied privately, read-only, as `/context`.
+    pub context: Option<PathBuf>,
+}
+
+/// What the operator and the job let the worker use. The default grants nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grants {
+    pub files: FileGrant,
+    /// Names of models.
+    pub models: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileGrant {
+    #[default]
+    None,
+    ReadOnly,
+    ReadWrite,
+}
+
+/// A model that the job may use: how to reach it and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelSpec {
+    pub profile: Profile,
+    pub reach: Reach,
+    /// Pace over all runs of this process, if set: requests per minute.
+    pub requests_per_minute: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// A transcript file of the job, relative to its directory.
+    Script { transcript: PathBuf },
+    /// A provider of the operator's.
+    Provider(Provider),
+}
+
+/// An operator's provider. The key is named here, never held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provider {
+    pub dialect: Dialect,
+    /// Base address, for example `https://host/v1`. Plain `http` only for loopback.
+    pub url: String,
+    /// The provider's own name for the model.
+    pub model: String,
+    pub key: KeySource,
+    /// Ask for a stream, so that output past its cap is cut off. Off only for servers without streams.
+    pub stream: bool,
+    pub limits: WireLimits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialect {
+    /// OpenAI chat completions, and what speaks it.
+    Openai,
+    /// Anthropic messages, and what speaks it.
+    Anthropic,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// The server wants none.
+    None,
+    /// A variable of the operator's environment.
+    Environment(String),
+    /// A file of the operator's; surrounding white space is dropped.
+    File(PathBuf),
+}
+
+/// Bounds on one exchange with a provider, so that a lying one costs a known amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireLimits {
+    /// Bytes of one response, headers excluded.
+    pub max_response_bytes: u64,
+    /// Until the connection stands.
+    pub connect_ms: u64,
+    /// Between two reads of the response, the first included.
+    pub idle_ms: u64,
+    /// The whole exchange.
+    pub total_ms: u64,
+}
+
+impl Default for WireLimits {
+    fn default() -> Self {
+        Self { max_response_bytes: 8 << 20, connect_ms: 10_000, idle_ms: 120_000, total_ms: 600_000 }
+    }
+}
+
+/// Limits by scope. Each line is bounded by at least one of the two.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Over all attempts of the item.
+    pub item: BTreeMap<Line, u64>,
+    /// One attempt, which is one run.
+    pub attempt: BTreeMap<Line, u64>,
+}
+
+/// What counts as done. There is no default: a job says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    pub marks: BTreeSet<MarkKind>,
+    /// Deliverable paths, relative to the workspace, `/`-separated; `.` is all of it. A change elsewhere is a
+    /// constraint violation.
+    pub tree: Vec<String>,
+    /// Paths that count neither as progress nor as a violation and are never applied.
+    pub ignore: Vec<String>,
+    /// Whether `no-change-needed` can be a good end.
+    pub no_change: NoChange,
+    /// Names of checks that must pass, in order.
+    pub checks: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MarkKind {
+    /// The deliverable tree has a digest that the item has not shown before.
+    Tree,
+    /// The worker attached evidence whose digest the item has not shown before.
+    Artifact,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoChange {
+    Allowed,
+    Refused,
+}
+
+/// What the host runs after the worker to see for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    pub name: String,
+    pub run: CheckRun,
+    /// Time for this check. Its own clock: the worker's budget is not touched.
+    pub wall_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckRun {
+    /// A component of world `verifier`.
+    Component(ComponentSource),
+    /// A command that the operator approved, run in a fresh copy of the result.
+    Command(Vec<String>),
+}
+
+/// Bounds on what a guest can hold or cause at any instant. A budget line bounds a run; a cap bounds a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caps {
+    /// Linear memory, all memories of the run together, in bytes.
+    pub memory_bytes: u64,
+    /// Bytes of notes by `log.emit`; past it notes are dropped and counted.
+    pub log_bytes: u64,
+    /// Bytes kept of each of stdout and stderr; past it they are dropped and counted.
+    pub stdio_bytes: u64,
+    /// Files and directories that a run may create.
+    pub files: u64,
+    /// Open descriptors, directory streams and other host resources at once.
+    pub handles: u64,
+    /// Bytes of strings and lists that one call may lift into the host.
+    pub lifted_bytes: u64,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 64 << 20,
+            log_bytes: 256 << 10,
+            stdio_bytes: 64 << 10,
+            files: 10_000,
+            handles: 1_024,
+            lifted_bytes: 2 << 20,
+        }
+    }
+}
+
+/// A resolved setting and its origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// For example `budget.wall`.
+    pub key: String,
+    pub value: String,
+    pub origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// `jidoka.toml`.
+    Job,
+    /// The operator's file.
+    Operator,
+    /// The command line.
+    Flag,
+    /// The documented default.
+    Default,
+}

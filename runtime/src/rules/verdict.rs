@@ -1,0 +1,404 @@
+//! Outcome (what happened) to verdict (what it means) to exit code (whose move it is).
+//!
+//! Never: asks the worker, runs a check. Both judgements are pure functions over what the host saw. Invariants here:
+//! N1 (accepted needs a report, its evidence, a new mark and the checks), N7 (what cannot be seen is never success).
+
+use serde::{Deserialize, Serialize};
+
+use super::andon::Pull;
+use super::ledger::Line;
+use super::spec::NoChange;
+
+/// What the worker says of its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    Done,
+    NoChangeNeeded,
+    Unable,
+    NeedsHuman,
+}
+
+/// The worker's own account. Evidence, nothing more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub status: Status,
+    pub summary: String,
+    pub evidence: Vec<String>,
+}
+
+/// Why a run was stopped from outside the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "stop")]
+pub enum Stop {
+    /// Somebody pulled the cord.
+    Pulled { pull: Pull },
+    /// A budget line that is time ran out.
+    Exhausted { scope: String, line: Line },
+    /// The run was given up by the one who started it.
+    Cancelled,
+}
+
+/// What happened to a run: the fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// `run` returned a report.
+    Returned(Report),
+    /// `run` returned an error.
+    Failed(String),
+    /// The guest broke: a trap, or a cap on what it may hold.
+    Trapped(String),
+    /// The cord ended it.
+    Interrupted(Stop),
+    /// The host itself broke.
+    Faulted(String),
+}
+
+/// What the host decided about a run. Closed, and matched by name everywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict", content = "detail")]
+pub enum Verdict {
+    Accepted,
+    NoChangeNeeded,
+    /// A gate said no: a check, the evidence, or the claim that nothing was needed.
+    Rejected { gate: String, findings: Vec<String> },
+    Unable { why: String },
+    NeedsHuman { why: String },
+    /// The worker claimed success and showed nothing new.
+    NoProgress { why: String },
+    Exhausted { scope: String, line: Line },
+    Halted { pull: Pull },
+    /// The change set breaks what the job declared.
+    ConstraintViolation { rule: String, paths: Vec<String> },
+    Trapped { why: String },
+    /// Something that the judgement needs could not be seen.
+    Unverifiable { why: String },
+    AttemptsExhausted { attempts: u32, max: u32 },
+    /// Nothing ran.
+    NotAdmitted { why: Vec<String> },
+    /// A replay went another way than its journal.
+    Diverged { seq: u64, expected: String, got: String },
+    Cancelled,
+    /// The host's own bug or a broken machine.
+    Fault { why: String },
+}
+
+impl Verdict {
+    /// The verdict's name, as in `verdict.json`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Verdict::Accepted => "accepted",
+            Verdict::NoChangeNeeded => "no-change-needed",
+            Verdict::Rejected { .. } => "rejected",
+            Verdict::Unable { .. } => "unable",
+            Verdict::NeedsHuman { .. } => "needs-human",
+            Verdict::NoProgress { .. } => "no-progress",
+            Verdict::Exhausted { .. } => "exhausted",
+            Verdict::Halted { .. } => "halted",
+            Verdict::ConstraintViolation { .. } => "constraint-violation",
+            Verdict::Trapped { .. } => "trapped",
+            Verdict::Unverifiable { .. } => "unverifiable",
+            Verdict::AttemptsExhausted { .. } => "attempts-exhausted",
+            Verdict::NotAdmitted { .. } => "not-admitted",
+            Verdict::Diverged { .. } => "diverged",
+            Verdict::Cancelled => "cancelled",
+            Verdict::Fault { .. } => "fault",
+        }
+    }
+
+    /// The process's exit code: whose move it is. 1 (unexpected) and 2 (usage) are the front's own.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Verdict::Accepted | Verdict::NoChangeNeeded => 0,
+            Verdict::Rejected { .. } => 10,
+            Verdict::Unable { .. } => 11,
+            Verdict::NeedsHuman { .. } => 12,
+            Verdict::ConstraintViolation { .. } => 13,
+            Verdict::Exhausted { .. } => 20,
+            Verdict::NoProgress { .. } => 21,
+            Verdict::Halted { .. } => 22,
+            Verdict::AttemptsExhausted { .. } => 23,
+            Verdict::Cancelled => 24,
+            Verdict::NotAdmitted { .. } => 30,
+            Verdict::Trapped { .. } => 40,
+            Verdict::Diverged { .. } => 50,
+            Verdict::Unverifiable { .. } => 51,
+            Verdict::Fault { .. } => 70,
+        }
+    }
+
+    /// Why, for a person, in one or two sentences.
+    pub fn why(&self) -> String {
+        match self {
+            Verdict::Accepted => "the host saw a new mark, and every check passed".into(),
+            Verdict::NoChangeNeeded => "nothing changed, the job allows that, and every check passed".into(),
+            Verdict::Rejected { gate, findings } => format!("gate \"{gate}\" said no: {}", findings.join("; ")),
+            Verdict::Unable { why } => format!("the worker gave up: {why}"),
+            Verdict::NeedsHuman { why } => format!("the worker needs a person: {why}"),
+            Verdict::NoProgress { why } | Verdict::Trapped { why } | Verdict::Unverifiable { why } => why.clone(),
+            Verdict::Exhausted { scope, line } => {
+                format!("budget line {} of scope {scope} is used up", line.name())
+            }
+            Verdict::Halted { pull } => format!("the cord was pulled ({}): {}", pull.category.name(), pull.reason),
+            Verdict::ConstraintViolation { rule, paths } => format!("{rule}: {}", paths.join(", ")),
+            Verdict::AttemptsExhausted { attempts, max } => {
+                format!("the item had {attempts} of {max} attempts; raise `[attempts] max` to allow more")
+            }
+            Verdict::NotAdmitted { why } => why.join("; "),
+            Verdict::Diverged { seq, expected, got } => {
+                format!("entry {seq}: the journal has {expected}, the run did {got}")
+            }
+            Verdict::Cancelled => "the run was given up by the one who started it".into(),
+            Verdict::Fault { why } => format!("the host failed: {why}"),
+        }
+    }
+}
+
+/// What the host saw when the guest had ended, before any check.
+#[derive(Clone, Debug)]
+pub struct Sight<'a> {
+    /// A budget line that refused a call or was overrun, if any: the reason for an `unable` worker.
+    pub exhausted: Option<(String, Line)>,
+    /// Marks that the item had not shown before.
+    pub new_marks: usize,
+    /// Changed paths under the deliverables.
+    pub changed: &'a [String],
+    /// Changed paths outside of them.
+    pub stray: &'a [String],
+    /// Evidence that the report cites and the host does not have.
+    pub unknown_evidence: &'a [String],
+    /// Why the workspace could not be read, if so.
+    pub unreadable: Option<&'a str>,
+    pub no_change: NoChange,
+}
+
+/// The first judgement: a verdict, or what the checks must still confirm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    Decided(Verdict),
+    /// Accepted if every check passes.
+    CheckChange,
+    /// `no-change-needed` if every check passes.
+    CheckNoChange,
+}
+
+/// Judges an outcome by what the host saw.
+pub fn judge(outcome: &Outcome, sight: &Sight<'_>) -> Finding {
+    let report = match outcome {
+        Outcome::Returned(report) => report,
+        Outcome::Failed(why) => return Finding::Decided(gave_up(why, sight)),
+        Outcome::Trapped(why) => return Finding::Decided(Verdict::Trapped { why: why.clone() }),
+        Outcome::Interrupted(stop) => {
+            return Finding::Decided(match stop {
+                Stop::Pulled { pull } => Verdict::Halted { pull: pull.clone() },
+                Stop::Exhausted { scope, line } => Verdict::Exhausted { scope: scope.clone(), line: *line },
+                Stop::Cancelled => Verdict::Cancelled,
+            });
+        }
+        Outcome::Faulted(why) => return Finding::Decided(Verdict::Fault { why: why.clone() }),
+    };
+    if !sight.unknown_evidence.is_empty() {
+        let findings = sight.unknown_evidence.iter().map(|id| format!("no such evidence: {id}")).collect();
+        return Finding::Decided(Verdict::Rejected { gate: "evidence".into(), findings });
+    }
+    match report.status {
+        Status::Unable => return Finding::Decided(gave_up(&report.summary, sight)),
+        Status::NeedsHuman => return Finding::Decided(Verdict::NeedsHuman { why: report.summary.clone() }),
+        Status::Done | Status::NoChangeNeeded => {}
+    }
+    if let Some(why) = sight.unreadable {
+        return Finding::Decided(Verdict::Unverifiable { why: format!("the workspace could not be read: {why}") });
+    }
+    if !sight.stray.is_empty() {
+        let rule = "changed outside the deliverables of [done] tree".to_owned();
+        return Finding::Decided(Verdict::ConstraintViolation { rule, paths: sight.stray.to_vec() });
+    }
+    match report.status {
+        Status::NoChangeNeeded => no_change(sight),
+        Status::Done if sight.new_marks == 0 => Finding::Decided(Verdict::NoProgress {
+            why: "the worker reports done, and the host saw nothing that this item had not shown before".into(),
+        }),
+        Status::Done | Status::Unable | Status::NeedsHuman => Finding::CheckChange,
+    }
+}
+
+fn gave_up(why: &str, sight: &Sight<'_>) -> Verdict {
+    match &sight.exhausted {
+        Some((scope, line)) => Verdict::Exhausted { scope: scope.clone(), line: *line },
+        None => Verdict::Unable { why: why.to_owned() },
+    }
+}
+
+fn no_change(sight: &Sight<'_>) -> Finding {
+    let refuse = |finding: String| {
+        Finding::Decided(Verdict::Rejected { gate: "no-change".into(), findings: vec![finding] })
+    };
+    if let Some(path) = sight.changed.first() {
+        return refuse(format!("the worker reports that no change was needed, and changed {path}"));
+    }
+    match sight.no_change {
+        NoChange::Allowed => Finding::CheckNoChange,
+        NoChange::Refused => refuse("the job does not allow it: [done] no-change = \"refused\"".into()),
+    }
+}
+
+/// The result of one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckResult {
+    pub name: String,
+    pub end: CheckEnd,
+}
+
+impl CheckResult {
+    /// Whether it passed.
+    pub fn passed(&self) -> bool {
+        matches!(self.end, CheckEnd::Passed { .. })
+    }
+}
+
+/// How a check ended. Only `Passed` passes: a check that could not be carried out is never a pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "end")]
+pub enum CheckEnd {
+    Passed { summary: String },
+    Failed { summary: String, findings: Vec<String> },
+    /// It could not be carried out: trapped, out of time, not startable.
+    Broken { why: String },
+}
+
+/// The last judgement: what the checks say.
+pub fn conclude(finding: Finding, checks: &[CheckResult]) -> Verdict {
+    let good = match finding {
+        Finding::Decided(verdict) => return verdict,
+        Finding::CheckChange => Verdict::Accepted,
+        Finding::CheckNoChange => Verdict::NoChangeNeeded,
+    };
+    for check in checks {
+        match &check.end {
+            CheckEnd::Passed { .. } => {}
+            CheckEnd::Failed { summary, findings } => {
+                let findings = if findings.is_empty() { vec![summary.clone()] } else { findings.clone() };
+                return Verdict::Rejected { gate: check.name.clone(), findings };
+            }
+            CheckEnd::Broken { why } => {
+                return Verdict::Unverifiable { why: format!("check \"{}\": {why}", check.name) };
+            }
+        }
+    }
+    good
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::andon::Category;
+
+    fn sight() -> Sight<'static> {
+        Sight {
+            exhausted: None,
+            new_marks: 1,
+            changed: &[],
+            stray: &[],
+            unknown_evidence: &[],
+            unreadable: None,
+            no_change: NoChange::Refused,
+        }
+    }
+
+    fn says(status: Status) -> Outcome {
+        Outcome::Returned(Report { status, summary: "so it says".into(), evidence: vec![] })
+    }
+
+    fn decided(outcome: &Outcome, sight: &Sight<'_>) -> &'static str {
+        match judge(outcome, sight) {
+            Finding::Decided(verdict) => verdict.name(),
+            Finding::CheckChange => "check-change",
+            Finding::CheckNoChange => "check-no-change",
+        }
+    }
+
+    #[test]
+    fn a_success_that_the_worker_reports_is_not_a_success() {
+        assert_eq!(decided(&says(Status::Done), &Sight { new_marks: 0, ..sight() }), "no-progress");
+        assert_eq!(decided(&says(Status::Done), &sight()), "check-change");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_never_success() {
+        let blind = Sight { unreadable: Some("too deep"), ..sight() };
+        assert_eq!(decided(&says(Status::Done), &blind), "unverifiable");
+        assert_eq!(decided(&says(Status::NoChangeNeeded), &blind), "unverifiable");
+    }
+
+    #[test]
+    fn forged_evidence_is_rejected() {
+        let forged = ["blake3:00".to_owned()];
+        assert_eq!(decided(&says(Status::Done), &Sight { unknown_evidence: &forged, ..sight() }), "rejected");
+    }
+
+    #[test]
+    fn a_stray_change_is_a_violation_even_with_a_mark() {
+        let stray = ["tests/a".to_owned()];
+        assert_eq!(decided(&says(Status::Done), &Sight { stray: &stray, ..sight() }), "constraint-violation");
+    }
+
+    #[test]
+    fn no_change_needs_the_jobs_leave_and_no_change() {
+        let allowed = Sight { no_change: NoChange::Allowed, ..sight() };
+        assert_eq!(decided(&says(Status::NoChangeNeeded), &sight()), "rejected");
+        assert_eq!(decided(&says(Status::NoChangeNeeded), &allowed), "check-no-change");
+        let changed = ["src/a".to_owned()];
+        assert_eq!(decided(&says(Status::NoChangeNeeded), &Sight { changed: &changed, ..allowed }), "rejected");
+    }
+
+    #[test]
+    fn a_worker_that_gives_up_for_lack_of_budget_is_exhausted() {
+        let short = Sight { exhausted: Some(("attempt".into(), Line::Tokens)), ..sight() };
+        assert_eq!(decided(&says(Status::Unable), &short), "exhausted");
+        assert_eq!(decided(&says(Status::Unable), &sight()), "unable");
+        assert_eq!(decided(&Outcome::Failed("no".into()), &sight()), "unable");
+        assert_eq!(decided(&Outcome::Failed("no".into()), &short), "exhausted");
+        // One that finished the work all the same is judged by the work.
+        assert_eq!(decided(&says(Status::Done), &short), "check-change");
+    }
+
+    #[test]
+    fn only_a_passed_check_passes() {
+        let check = |end| vec![CheckResult { name: "tests".into(), end }];
+        let passed = check(CheckEnd::Passed { summary: String::new() });
+        let failed = check(CheckEnd::Failed { summary: "1 failed".into(), findings: vec![] });
+        let broken = check(CheckEnd::Broken { why: "out of time".into() });
+        assert_eq!(conclude(Finding::CheckChange, &passed).name(), "accepted");
+        assert_eq!(conclude(Finding::CheckNoChange, &passed).name(), "no-change-needed");
+        assert_eq!(conclude(Finding::CheckChange, &failed).name(), "rejected");
+        assert_eq!(conclude(Finding::CheckChange, &broken).name(), "unverifiable");
+    }
+
+    #[test]
+    fn the_name_in_json_is_the_name_on_the_screen_and_the_exit_code_is_published() {
+        let pull = Pull::by_worker(Category::Defect, "r", vec![]);
+        let table: [(Verdict, u8); 16] = [
+            (Verdict::Accepted, 0),
+            (Verdict::NoChangeNeeded, 0),
+            (Verdict::Rejected { gate: "g".into(), findings: vec![] }, 10),
+            (Verdict::Unable { why: String::new() }, 11),
+            (Verdict::NeedsHuman { why: String::new() }, 12),
+            (Verdict::ConstraintViolation { rule: String::new(), paths: vec![] }, 13),
+            (Verdict::Exhausted { scope: "item".into(), line: Line::Tokens }, 20),
+            (Verdict::NoProgress { why: String::new() }, 21),
+            (Verdict::Halted { pull }, 22),
+            (Verdict::AttemptsExhausted { attempts: 1, max: 1 }, 23),
+            (Verdict::Cancelled, 24),
+            (Verdict::NotAdmitted { why: vec![] }, 30),
+            (Verdict::Trapped { why: String::new() }, 40),
+            (Verdict::Diverged { seq: 1, expected: String::new(), got: String::new() }, 50),
+            (Verdict::Unverifiable { why: String::new() }, 51),
+            (Verdict::Fault { why: String::new() }, 70),
+        ];
+        for (verdict, code) in table {
+            let json = serde_json::to_value(&verdict).expect("serialises");
+            assert_eq!(json["verdict"], verdict.name());
+            assert_eq!(verdict.exit_code(), code);
+        }
+    }
+}

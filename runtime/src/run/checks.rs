@@ -1,0 +1,241 @@
+//! The job's checks, run by the host after the worker: a verifier component, or a command of the operator's.
+//!
+//! Never: shows a verifier what the worker said of itself, lets a check touch the worker's tree or budget. A check that
+//! cannot be carried out is broken, never passed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cap_std::fs::Dir;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::filesystem::FsPerms;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+
+use crate::doors::command::{self, CommandEnd};
+use crate::doors::state::RunDir;
+use crate::doors::tree::ChangeKind;
+use crate::doors::workspace;
+use crate::rules::digest::Digest;
+use crate::rules::effect::Stream;
+use crate::rules::ledger::{Ledger, Line};
+use crate::rules::progress::{Progress, Seen};
+use crate::rules::record::Evidence;
+use crate::rules::spec::{Caps, Check, CheckRun, FileGrant, Grants, RunSpec};
+use crate::rules::verdict::{CheckEnd, Outcome, Stop};
+
+use super::RunEnd;
+use super::bindings::verifier::jidoka::agent::review;
+use super::cord::Cord;
+use super::files::FileBooks;
+use super::gate::{Gate, Passage};
+use super::host::Guest;
+use super::journal::Journal;
+use super::limits::Limits;
+use super::output::Output;
+use super::runner::Runner;
+use super::sandbox::{Call, Prepared, Returned};
+use super::senses::{Chances, VirtualClock};
+use super::supervisor::{GuestCall, cut};
+
+/// What a path became.
+pub(super) type Change = ChangeKind;
+
+/// Evidence bytes that a verifier may attach: findings, not archives.
+const CHECK_DISK_BYTES: u64 = 1 << 20;
+
+/// Everything that a check needs of its run.
+pub(super) struct Bench<'a> {
+    pub runner: &'a Arc<Runner>,
+    pub check: &'a Check,
+    pub caps: &'a Caps,
+    pub journal: &'a Arc<Journal>,
+    pub cord: &'a Cord,
+    pub run_dir: &'a RunDir,
+    pub time: &'a Arc<VirtualClock>,
+    pub start_ms: u64,
+    pub seed: u64,
+}
+
+/// What a verifier is shown: files and facts, nothing that the worker said.
+pub(super) fn artifact(
+    spec: &RunSpec,
+    serial: &str,
+    tree: Option<Digest>,
+    changes: &[(String, Change)],
+    evidence: &[Evidence],
+) -> review::Artifact {
+    let change = |(path, kind): &(String, Change)| review::Change {
+        path: path.clone(),
+        kind: match kind {
+            ChangeKind::Added => review::ChangeKind::Added,
+            ChangeKind::Modified => review::ChangeKind::Modified,
+            ChangeKind::Removed => review::ChangeKind::Removed,
+        },
+    };
+    review::Artifact {
+        item: spec.item.clone().unwrap_or_else(|| serial.to_owned()),
+        task: spec.task.text.clone(),
+        tree: tree.map_or_else(String::new, |digest| digest.to_string()),
+        changes: changes.iter().map(change).collect(),
+        evidence: evidence.iter().map(|kept| (kept.kind.clone(), kept.name.clone(), kept.id.to_string())).collect(),
+    }
+}
+
+/// A WASI context with these directories and nothing else of the host's.
+pub(super) fn with_files(wasi: &mut WasiCtxBuilder, preopens: &[(&'static str, Dir, FsPerms)]) -> std::io::Result<WasiCtx> {
+    for (name, dir, perms) in preopens {
+        // wasmtime-wasi takes a path; this one names the very directory that the handle holds.
+        wasi.preopened_dir(handle_path(dir), name, *perms).map_err(std::io::Error::other)?;
+    }
+    Ok(wasi.build())
+}
+
+/// A path to an open directory, whatever happened to its name since.
+pub(super) fn handle_path(dir: &Dir) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()))
+}
+
+impl Bench<'_> {
+    /// Lets a verifier component judge.
+    ///
+    /// # Errors
+    /// [`RunEnd`]: the host's own trouble, or the cord was pulled while the check ran.
+    pub async fn judge(
+        &self,
+        prepared: &Prepared,
+        preopens: Vec<(&'static str, Dir, FsPerms)>,
+        artifact: review::Artifact,
+    ) -> Result<CheckEnd, RunEnd> {
+        let wall_ms = self.check.wall_ms;
+        let limits = BTreeMap::from([
+            (Line::WallMs, wall_ms),
+            (Line::WorkMs, wall_ms),
+            (Line::CpuMs, wall_ms),
+            (Line::DiskBytes, CHECK_DISK_BYTES),
+        ]);
+        let mut ledger = Ledger::default();
+        let scope = ledger.open("check", None, limits);
+        let ledger = Arc::new(Mutex::new(ledger));
+        // A cord of its own: a check out of time is a broken check, not a stopped run.
+        let cord = Cord::default();
+        let evidence = self.run_dir.subdir("evidence").map_err(|error| RunEnd::Fault(format!("evidence: {error}")))?;
+        let gate = Arc::new(Gate::new(Passage {
+            grants: Grants { files: FileGrant::ReadOnly, ..Grants::default() },
+            models: BTreeMap::new(),
+            ledger: Arc::clone(&ledger),
+            scope,
+            journal: Arc::clone(self.journal),
+            cord: cord.clone(),
+            clock: self.runner.clock,
+            progress: Arc::new(Mutex::new(Progress::new(Default::default(), Seen::default(), None))),
+            evidence: Arc::new(evidence),
+            workspace: None,
+            log_bytes: self.caps.log_bytes,
+        }));
+        let stdio = [Output::new(self.caps.stdio_bytes), Output::new(self.caps.stdio_bytes)];
+        let [stdout, stderr] = stdio.clone();
+        let wasi = with_files(WasiCtxBuilder::new().stdout(stdout).stderr(stderr), &preopens)
+            .map_err(|error| RunEnd::Fault(format!("the check's files could not be opened: {error}")))?;
+        let guest = Guest {
+            gate: Arc::clone(&gate),
+            time: Arc::clone(self.time),
+            chances: Chances::new(self.seed),
+            books: FileBooks::new(Arc::clone(&gate), self.start_ms, 0),
+            limits: Limits::new(self.caps.memory_bytes),
+            wasi,
+            table: ResourceTable::new(),
+        };
+        let call = GuestCall { clock: self.runner.clock, cord, gate: Arc::clone(&gate), ledger, scope };
+        let sandbox = &self.runner.sandbox;
+        let judged = call.race(|bounds| sandbox.call(prepared, guest, Call::Judge(artifact), bounds), self.caps);
+        let ended = tokio::select! {
+            biased;
+            _ = self.cord.pulled() => return Err(RunEnd::Stopped),
+            ended = judged => ended,
+        };
+        let [stdout, stderr] = stdio.map(|output| output.take());
+        gate.record_output([(Stream::Stdout, stdout.0, stdout.1), (Stream::Stderr, stderr.0, stderr.1)]).await?;
+        Ok(match ended {
+            Ok(Returned::Judgement(Ok(judgement))) => judged_as(judgement),
+            Ok(Returned::Judgement(Err(why))) => CheckEnd::Broken { why: cut(why) },
+            Ok(Returned::Report(_)) => return Err(RunEnd::Fault("a verifier answered as a worker".into())),
+            Err(outcome) => CheckEnd::Broken { why: self.broken(outcome)? },
+        })
+    }
+
+    /// Why a verifier gave no judgement. One that pulls the cord stops the run.
+    fn broken(&self, outcome: Outcome) -> Result<String, RunEnd> {
+        Ok(match outcome {
+            Outcome::Interrupted(Stop::Exhausted { line, .. }) => format!("out of {}", line.name()),
+            Outcome::Interrupted(stop @ (Stop::Pulled { .. } | Stop::Cancelled)) => {
+                self.cord.pull(stop);
+                return Err(RunEnd::Stopped);
+            }
+            Outcome::Trapped(why) => format!("trapped: {why}"),
+            Outcome::Failed(why) => why,
+            Outcome::Returned(_) => "answered as a worker".into(),
+            Outcome::Faulted(why) => return Err(RunEnd::Fault(why)),
+        })
+    }
+
+    /// Runs a command in a fresh copy of the worker's tree.
+    ///
+    /// # Errors
+    /// [`RunEnd`]: the host's own trouble, or the cord was pulled while the command ran.
+    pub async fn command(&self, work: Option<&Dir>) -> Result<CheckEnd, RunEnd> {
+        let CheckRun::Command(argv) = &self.check.run else {
+            return Err(RunEnd::Fault("a check without a component is no command".into()));
+        };
+        let fault = |error: String| RunEnd::Fault(format!("the check's copy could not be made: {error}"));
+        let name = format!("check-{}", self.check.name);
+        let copy = self.run_dir.subdir(&name).map_err(|error| fault(error.to_string()))?;
+        let copy = match work {
+            None => copy,
+            Some(work) => {
+                let work = work.try_clone().map_err(|error| fault(error.to_string()))?;
+                let bounds = self.runner.bounds;
+                tokio::task::spawn_blocking(move || {
+                    workspace::copy(&work, &copy, &bounds, &[]).map(|_| copy).map_err(|error| error.to_string())
+                })
+                .await
+                .map_err(|error| fault(error.to_string()))?
+                .map_err(fault)?
+            }
+        };
+        let path = std::fs::read_link(handle_path(&copy)).map_err(|error| fault(error.to_string()))?;
+        let time = Duration::from_millis(self.check.wall_ms);
+        let ended = tokio::select! {
+            biased;
+            _ = self.cord.pulled() => return Err(RunEnd::Stopped),
+            ended = command::run(argv, &path, time, &self.runner.commands) => ended,
+        };
+        workspace::remove_tree(self.run_dir.dir(), &name).map_err(|error| fault(error.to_string()))?;
+        Ok(match ended {
+            CommandEnd::Exited { success: true, output, .. } => CheckEnd::Passed { summary: last_line(&output) },
+            CommandEnd::Exited { success: false, status, output } => {
+                CheckEnd::Failed { summary: status, findings: output.lines().map(str::to_owned).collect() }
+            }
+            CommandEnd::TimedOut => CheckEnd::Broken { why: format!("out of time after {} ms", self.check.wall_ms) },
+            CommandEnd::Broken(why) => CheckEnd::Broken { why },
+        })
+    }
+}
+
+/// Findings of a judgement that are kept.
+const MAX_FINDINGS: usize = 100;
+
+fn judged_as(judgement: review::Judgement) -> CheckEnd {
+    let summary = cut(judgement.summary);
+    if judgement.pass {
+        return CheckEnd::Passed { summary };
+    }
+    let findings = judgement.findings.into_iter().take(MAX_FINDINGS).map(cut).collect();
+    CheckEnd::Failed { summary, findings }
+}
+
+fn last_line(output: &str) -> String {
+    output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("passed").to_owned()
+}

@@ -1,0 +1,463 @@
+//! The guest's files: wasmtime-wasi's own filesystem below our bounds.
+//!
+//! | what a guest does | what it meets |
+//! | --- | --- |
+//! | write, extend, leave a hole | every byte is charged to `disk-bytes` before it is written |
+//! | create a file or directory | one of `[caps] files` |
+//! | make a link, rename between `/work` and `/context` | not permitted |
+//! | go deep, use a long path | at most [`MAX_DEPTH`] and [`MAX_PATH_BYTES`] |
+//! | list a directory | sorted by name |
+//! | read times, link counts, identity | the run's start, 1, a hash of the path |
+//!
+//! Never: resolves a path itself; wasmtime-wasi does, below the preopened handle.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use wasmtime::component::{HasData, Resource};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
+use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
+use wasmtime_wasi::p2::bindings::filesystem::preopens;
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, DirectoryEntryStream, ErrorCode,
+    Filesize, Host, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
+};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, OutputStream, Pollable, StreamResult};
+
+use super::gate::Gate;
+
+/// Directories below a preopen. The host walks the tree afterwards, with a bound of its own above this.
+pub const MAX_DEPTH: usize = 64;
+
+/// Bytes of one path: Linux's own `PATH_MAX`.
+pub const MAX_PATH_BYTES: usize = 4_096;
+
+/// Entries of one directory that are listed: the host holds them all at once.
+pub const MAX_LISTED: usize = 100_000;
+
+/// What the host remembers of a guest's open files.
+pub struct FileBooks {
+    gate: Arc<Gate>,
+    /// The time that every file shows.
+    time: Datetime,
+    max_created: u64,
+    created: u64,
+    places: HashMap<u32, Place>,
+    listings: HashMap<u32, VecDeque<DirectoryEntry>>,
+}
+
+/// Where an open descriptor is: its preopen, and its path below, for depth and identity.
+#[derive(Clone, Debug)]
+struct Place {
+    root: Arc<str>,
+    path: Vec<String>,
+}
+
+impl Place {
+    fn join(&self, path: &str) -> Self {
+        let mut joined = self.clone();
+        for part in path.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => {
+                    joined.path.pop();
+                }
+                name => joined.path.push(name.to_owned()),
+            }
+        }
+        joined
+    }
+
+    /// An identity that is the same on every machine and in every run.
+    fn hash(&self) -> MetadataHashValue {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.root.as_bytes());
+        for name in &self.path {
+            hasher.update(b"/").update(name.as_bytes());
+        }
+        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
+        let hash = hasher.finalize();
+        MetadataHashValue { lower: word(&hash.as_bytes()[..8]), upper: word(&hash.as_bytes()[8..16]) }
+    }
+}
+
+impl FileBooks {
+    /// Books for a guest that has no open file yet.
+    pub fn new(gate: Arc<Gate>, start_ms: u64, max_created: u64) -> Self {
+        let nanoseconds = u32::try_from(start_ms % 1_000).expect("below 1,000") * 1_000_000;
+        Self {
+            gate,
+            time: Datetime { seconds: start_ms / 1_000, nanoseconds },
+            max_created,
+            created: 0,
+            places: HashMap::new(),
+            listings: HashMap::new(),
+        }
+    }
+
+    fn charge(&self, bytes: u64) -> Result<(), ErrorCode> {
+        if bytes == 0 || self.gate.wrote(bytes) { Ok(()) } else { Err(ErrorCode::InsufficientSpace) }
+    }
+
+    fn count_created(&mut self) -> Result<(), ErrorCode> {
+        if self.created >= self.max_created {
+            return Err(ErrorCode::InsufficientSpace);
+        }
+        self.created += 1;
+        Ok(())
+    }
+
+    fn place(&self, fd: u32, path: &str) -> Result<Place, ErrorCode> {
+        if path.len() > MAX_PATH_BYTES {
+            return Err(ErrorCode::NameTooLong);
+        }
+        let place = self.places.get(&fd).ok_or(ErrorCode::BadDescriptor)?.join(path);
+        if place.path.len() > MAX_DEPTH {
+            return Err(ErrorCode::NameTooLong);
+        }
+        Ok(place)
+    }
+
+    fn plain(&self, stat: DescriptorStat) -> DescriptorStat {
+        let size = if stat.type_ == DescriptorType::Directory { 0 } else { stat.size };
+        DescriptorStat {
+            type_: stat.type_,
+            link_count: 1,
+            size,
+            data_access_timestamp: Some(self.time),
+            data_modification_timestamp: Some(self.time),
+            status_change_timestamp: Some(self.time),
+        }
+    }
+}
+
+/// The filesystem of a guest, for one call.
+pub struct Files<'a> {
+    pub inner: WasiFilesystemCtxView<'a>,
+    pub books: &'a mut FileBooks,
+}
+
+/// Links the WASI filesystem interfaces to [`Files`].
+pub struct HasFiles;
+
+impl HasData for HasFiles {
+    type Data<'a> = Files<'a>;
+}
+
+fn again<T: 'static>(resource: &Resource<T>) -> Resource<T> {
+    Resource::new_borrow(resource.rep())
+}
+
+impl Files<'_> {
+    async fn size(&mut self, fd: &Resource<Descriptor>) -> FsResult<u64> {
+        Ok(HostDescriptor::stat(&mut self.inner, again(fd)).await?.size)
+    }
+
+    fn charged(&mut self, stream: Resource<DynOutputStream>, hole: u64) -> FsResult<Resource<DynOutputStream>> {
+        let inner = self.inner.table.delete(stream)?;
+        let gate = Arc::clone(&self.books.gate);
+        let charged: DynOutputStream = Box::new(Charged { inner, gate, hole });
+        Ok(self.inner.table.push(charged)?)
+    }
+
+    /// Size of an open regular file, without waiting: its handle is at hand.
+    fn size_now(&self, fd: &Resource<Descriptor>) -> FsResult<u64> {
+        match self.inner.table.get(fd)? {
+            Descriptor::File(file) => Ok(file.file.metadata()?.len()),
+            Descriptor::Dir(_) => Err(ErrorCode::IsDirectory.into()),
+        }
+    }
+}
+
+impl preopens::Host for Files<'_> {
+    fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+        let directories = preopens::Host::get_directories(&mut self.inner)?;
+        for (fd, name) in &directories {
+            let place = Place { root: Arc::from(name.as_str()), path: Vec::new() };
+            self.books.places.insert(fd.rep(), place);
+        }
+        Ok(directories)
+    }
+}
+
+impl Host for Files<'_> {
+    fn convert_error_code(&mut self, error: FsError) -> wasmtime::Result<ErrorCode> {
+        Host::convert_error_code(&mut self.inner, error)
+    }
+
+    fn filesystem_error_code(&mut self, error: Resource<wasmtime::Error>) -> wasmtime::Result<Option<ErrorCode>> {
+        Host::filesystem_error_code(&mut self.inner, error)
+    }
+}
+
+impl HostDescriptor for Files<'_> {
+    fn read_via_stream(
+        &mut self,
+        fd: Resource<Descriptor>,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynInputStream>> {
+        self.inner.read_via_stream(fd, offset)
+    }
+
+    fn write_via_stream(
+        &mut self,
+        fd: Resource<Descriptor>,
+        offset: Filesize,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        let hole = offset.saturating_sub(self.size_now(&fd)?);
+        let stream = self.inner.write_via_stream(fd, offset)?;
+        self.charged(stream, hole)
+    }
+
+    fn append_via_stream(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
+        let stream = self.inner.append_via_stream(fd)?;
+        self.charged(stream, 0)
+    }
+
+    async fn advise(
+        &mut self,
+        fd: Resource<Descriptor>,
+        offset: Filesize,
+        length: Filesize,
+        advice: Advice,
+    ) -> FsResult<()> {
+        HostDescriptor::advise(&mut self.inner, fd, offset, length, advice).await
+    }
+
+    /// A private copy needs no durability of its own, and a guest must not keep the disk busy.
+    async fn sync_data(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
+        self.inner.table.get(&fd)?;
+        Ok(())
+    }
+
+    async fn sync(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
+        self.inner.table.get(&fd)?;
+        Ok(())
+    }
+
+    async fn get_flags(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
+        HostDescriptor::get_flags(&mut self.inner, fd).await
+    }
+
+    async fn get_type(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorType> {
+        HostDescriptor::get_type(&mut self.inner, fd).await
+    }
+
+    async fn set_size(&mut self, fd: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
+        let growth = size.saturating_sub(self.size(&fd).await?);
+        self.books.charge(growth)?;
+        HostDescriptor::set_size(&mut self.inner, fd, size).await
+    }
+
+    /// Accepted and without effect: every file shows the run's start.
+    async fn set_times(&mut self, fd: Resource<Descriptor>, _: NewTimestamp, _: NewTimestamp) -> FsResult<()> {
+        self.inner.table.get(&fd)?;
+        Ok(())
+    }
+
+    async fn read(
+        &mut self,
+        fd: Resource<Descriptor>,
+        length: Filesize,
+        offset: Filesize,
+    ) -> FsResult<(Vec<u8>, bool)> {
+        HostDescriptor::read(&mut self.inner, fd, length, offset).await
+    }
+
+    async fn write(&mut self, fd: Resource<Descriptor>, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
+        let hole = offset.saturating_sub(self.size(&fd).await?);
+        self.books.charge(hole.saturating_add(bytes.len() as u64))?;
+        HostDescriptor::write(&mut self.inner, fd, bytes, offset).await
+    }
+
+    async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
+        let stream = HostDescriptor::read_directory(&mut self.inner, fd).await?;
+        let mut entries = Vec::new();
+        while let Some(entry) = self.inner.read_directory_entry(again(&stream)).await? {
+            if entries.len() >= MAX_LISTED {
+                HostDirectoryEntryStream::drop(&mut self.inner, stream).map_err(FsError::trap)?;
+                return Err(ErrorCode::InsufficientMemory.into());
+            }
+            entries.push(entry);
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        self.books.listings.insert(stream.rep(), entries.into());
+        Ok(stream)
+    }
+
+    async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.books.place(fd.rep(), &path)?;
+        self.books.count_created()?;
+        HostDescriptor::create_directory_at(&mut self.inner, fd, path).await
+    }
+
+    async fn stat(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorStat> {
+        let stat = HostDescriptor::stat(&mut self.inner, fd).await?;
+        Ok(self.books.plain(stat))
+    }
+
+    async fn stat_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<DescriptorStat> {
+        self.books.place(fd.rep(), &path)?;
+        let stat = HostDescriptor::stat_at(&mut self.inner, fd, flags, path).await?;
+        Ok(self.books.plain(stat))
+    }
+
+    async fn set_times_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+        _: NewTimestamp,
+        _: NewTimestamp,
+    ) -> FsResult<()> {
+        HostDescriptor::stat_at(&mut self.inner, fd, flags, path).await?;
+        Ok(())
+    }
+
+    async fn link_at(
+        &mut self,
+        _: Resource<Descriptor>,
+        _: PathFlags,
+        _: String,
+        _: Resource<Descriptor>,
+        _: String,
+    ) -> FsResult<()> {
+        Err(ErrorCode::NotPermitted.into())
+    }
+
+    async fn open_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        path_flags: PathFlags,
+        path: String,
+        open_flags: OpenFlags,
+        flags: DescriptorFlags,
+    ) -> FsResult<Resource<Descriptor>> {
+        let place = self.books.place(fd.rep(), &path)?;
+        let creates = open_flags.contains(OpenFlags::CREATE)
+            && HostDescriptor::stat_at(&mut self.inner, again(&fd), path_flags, path.clone()).await.is_err();
+        if creates {
+            self.books.count_created()?;
+        }
+        let opened = HostDescriptor::open_at(&mut self.inner, fd, path_flags, path, open_flags, flags).await?;
+        self.books.places.insert(opened.rep(), place);
+        Ok(opened)
+    }
+
+    async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
+        self.books.place(fd.rep(), &path)?;
+        HostDescriptor::readlink_at(&mut self.inner, fd, path).await
+    }
+
+    async fn remove_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.books.place(fd.rep(), &path)?;
+        HostDescriptor::remove_directory_at(&mut self.inner, fd, path).await
+    }
+
+    async fn rename_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        old_path: String,
+        new_fd: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        let from = self.books.place(fd.rep(), &old_path)?;
+        let to = self.books.place(new_fd.rep(), &new_path)?;
+        if from.root != to.root {
+            return Err(ErrorCode::NotPermitted.into());
+        }
+        HostDescriptor::rename_at(&mut self.inner, fd, old_path, new_fd, new_path).await
+    }
+
+    async fn symlink_at(&mut self, _: Resource<Descriptor>, _: String, _: String) -> FsResult<()> {
+        Err(ErrorCode::NotPermitted.into())
+    }
+
+    async fn unlink_file_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.books.place(fd.rep(), &path)?;
+        HostDescriptor::unlink_file_at(&mut self.inner, fd, path).await
+    }
+
+    async fn is_same_object(&mut self, a: Resource<Descriptor>, b: Resource<Descriptor>) -> wasmtime::Result<bool> {
+        HostDescriptor::is_same_object(&mut self.inner, a, b).await
+    }
+
+    async fn metadata_hash(&mut self, fd: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
+        Ok(self.books.place(fd.rep(), "")?.hash())
+    }
+
+    async fn metadata_hash_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<MetadataHashValue> {
+        let place = self.books.place(fd.rep(), &path)?;
+        HostDescriptor::stat_at(&mut self.inner, fd, flags, path).await?;
+        Ok(place.hash())
+    }
+
+    fn drop(&mut self, fd: Resource<Descriptor>) -> wasmtime::Result<()> {
+        self.books.places.remove(&fd.rep());
+        HostDescriptor::drop(&mut self.inner, fd)
+    }
+}
+
+impl HostDirectoryEntryStream for Files<'_> {
+    async fn read_directory_entry(
+        &mut self,
+        stream: Resource<DirectoryEntryStream>,
+    ) -> FsResult<Option<DirectoryEntry>> {
+        self.inner.table.get(&stream)?;
+        Ok(self.books.listings.get_mut(&stream.rep()).and_then(VecDeque::pop_front))
+    }
+
+    fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
+        self.books.listings.remove(&stream.rep());
+        HostDirectoryEntryStream::drop(&mut self.inner, stream)
+    }
+}
+
+/// An output stream into a file that pays for what it takes, before it takes it.
+struct Charged {
+    inner: DynOutputStream,
+    gate: Arc<Gate>,
+    /// Bytes between the end of the file and the first write, paid with it.
+    hole: u64,
+}
+
+#[async_trait::async_trait]
+impl Pollable for Charged {
+    async fn ready(&mut self) {
+        self.inner.ready().await;
+    }
+}
+
+#[async_trait::async_trait]
+impl OutputStream for Charged {
+    fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        let cost = std::mem::take(&mut self.hole).saturating_add(bytes.len() as u64);
+        if cost > 0 && !self.gate.wrote(cost) {
+            let full = std::io::Error::from(rustix::io::Errno::NOSPC);
+            return Err(wasmtime_wasi::p2::StreamError::LastOperationFailed(full.into()));
+        }
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.inner.flush()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.inner.check_write()
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}

@@ -1,0 +1,620 @@
+//! The one door between a worker and the world: every effect passes here, and nothing else does.
+//!
+//! Cord -> policy -> pace -> ledger reserves -> journal INTENT -> the door performs -> validate -> settle -> journal
+//! ANSWERED -> the guest hears. Never: retries, decides a verdict. Invariants here: L8 (no byte leaves without a
+//! journalled call), intent durable before the world moves, answer durable before the guest hears.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cap_std::fs::Dir;
+use futures_util::future::join_all;
+
+use crate::doors::clock::{Clock, millis};
+use crate::doors::evidence;
+use crate::doors::model::{Call, Model, Received};
+use crate::doors::pace::Pace;
+use crate::doors::schema::Schema;
+use crate::doors::store::Durability;
+use crate::doors::tree::{self, Bounds, Manifest};
+use crate::rules::andon::{Category, Pull, Puller};
+use crate::rules::digest::Digest;
+use crate::rules::effect::{
+    Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Heard, Level, Reason, Refusal, Stream,
+};
+use crate::rules::ledger::{Amounts, Dispatched, Ledger, Line, ScopeId, Shortfall};
+use crate::rules::model::{Metered, Profile, Request, Usage};
+use crate::rules::policy::{self, Counts, MAX_BATCH};
+use crate::rules::progress::{Mark, Progress, Standing};
+use crate::rules::quote::{self, NetNeed, Quote};
+use crate::rules::spec::{Grants, MarkKind};
+use crate::rules::verdict::Stop;
+
+use super::RunEnd;
+use super::cord::Cord;
+use super::journal::Journal;
+
+/// A granted model: what is known of it, and the way to it.
+pub struct ModelDoor {
+    pub profile: Profile,
+    pub model: Arc<dyn Model>,
+    /// The provider's own cap on a response, in bytes.
+    pub max_response_bytes: u64,
+    pub pace: Option<Arc<Pace>>,
+}
+
+/// The worker's files as the host looks at them.
+#[derive(Clone)]
+pub struct WorkspaceView {
+    /// The private copy.
+    pub dir: Arc<Dir>,
+    pub base: Arc<Manifest>,
+    pub deliverables: Arc<[String]>,
+    pub ignore: Arc<[String]>,
+    pub bounds: Bounds,
+}
+
+impl WorkspaceView {
+    /// Reads the tree as it is now. Blocking.
+    ///
+    /// # Errors
+    /// A sentence: the tree is past its bounds, or could not be read.
+    pub fn look(&self) -> Result<Manifest, String> {
+        tree::scan(&self.dir, &self.bounds, &self.ignore).map_err(|error| error.to_string())
+    }
+}
+
+/// Everything that a gate needs; moved in, so that nothing passes beside it.
+pub struct Passage {
+    pub grants: Grants,
+    pub models: BTreeMap<String, ModelDoor>,
+    pub ledger: Arc<Mutex<Ledger>>,
+    pub scope: ScopeId,
+    pub journal: Arc<Journal>,
+    pub cord: Cord,
+    pub clock: Clock,
+    pub progress: Arc<Mutex<Progress>>,
+    pub evidence: Arc<Dir>,
+    pub workspace: Option<WorkspaceView>,
+    /// Bytes of notes that are kept.
+    pub log_bytes: u64,
+}
+
+/// The gate of one guest.
+pub struct Gate {
+    passage: Passage,
+    state: Mutex<State>,
+    waited_ms: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    counts: Counts,
+    next_call: u64,
+    log_bytes: u64,
+    notes_dropped: u64,
+    exhausted: Option<(String, Line)>,
+    kept: Vec<Kept>,
+    used: BTreeSet<&'static str>,
+}
+
+/// A piece of evidence that this run attached.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Kept {
+    pub kind: String,
+    pub name: String,
+    pub id: Digest,
+}
+
+/// An effect with what only the host needs to perform it.
+pub struct Ask {
+    pub effect: Effect,
+    /// For [`Effect::Attach`]: the bytes, which the journal does not hold.
+    pub bytes: Vec<u8>,
+}
+
+impl From<Effect> for Ask {
+    fn from(effect: Effect) -> Self {
+        Self { effect, bytes: Vec::new() }
+    }
+}
+
+/// An effect that policy and ledger let through.
+struct Admitted {
+    call: u64,
+    ask: Ask,
+    reserved: Amounts,
+    quote: Quote,
+    schema: Option<Schema>,
+    waited_ms: u64,
+}
+
+/// What a door brought back.
+struct Performed {
+    heard: Heard,
+    /// `None`: nobody knows, and the reservation is held.
+    spent: Option<Amounts>,
+    raw_usage: Option<String>,
+    took_ms: u64,
+    marked: Option<Mark>,
+}
+
+impl Gate {
+    /// A gate that nothing has passed yet.
+    pub fn new(passage: Passage) -> Self {
+        Self { passage, state: Mutex::default(), waited_ms: AtomicU64::new(0) }
+    }
+
+    /// Passes one effect.
+    ///
+    /// # Errors
+    /// [`RunEnd`]: the run is over. What the guest may hear of is in [`Heard`].
+    pub async fn pass(&self, ask: impl Into<Ask>) -> Result<Heard, RunEnd> {
+        let mut heard = self.pass_all(vec![ask.into()]).await?;
+        Ok(heard.pop().expect("one effect, one answer"))
+    }
+
+    /// Passes a batch, whose parts run at the same time and are answered in order.
+    ///
+    /// # Errors
+    /// As [`Gate::pass`].
+    pub async fn pass_all(&self, asks: Vec<Ask>) -> Result<Vec<Heard>, RunEnd> {
+        if self.passage.cord.is_pulled() {
+            return Err(RunEnd::Stopped);
+        }
+        if let Err(refusal) = policy::at_most("requests in one batch", asks.len() as u64, MAX_BATCH as u64) {
+            return Ok(asks.iter().map(|_| Err(Denied::Refused(refusal.clone()))).collect());
+        }
+        let mut admitted = Vec::with_capacity(asks.len());
+        for ask in asks {
+            admitted.push(self.admit(ask).await?);
+        }
+        let performed = join_all(admitted.into_iter().map(async |admitted| match admitted {
+            Ok((admitted, dispatched)) => {
+                let performed = self.perform(&admitted).await?;
+                Ok(Ok((admitted, dispatched, performed)))
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }))
+        .await;
+        let mut heard = Vec::with_capacity(performed.len());
+        for part in performed {
+            heard.push(match part? {
+                Ok((admitted, dispatched, performed)) => self.settle(admitted, dispatched, performed).await?,
+                Err(refusal) => Err(Denied::Refused(refusal)),
+            });
+        }
+        Ok(heard)
+    }
+
+    /// Writes a note of the guest's. Past the byte cap notes are dropped and counted.
+    ///
+    /// # Errors
+    /// [`RunEnd::Fault`]: the journal could not be written.
+    pub async fn note(
+        &self,
+        level: Level,
+        message: String,
+        fields: Vec<(String, String)>,
+    ) -> Result<(), RunEnd> {
+        let bytes: usize = message.len() + fields.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        {
+            let mut state = self.state();
+            // Every note costs the journal a line of its own, so an empty one counts too.
+            let total = state.log_bytes.saturating_add(bytes as u64 + NOTE_OVERHEAD_BYTES);
+            if total > self.passage.log_bytes {
+                state.notes_dropped += 1;
+                return Ok(());
+            }
+            state.log_bytes = total;
+        }
+        self.passage.journal.append(Body::Noted { level, message, fields }, Durability::Lazy).await
+    }
+
+    /// Records what the guest printed, and how many notes were dropped.
+    ///
+    /// # Errors
+    /// [`RunEnd::Fault`]: the journal could not be written.
+    pub async fn record_output(&self, outputs: [(Stream, String, u64); 2]) -> Result<(), RunEnd> {
+        for (stream, text, dropped_bytes) in outputs {
+            if !text.is_empty() || dropped_bytes > 0 {
+                let body = Body::Printed { stream, text, dropped_bytes };
+                self.passage.journal.append(body, Durability::Lazy).await?;
+            }
+        }
+        let dropped = self.state().notes_dropped;
+        if dropped > 0 {
+            let message = format!("{dropped} notes dropped: past [caps] log");
+            let body = Body::Noted { level: Level::Warn, message, fields: vec![] };
+            self.passage.journal.append(body, Durability::Lazy).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops the run for a guest who pulled the cord. Always an error: the guest does not go on.
+    pub fn pulled_by_guest(&self, category: Category, reason: &str, evidence: Vec<String>) -> RunEnd {
+        let pull = Pull::by_worker(category, reason, evidence);
+        self.passage.cord.pull(Stop::Pulled { pull });
+        RunEnd::Stopped
+    }
+
+    /// What is left on each bounded line, over all scopes.
+    pub fn left(&self) -> Vec<(Line, u64)> {
+        let ledger = lock(&self.passage.ledger);
+        let left = |line| Some((line, ledger.headroom(self.passage.scope, line)?.0));
+        Line::ALL.into_iter().filter_map(left).collect()
+    }
+
+    /// The granted models.
+    pub fn models(&self) -> impl Iterator<Item = (&str, &Profile)> {
+        self.passage.models.iter().map(|(name, door)| (name.as_str(), &door.profile))
+    }
+
+    /// Books bytes that the guest wrote to its files.
+    pub fn wrote(&self, bytes: u64) -> bool {
+        let mut ledger = lock(&self.passage.ledger);
+        let amounts: Amounts = [(Line::DiskBytes, bytes)].into_iter().collect();
+        match ledger.reserve(self.passage.scope, amounts.clone()) {
+            Ok(reservation) => {
+                let dispatched = ledger.dispatch(reservation);
+                ledger.settle(dispatched, &amounts);
+                true
+            }
+            Err(shortfall) => {
+                drop(ledger);
+                self.ran_out(&shortfall);
+                false
+            }
+        }
+    }
+
+    /// Milliseconds that the host made this guest wait for a pace.
+    pub fn waited_ms(&self) -> u64 {
+        self.waited_ms.load(Ordering::Relaxed)
+    }
+
+    /// The first budget line that refused something, if any.
+    pub fn exhausted(&self) -> Option<(String, Line)> {
+        self.state().exhausted.clone()
+    }
+
+    /// All evidence of this guest, in order.
+    pub fn kept(&self) -> Vec<Kept> {
+        self.state().kept.clone()
+    }
+
+    /// The kinds of effects that passed.
+    pub fn used(&self) -> BTreeSet<&'static str> {
+        self.state().used.clone()
+    }
+
+    /// Policy, bound, reservation, intent. A refusal is journalled too.
+    async fn admit(&self, mut ask: Ask) -> Result<Result<(Admitted, Dispatched), Refusal>, RunEnd> {
+        let counts = self.state().counts;
+        if let Err(refusal) = policy::rule(&self.passage.grants, counts, &ask.effect) {
+            return self.refuse(ask.effect, refusal).await;
+        }
+        let mut waited_ms = 0;
+        let prepared = match &ask.effect {
+            Effect::Model { request } => {
+                let door = self.door(request);
+                if let Some(pace) = &door.pace {
+                    waited_ms = millis(pace.wait().await);
+                    self.waited_ms.fetch_add(waited_ms, Ordering::Relaxed);
+                }
+                compile(request).and_then(|schema| Ok((self.quote(door, request)?, schema)))
+            }
+            Effect::Attach { bytes, .. } => {
+                let reserve = [(Line::DiskBytes, *bytes)].into_iter().collect();
+                Ok((Quote { max_output: 0, max_response_bytes: 0, reserve }, None))
+            }
+            Effect::Sleep { ms } => self.enough_time(*ms).map(|()| (Quote::nothing(), None)),
+            Effect::CheckIn { .. } | Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => {
+                Ok((Quote::nothing(), None))
+            }
+        };
+        let (quote, schema) = match prepared {
+            Ok(prepared) => prepared,
+            Err(refusal) => return self.refuse(ask.effect, refusal).await,
+        };
+        if let Effect::Model { request } = &mut ask.effect {
+            request.max_output = quote.max_output;
+        }
+        let reserved = quote.reserve.clone();
+        let reservation = lock(&self.passage.ledger).reserve(self.passage.scope, reserved.clone());
+        let reservation = match reservation {
+            Ok(reservation) => reservation,
+            Err(shortfall) => return self.refuse(ask.effect, quote::exhausted(shortfall)).await,
+        };
+        let call = {
+            let mut state = self.state();
+            match ask.effect {
+                Effect::CheckIn { .. } => state.counts.check_ins += 1,
+                Effect::Attach { .. } => state.counts.evidence += 1,
+                Effect::Model { .. }
+                | Effect::Sleep { .. }
+                | Effect::Tool { .. }
+                | Effect::Child { .. }
+                | Effect::Human { .. } => {}
+            }
+            state.used.insert(ask.effect.kind());
+            state.next_call += 1;
+            state.next_call
+        };
+        let body = Body::Intent { call, effect: ask.effect.clone(), reserved: reserved.clone() };
+        // Only what leaves the host must be on disk first; a crash in the middle of the rest leaves nothing to settle.
+        let durability = if leaves_the_host(&ask.effect) { Durability::Durable } else { Durability::Lazy };
+        if let Err(end) = self.passage.journal.append(body, durability).await {
+            lock(&self.passage.ledger).release(reservation);
+            return Err(end);
+        }
+        let dispatched = lock(&self.passage.ledger).dispatch(reservation);
+        Ok(Ok((Admitted { call, ask, reserved, quote, schema, waited_ms }, dispatched)))
+    }
+
+    async fn refuse<T>(&self, effect: Effect, refusal: Refusal) -> Result<Result<T, Refusal>, RunEnd> {
+        if let Reason::Exhausted { shortfall } = &refusal.reason {
+            self.ran_out(shortfall);
+        }
+        let body = Body::Refused { effect: shown(effect), refusal: refusal.clone() };
+        self.passage.journal.append(body, Durability::Lazy).await?;
+        Ok(Err(refusal))
+    }
+
+    fn ran_out(&self, shortfall: &Shortfall) {
+        self.state().exhausted.get_or_insert((shortfall.scope.clone(), shortfall.line));
+    }
+
+    fn door(&self, request: &Request) -> &ModelDoor {
+        self.passage.models.get(&request.model).expect("every granted model has a door: the runner built them")
+    }
+
+    fn quote(&self, door: &ModelDoor, request: &Request) -> Result<Quote, Refusal> {
+        let net = door.model.uses_network().then(|| NetNeed {
+            request_bytes: door.model.request_bytes(request),
+            max_response_bytes: door.max_response_bytes,
+        });
+        let ledger = lock(&self.passage.ledger);
+        quote::fit(request, &door.profile, net, |line| {
+            ledger.headroom(self.passage.scope, line).map(|(left, scope)| (left, scope.to_owned()))
+        })
+    }
+
+    /// A wait that cannot end before the run does is refused at once, so that the guest can do something better.
+    fn enough_time(&self, ms: u64) -> Result<(), Refusal> {
+        let ledger = lock(&self.passage.ledger);
+        for line in [Line::WallMs, Line::WorkMs] {
+            let (left, scope) = ledger.headroom(self.passage.scope, line).unwrap_or((0, "none"));
+            if ms > left {
+                let shortfall = Shortfall { scope: scope.to_owned(), line, asked: ms, left };
+                return Err(quote::exhausted(shortfall));
+            }
+        }
+        Ok(())
+    }
+
+    async fn perform(&self, admitted: &Admitted) -> Result<Performed, RunEnd> {
+        let started = self.passage.clock.now();
+        let mut performed = match &admitted.ask.effect {
+            Effect::Model { request } => {
+                let call = Call {
+                    id: format!("{}", admitted.call),
+                    request: request.clone(),
+                    max_response_bytes: admitted.quote.max_response_bytes,
+                };
+                let door = self.door(request);
+                let received = door.model.ask(&call).await;
+                priced(received, door, admitted)
+            }
+            Effect::Attach { kind, name, .. } => self.attach(kind, name, &admitted.ask.bytes).await?,
+            Effect::CheckIn { .. } => self.check_in().await?,
+            Effect::Sleep { ms } => {
+                let until = started + std::time::Duration::from_millis(*ms);
+                self.passage.clock.sleep_until(until).await;
+                Performed::free(Ok(Answer::Slept))
+            }
+            Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => {
+                return Err(RunEnd::Fault("policy let through an effect that has no door".into()));
+            }
+        };
+        performed.took_ms = millis(started.elapsed());
+        Ok(performed)
+    }
+
+    async fn attach(&self, kind: &str, name: &str, bytes: &[u8]) -> Result<Performed, RunEnd> {
+        let id = evidence::address(bytes);
+        let (dir, kept) = (Arc::clone(&self.passage.evidence), bytes.to_vec());
+        blocking(move || evidence::keep(&dir, &id, &kept))
+            .await?
+            .map_err(|error| RunEnd::Fault(format!("evidence could not be kept: {error}")))?;
+        self.state().kept.push(Kept { kind: kind.to_owned(), name: name.to_owned(), id });
+        let mark = Mark { kind: MarkKind::Artifact, digest: id };
+        let new = lock(&self.passage.progress).observe(mark);
+        let spent = [(Line::DiskBytes, bytes.len() as u64)].into_iter().collect();
+        Ok(Performed {
+            heard: Ok(Answer::Attached { id: id.to_string() }),
+            spent: Some(spent),
+            raw_usage: None,
+            took_ms: 0,
+            marked: new.then_some(mark),
+        })
+    }
+
+    async fn check_in(&self) -> Result<Performed, RunEnd> {
+        let view = self.passage.workspace.clone().expect("a file grant comes with a workspace: the spec holds that");
+        let seen = blocking(move || {
+            let now = view.look()?;
+            let changes = Manifest::changes(&view.base, &now).len();
+            Ok::<_, String>((now.digest(&view.deliverables), changes))
+        })
+        .await?;
+        let (digest, changes) = match seen {
+            Ok(seen) => seen,
+            Err(message) => {
+                let failure = Failure { kind: FailureKind::Broken, message };
+                return Ok(Performed::free(Err(Denied::Failed(failure))));
+            }
+        };
+        let mark = Mark { kind: MarkKind::Tree, digest };
+        let mut progress = lock(&self.passage.progress);
+        let new_mark = progress.observe(mark);
+        let standing = Standing {
+            new_mark,
+            marks: u32::try_from(progress.earned().len()).unwrap_or(u32::MAX),
+            changed_files: u32::try_from(changes).unwrap_or(u32::MAX),
+        };
+        drop(progress);
+        let mut performed = Performed::free(Ok(Answer::CheckedIn { standing }));
+        performed.marked = new_mark.then_some(mark);
+        Ok(performed)
+    }
+
+    async fn settle(
+        &self,
+        admitted: Admitted,
+        dispatched: Dispatched,
+        performed: Performed,
+    ) -> Result<Heard, RunEnd> {
+        let Performed { heard, spent, raw_usage, took_ms, marked } = performed;
+        let mut cost = Cost { took_ms, waited_ms: admitted.waited_ms, raw_usage, ..Cost::default() };
+        let overrun = match spent {
+            Some(spent) => {
+                let overrun = lock(&self.passage.ledger).settle(dispatched, &spent);
+                cost.spent = spent;
+                overrun
+            }
+            None => {
+                lock(&self.passage.ledger).hold(dispatched);
+                cost.held = admitted.reserved;
+                Amounts::default()
+            }
+        };
+        let durability = if leaves_the_host(&admitted.ask.effect) { Durability::Durable } else { Durability::Lazy };
+        let body = Body::Answered { call: admitted.call, heard: heard.clone(), cost };
+        self.passage.journal.append(body, durability).await?;
+        if let Some(mark) = marked {
+            self.passage.journal.append(Body::Marked { mark }, Durability::Lazy).await?;
+        }
+        if let Some((line, amount)) = overrun.iter().next() {
+            // The provider broke the cap that the host put on the wire: its numbers cannot bound the next call either.
+            let reason = format!(
+                "call {} cost {amount} of {} more than was reserved for it",
+                admitted.call,
+                line.name()
+            );
+            let pull = Pull { by: Puller::Ledger, category: Category::MeterOverrun, reason, evidence: vec![] };
+            self.passage.cord.pull(Stop::Pulled { pull });
+            return Err(RunEnd::Stopped);
+        }
+        Ok(heard)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl Quote {
+    fn nothing() -> Self {
+        Self { max_output: 0, max_response_bytes: 0, reserve: Amounts::default() }
+    }
+}
+
+impl Performed {
+    fn free(heard: Heard) -> Self {
+        Self { heard, spent: Some(Amounts::default()), raw_usage: None, took_ms: 0, marked: None }
+    }
+}
+
+/// What a note costs the log beside its text: the line's own frame in the journal.
+const NOTE_OVERHEAD_BYTES: u64 = 64;
+
+/// Bytes of an effect's texts that a refusal keeps in the journal: what was refused need not be kept whole.
+const MAX_REFUSED_BYTES: usize = 1 << 10;
+
+fn leaves_the_host(effect: &Effect) -> bool {
+    match effect {
+        Effect::Model { .. } | Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => true,
+        Effect::Attach { .. } | Effect::CheckIn { .. } | Effect::Sleep { .. } => false,
+    }
+}
+
+/// A refused effect as the journal shows it: a guest that repeats a refused megabyte must not fill the disk.
+fn shown(effect: Effect) -> Effect {
+    let cut = |text: String| match text.char_indices().nth(MAX_REFUSED_BYTES / 4) {
+        Some((end, _)) => text[..end].to_owned(),
+        None => text,
+    };
+    match effect {
+        Effect::Model { request } => Effect::Model {
+            request: Request { model: cut(request.model), messages: vec![], tools: vec![], schema: None, ..request },
+        },
+        Effect::Tool { name, .. } => Effect::Tool { name: cut(name), input: String::new() },
+        Effect::Child { name, .. } => Effect::Child { name: cut(name), task: String::new() },
+        Effect::Human { question, .. } => Effect::Human { question: cut(question), options: vec![] },
+        Effect::Attach { kind, name, digest, bytes } => {
+            Effect::Attach { kind: cut(kind), name: cut(name), digest, bytes }
+        }
+        Effect::CheckIn { note } => Effect::CheckIn { note: cut(note) },
+        Effect::Sleep { ms } => Effect::Sleep { ms },
+    }
+}
+
+fn compile(request: &Request) -> Result<Option<Schema>, Refusal> {
+    request.schema.as_deref().map(Schema::compile).transpose().map_err(|problem| Refusal {
+        reason: Reason::Invalid,
+        asked: problem,
+        allowed: "a JSON schema without references to other documents".into(),
+        setting: "the worker's own request".into(),
+    })
+}
+
+/// Turns what a model brought back into what it cost, and checks the reply against the schema.
+fn priced(received: Received, door: &ModelDoor, admitted: &Admitted) -> Performed {
+    let Received { mut result, metered, net_bytes, raw_usage } = received;
+    if let (Some(schema), Ok(reply)) = (&admitted.schema, &result)
+        && reply.tool_calls.is_empty()
+        && let Err(message) = schema.check(&reply.text)
+    {
+        result = Err(Failure { kind: FailureKind::SchemaViolation, message });
+    }
+    let spent = match metered {
+        Metered::Exact(usage) => amounts(usage, net_bytes, door),
+        Metered::Unknown => None,
+    };
+    let cost = spent.as_ref().unwrap_or(&admitted.reserved);
+    let usage = Usage { tokens_in: cost.get(Line::TokensIn), tokens_out: cost.get(Line::TokensOut) };
+    let micro_usd = cost.get(Line::MicroUsd);
+    Performed {
+        heard: result.map(|reply| Answer::Model { reply, usage, micro_usd }).map_err(Denied::Failed),
+        spent,
+        raw_usage,
+        took_ms: 0,
+        marked: None,
+    }
+}
+
+/// `None` if the money cannot be told: then the reservation is held.
+fn amounts(usage: Usage, net_bytes: u64, door: &ModelDoor) -> Option<Amounts> {
+    let money = door.profile.price?.cost(usage)?;
+    let lines = [
+        (Line::ModelCalls, 1),
+        (Line::TokensIn, usage.tokens_in),
+        (Line::TokensOut, usage.tokens_out),
+        (Line::Tokens, usage.tokens_in.checked_add(usage.tokens_out)?),
+        (Line::MicroUsd, money),
+        (Line::NetBytes, net_bytes),
+    ];
+    Some(lines.into_iter().collect())
+}
+
+/// Runs host work that blocks, away from the threads that guests run on.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunEnd> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| RunEnd::Fault(format!("host work failed: {error}")))
+}
+
+/// A poisoned lock means a panic of ours in another task of the same run; the data is plain and still true.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,409 @@
+//! The contract as a guest calls it: a WIT word in, an effect through the gate, a WIT word out.
+//!
+//! Never: decides, performs, touches a door. Everything a guest can cause is an [`Effect`] or one of the senses.
+
+use std::sync::Arc;
+
+use wasmtime::component::{HasData, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::rules::andon::Category;
+use crate::rules::effect::{
+    Answer, Denied, Effect, Failure, FailureKind, Heard, Level, Reason, Refusal,
+};
+use crate::rules::ledger::Line;
+use crate::rules::model::{Message, Request, Role, Stop, ToolCall, ToolDefinition};
+use crate::rules::policy::{self, MAX_RANDOM_BYTES};
+
+use super::RunEnd;
+use super::bindings::worker::jidoka::agent as wit;
+use super::files::{FileBooks, Files};
+use super::gate::{Ask, Gate};
+use super::limits::Limits;
+use super::senses::{Chances, GuestTime, VirtualClock};
+
+/// Everything that the host holds for one guest. Thrown away with its store.
+pub struct Guest {
+    pub gate: Arc<Gate>,
+    pub time: Arc<VirtualClock>,
+    pub chances: Chances,
+    pub books: FileBooks,
+    pub limits: Limits,
+    pub wasi: WasiCtx,
+    pub table: ResourceTable,
+}
+
+/// Links our interfaces to the whole [`Guest`].
+pub struct HasGuest;
+
+impl HasData for HasGuest {
+    type Data<'a> = &'a mut Guest;
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl Guest {
+    /// The guest's filesystem, for one call.
+    pub fn files(&mut self) -> Files<'_> {
+        let inner = wasmtime_wasi::filesystem::WasiFilesystemCtxView {
+            ctx: self.wasi.filesystem(),
+            table: &mut self.table,
+        };
+        Files { inner, books: &mut self.books }
+    }
+
+    /// The guest's clocks, for one call.
+    pub fn time(&mut self) -> GuestTime<'_> {
+        GuestTime { clock: &self.time, table: &mut self.table }
+    }
+}
+
+/// A door answered with what another effect's answer is.
+fn mismatch(answer: &Answer) -> wasmtime::Error {
+    RunEnd::Fault(format!("the gate gave a wrong kind of answer: {answer:?}")).into()
+}
+
+fn model_reply(heard: Heard) -> wasmtime::Result<Result<wit::model::Reply, wit::types::Denied>> {
+    match heard {
+        Ok(Answer::Model { reply, usage, micro_usd }) => Ok(Ok(wit::model::Reply {
+            text: reply.text,
+            tool_calls: reply.tool_calls.into_iter().map(Into::into).collect(),
+            stop: reply.stop.into(),
+            usage: wit::model::Usage {
+                tokens_in: usage.tokens_in,
+                tokens_out: usage.tokens_out,
+                micro_usd,
+            },
+        })),
+        Ok(other) => Err(mismatch(&other)),
+        Err(denied) => Ok(Err(denied.into())),
+    }
+}
+
+fn tool_output(heard: Heard) -> wasmtime::Result<Result<String, wit::types::Denied>> {
+    match heard {
+        Ok(Answer::Tool { output }) => Ok(Ok(output)),
+        Ok(other) => Err(mismatch(&other)),
+        Err(denied) => Ok(Err(denied.into())),
+    }
+}
+
+/// For effects that no policy lets through in this version: only a refusal can come back.
+fn refused<T>(heard: Heard) -> wasmtime::Result<Result<T, wit::types::Denied>> {
+    match heard {
+        Ok(other) => Err(mismatch(&other)),
+        Err(denied) => Ok(Err(denied.into())),
+    }
+}
+
+impl wit::types::Host for Guest {}
+
+impl wit::work::Host for Guest {}
+
+impl super::bindings::verifier::jidoka::agent::review::Host for Guest {}
+
+impl wit::model::Host for Guest {
+    async fn ask(
+        &mut self,
+        request: wit::model::Request,
+    ) -> wasmtime::Result<Result<wit::model::Reply, wit::types::Denied>> {
+        model_reply(self.gate.pass(Effect::Model { request: request.into() }).await?)
+    }
+
+    async fn ask_all(
+        &mut self,
+        requests: Vec<wit::model::Request>,
+    ) -> wasmtime::Result<Vec<Result<wit::model::Reply, wit::types::Denied>>> {
+        let asks = requests.into_iter().map(|request| Ask::from(Effect::Model { request: request.into() }));
+        self.gate.pass_all(asks.collect()).await?.into_iter().map(model_reply).collect()
+    }
+
+    async fn catalogue(&mut self) -> wasmtime::Result<Vec<wit::model::Offer>> {
+        let offer = |(name, profile): (&str, &crate::rules::model::Profile)| wit::model::Offer {
+            name: name.to_owned(),
+            window: profile.window,
+            max_output: profile.max_output,
+            micro_usd_per_mtok_in: profile.price.map_or(0, |price| price.micro_usd_per_mtok_in),
+            micro_usd_per_mtok_out: profile.price.map_or(0, |price| price.micro_usd_per_mtok_out),
+        };
+        Ok(self.gate.models().map(offer).collect())
+    }
+}
+
+impl wit::tools::Host for Guest {
+    async fn catalogue(&mut self) -> wasmtime::Result<Vec<wit::tools::Tool>> {
+        Ok(Vec::new())
+    }
+
+    async fn call(
+        &mut self,
+        call: wit::tools::Invocation,
+    ) -> wasmtime::Result<Result<String, wit::types::Denied>> {
+        tool_output(self.gate.pass(Effect::Tool { name: call.name, input: call.input }).await?)
+    }
+
+    async fn call_all(
+        &mut self,
+        calls: Vec<wit::tools::Invocation>,
+    ) -> wasmtime::Result<Vec<Result<String, wit::types::Denied>>> {
+        let asks = calls.into_iter().map(|call| Ask::from(Effect::Tool { name: call.name, input: call.input }));
+        self.gate.pass_all(asks.collect()).await?.into_iter().map(tool_output).collect()
+    }
+}
+
+impl wit::children::Host for Guest {
+    async fn run(
+        &mut self,
+        child: wit::children::Child,
+    ) -> wasmtime::Result<Result<wit::children::Verdict, wit::types::Denied>> {
+        refused(self.gate.pass(Effect::Child { name: child.name, task: child.task }).await?)
+    }
+
+    async fn run_all(
+        &mut self,
+        children: Vec<wit::children::Child>,
+    ) -> wasmtime::Result<Vec<Result<wit::children::Verdict, wit::types::Denied>>> {
+        let asks = children.into_iter().map(|child| Ask::from(Effect::Child { name: child.name, task: child.task }));
+        self.gate.pass_all(asks.collect()).await?.into_iter().map(refused).collect()
+    }
+}
+
+impl wit::budget::Host for Guest {
+    async fn left(&mut self) -> wasmtime::Result<Vec<wit::budget::LineLeft>> {
+        let left = |(line, left): (Line, u64)| wit::budget::LineLeft { line: line.into(), left, until_mark: None };
+        Ok(self.gate.left().into_iter().map(left).collect())
+    }
+}
+
+impl wit::progress::Host for Guest {
+    async fn check_in(
+        &mut self,
+        note: String,
+    ) -> wasmtime::Result<Result<wit::progress::Standing, wit::types::Denied>> {
+        match self.gate.pass(Effect::CheckIn { note }).await? {
+            Ok(Answer::CheckedIn { standing }) => Ok(Ok(wit::progress::Standing {
+                new_mark: standing.new_mark,
+                marks: standing.marks,
+                changed_files: standing.changed_files,
+            })),
+            Ok(other) => Err(mismatch(&other)),
+            Err(denied) => Ok(Err(denied.into())),
+        }
+    }
+}
+
+impl wit::evidence::Host for Guest {
+    async fn attach(
+        &mut self,
+        kind: String,
+        name: String,
+        bytes: Vec<u8>,
+    ) -> wasmtime::Result<Result<String, wit::types::Denied>> {
+        let digest = crate::doors::evidence::address(&bytes).to_string();
+        let effect = Effect::Attach { kind, name, digest, bytes: bytes.len() as u64 };
+        match self.gate.pass(Ask { effect, bytes }).await? {
+            Ok(Answer::Attached { id }) => Ok(Ok(id)),
+            Ok(other) => Err(mismatch(&other)),
+            Err(denied) => Ok(Err(denied.into())),
+        }
+    }
+}
+
+impl wit::andon::Host for Guest {
+    async fn pull(
+        &mut self,
+        category: wit::andon::Category,
+        reason: String,
+        evidence: Vec<String>,
+    ) -> wasmtime::Result<()> {
+        Err(self.gate.pulled_by_guest(category.into(), &reason, evidence).into())
+    }
+}
+
+impl wit::human::Host for Guest {
+    async fn ask(
+        &mut self,
+        question: String,
+        options: Vec<String>,
+        _risk: wit::human::Risk,
+    ) -> wasmtime::Result<Result<wit::human::Answer, wit::types::Denied>> {
+        refused(self.gate.pass(Effect::Human { question, options }).await?)
+    }
+}
+
+impl wit::log::Host for Guest {
+    async fn emit(
+        &mut self,
+        level: wit::log::Level,
+        message: String,
+        fields: Vec<(String, String)>,
+    ) -> wasmtime::Result<()> {
+        Ok(self.gate.note(level.into(), message, fields).await?)
+    }
+}
+
+impl wit::clock::Host for Guest {
+    async fn now(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.time.read_ns() / 1_000_000)
+    }
+
+    async fn sleep(&mut self, ms: u64) -> wasmtime::Result<Result<(), wit::types::Denied>> {
+        match self.gate.pass(Effect::Sleep { ms }).await? {
+            Ok(Answer::Slept) => Ok(Ok(())),
+            Ok(other) => Err(mismatch(&other)),
+            Err(denied) => Ok(Err(denied.into())),
+        }
+    }
+}
+
+impl wit::random::Host for Guest {
+    async fn bytes(&mut self, count: u32) -> wasmtime::Result<Result<Vec<u8>, wit::types::Denied>> {
+        let capped = policy::at_most("random bytes", u64::from(count), u64::from(MAX_RANDOM_BYTES));
+        Ok(capped.map(|()| self.chances.ours.bytes(count as usize)).map_err(|refusal| Denied::Refused(refusal).into()))
+    }
+}
+
+impl From<wit::model::Request> for Request {
+    fn from(request: wit::model::Request) -> Self {
+        Self {
+            model: request.model,
+            messages: request.messages.into_iter().map(Into::into).collect(),
+            tools: request.tools.into_iter().map(Into::into).collect(),
+            max_output: request.max_output,
+            min_output: request.min_output,
+            schema: request.schema,
+        }
+    }
+}
+
+impl From<wit::model::Message> for Message {
+    fn from(message: wit::model::Message) -> Self {
+        Self {
+            role: match message.role {
+                wit::model::Role::System => Role::System,
+                wit::model::Role::User => Role::User,
+                wit::model::Role::Assistant => Role::Assistant,
+                wit::model::Role::Tool => Role::Tool,
+            },
+            content: message.content,
+            tool_calls: message.tool_calls.into_iter().map(Into::into).collect(),
+            tool_call_id: message.tool_call_id,
+        }
+    }
+}
+
+impl From<wit::model::ToolDefinition> for ToolDefinition {
+    fn from(tool: wit::model::ToolDefinition) -> Self {
+        Self { name: tool.name, description: tool.description, schema: tool.schema }
+    }
+}
+
+impl From<wit::model::ToolCall> for ToolCall {
+    fn from(call: wit::model::ToolCall) -> Self {
+        Self { id: call.id, name: call.name, arguments: call.arguments }
+    }
+}
+
+impl From<ToolCall> for wit::model::ToolCall {
+    fn from(call: ToolCall) -> Self {
+        Self { id: call.id, name: call.name, arguments: call.arguments }
+    }
+}
+
+impl From<Stop> for wit::model::Stop {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::End => Self::End,
+            Stop::MaxOutput => Self::MaxOutput,
+            Stop::ToolCalls => Self::ToolCalls,
+            Stop::Withheld => Self::Withheld,
+        }
+    }
+}
+
+impl From<wit::andon::Category> for Category {
+    fn from(category: wit::andon::Category) -> Self {
+        match category {
+            wit::andon::Category::Defect => Self::Defect,
+            wit::andon::Category::SystemicRisk => Self::SystemicRisk,
+            wit::andon::Category::UnsafeRequest => Self::UnsafeRequest,
+            wit::andon::Category::MissingCapability => Self::MissingCapability,
+            wit::andon::Category::AmbiguousSpec => Self::AmbiguousSpec,
+        }
+    }
+}
+
+impl From<wit::log::Level> for Level {
+    fn from(level: wit::log::Level) -> Self {
+        match level {
+            wit::log::Level::Debug => Self::Debug,
+            wit::log::Level::Info => Self::Info,
+            wit::log::Level::Warn => Self::Warn,
+            wit::log::Level::Error => Self::Error,
+        }
+    }
+}
+
+impl From<Line> for wit::types::Line {
+    fn from(line: Line) -> Self {
+        match line {
+            Line::TokensIn => Self::TokensIn,
+            Line::TokensOut => Self::TokensOut,
+            Line::Tokens => Self::Tokens,
+            Line::MicroUsd => Self::MicroUsd,
+            Line::ModelCalls => Self::ModelCalls,
+            Line::ToolCalls => Self::ToolCalls,
+            Line::WallMs => Self::WallMs,
+            Line::WorkMs => Self::WorkMs,
+            Line::CpuMs => Self::CpuMs,
+            Line::NetBytes => Self::NetBytes,
+            Line::DiskBytes => Self::DiskBytes,
+        }
+    }
+}
+
+impl From<Denied> for wit::types::Denied {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Refused(refusal) => Self::Refused(refusal.into()),
+            Denied::Failed(failure) => Self::Failed(failure.into()),
+        }
+    }
+}
+
+impl From<Refusal> for wit::types::Refusal {
+    fn from(refusal: Refusal) -> Self {
+        let reason = match refusal.reason {
+            Reason::NotGranted => wit::types::Reason::NotGranted,
+            Reason::Exhausted { shortfall } => wit::types::Reason::Exhausted(wit::types::Shortfall {
+                scope: shortfall.scope,
+                line: shortfall.line.into(),
+                asked: shortfall.asked,
+                left: shortfall.left,
+            }),
+            Reason::Unbounded => wit::types::Reason::Unbounded,
+            Reason::Unpriced => wit::types::Reason::Unpriced,
+            Reason::TooLarge => wit::types::Reason::TooLarge,
+            Reason::Invalid => wit::types::Reason::Invalid,
+            Reason::LineStopped => wit::types::Reason::LineStopped,
+        };
+        Self { reason, asked: refusal.asked, allowed: refusal.allowed, setting: refusal.setting }
+    }
+}
+
+impl From<Failure> for wit::types::Failure {
+    fn from(failure: Failure) -> Self {
+        let kind = match failure.kind {
+            FailureKind::Unavailable => wit::types::FailureKind::Unavailable,
+            FailureKind::TimedOut => wit::types::FailureKind::TimedOut,
+            FailureKind::Rejected => wit::types::FailureKind::Rejected,
+            FailureKind::Broken => wit::types::FailureKind::Broken,
+            FailureKind::SchemaViolation => wit::types::FailureKind::SchemaViolation,
+        };
+        Self { kind, message: failure.message }
+    }
+}

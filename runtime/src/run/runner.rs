@@ -1,0 +1,132 @@
+//! Admits jobs and starts runs: the embedder's door to the runtime.
+//!
+//! Never: opens a path or reads the environment; everything comes in as handles and bytes. Nothing of a worker runs
+//! before the whole admission succeeded; a job that is not admitted gets a verdict too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cap_std::fs::Dir;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::doors::clock::Clock;
+use crate::doors::command::CommandEnvironment;
+use crate::doors::model::Model;
+use crate::doors::pace::Pace;
+use crate::doors::state::State;
+use crate::doors::tree::Bounds;
+use crate::rules::effect::Entry;
+use crate::rules::record::Record;
+use crate::rules::spec::{Check, RunSpec};
+use crate::rules::verdict::{Stop, Verdict};
+
+use super::RunEnd;
+use super::cord::Cord;
+use super::sandbox::Sandbox;
+use super::supervisor;
+
+/// A job with everything opened that it names.
+pub struct Job {
+    pub spec: RunSpec,
+    /// The worker's component.
+    pub component: Vec<u8>,
+    /// In the order of the spec's checks.
+    pub checks: Vec<CheckJob>,
+    /// The real directory, which only an accepted run changes.
+    pub workspace: Option<Dir>,
+    pub context: Option<Dir>,
+    /// A door for every granted model.
+    pub models: BTreeMap<String, Reached>,
+}
+
+/// A check with its component, if it is one.
+pub struct CheckJob {
+    pub check: Check,
+    pub component: Option<Vec<u8>>,
+}
+
+/// A way to a model, shared by all runs that may use it.
+#[derive(Clone)]
+pub struct Reached {
+    pub model: Arc<dyn Model>,
+    pub pace: Option<Arc<Pace>>,
+    pub max_response_bytes: u64,
+}
+
+/// Whether an accepted change set goes back to the real directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apply {
+    Accepted,
+    /// It stays in the run's own tree.
+    Never,
+}
+
+/// Everything that runs share.
+pub struct Runner {
+    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) state: State,
+    pub(super) clock: Clock,
+    pub(super) bounds: Bounds,
+    pub(super) commands: CommandEnvironment,
+    slots: Arc<Semaphore>,
+}
+
+/// A run on its way.
+pub struct RunHandle {
+    cord: Cord,
+    entries: mpsc::UnboundedReceiver<Entry>,
+    task: tokio::task::JoinHandle<Record>,
+}
+
+impl Runner {
+    /// A runner for at most `runs` runs at once; a further one waits. The sandbox needs two slots for each.
+    pub fn new(sandbox: Arc<Sandbox>, state: State, clock: Clock, commands: CommandEnvironment, runs: usize) -> Self {
+        Self { sandbox, state, clock, bounds: Bounds::default(), commands, slots: Arc::new(Semaphore::new(runs)) }
+    }
+
+    /// Starts a run. It goes on to its verdict whether or not anybody watches.
+    pub fn start(self: &Arc<Self>, job: Job, serial: String, apply: Apply) -> RunHandle {
+        let cord = Cord::default();
+        let (watcher, entries) = mpsc::unbounded_channel();
+        let (runner, run_cord) = (Arc::clone(self), cord.clone());
+        let task = tokio::spawn(async move {
+            let _slot = runner.slots.clone().acquire_owned().await;
+            // A task of its own, so that a panic of ours ends this run and no other.
+            let mut blank = supervisor::blank_record(&job.spec, &serial);
+            let run = supervisor::run(Arc::clone(&runner), job, serial, apply, run_cord, watcher);
+            match tokio::spawn(run).await {
+                Ok(record) => record,
+                Err(panic) => {
+                    blank.judge(&Verdict::Fault { why: format!("the host panicked: {panic}") });
+                    blank
+                }
+            }
+        });
+        RunHandle { cord, entries, task }
+    }
+}
+
+impl RunHandle {
+    /// The next entry of the journal; `None` once the run has ended.
+    pub async fn next_entry(&mut self) -> Option<Entry> {
+        self.entries.recv().await
+    }
+
+    /// The run's cord, for an operator to pull.
+    pub fn cord(&self) -> Cord {
+        self.cord.clone()
+    }
+
+    /// Gives the run up. It ends as `cancelled`, and everything is kept.
+    pub fn cancel(&self) {
+        self.cord.pull(Stop::Cancelled);
+    }
+
+    /// Waits for the verdict.
+    ///
+    /// # Errors
+    /// [`RunEnd::Fault`]: the runtime is shutting down.
+    pub async fn verdict(self) -> Result<Record, RunEnd> {
+        self.task.await.map_err(|error| RunEnd::Fault(error.to_string()))
+    }
+}

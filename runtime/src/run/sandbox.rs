@@ -1,0 +1,465 @@
+//! The one engine, and one guest in it: a store that is made, called once and thrown away.
+//!
+//! Never: reuses a store, lets a guest past its cord. A guest that spins is stopped at an epoch tick, one that waits in
+//! a host call by dropping its future; both end in the same typed outcome. Invariants here: one engine configuration;
+//! the same bytes in the same configuration behave the same (the determinism switches).
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use wasmtime::component::{Component, HasData, Linker, ResourceTable};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, Trap, UpdateDeadline,
+};
+use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+use wasmtime_wasi::p2::bindings as wasi;
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
+
+use crate::doors::cache::Cache;
+use crate::rules::digest::Digest;
+use crate::rules::verdict::Outcome;
+
+use super::RunEnd;
+use super::bindings::verifier::{Verifier, VerifierPre};
+use super::bindings::worker::{Worker, WorkerPre};
+use super::bindings::{verifier, worker};
+use super::cord::Cord;
+use super::files::HasFiles;
+use super::host::{Guest, HasGuest};
+use super::limits::{CpuMeter, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
+use super::senses::{HasChances, HasTime};
+use super::shape::{self, ShapeError};
+
+/// One tick of the epoch clock: how long a spinning guest keeps its thread, and how late it may be stopped.
+pub const TICK: Duration = Duration::from_millis(1);
+
+/// Wasm stack of a guest. Rust and C guests use a few KiB, interpreters some hundred.
+const MAX_WASM_STACK: usize = 512 << 10;
+
+/// Stack of a guest's fiber. The host's own frames get what the guest does not: overflowing them would abort the process.
+const FIBER_STACK: usize = 2 << 20;
+
+/// The largest memory that `[caps] memory` can allow; the pool reserves address space for it.
+pub const MAX_MEMORY_BYTES: usize = 1 << 30;
+
+/// Characters of a guest's trap message that are kept: a guest chooses its function names.
+const MAX_TRAP_CHARS: usize = 2_000;
+
+/// Compiled components that are kept in memory.
+const MAX_PREPARED: usize = 64;
+
+/// Bytes of the engine's version in the journal and in the cache's key.
+pub const ENGINE_NAME: &str = concat!("wasmtime 48, jidoka ", env!("CARGO_PKG_VERSION"));
+
+/// Makes guests from components.
+pub struct Sandbox {
+    engine: Engine,
+    workers: Linker<Guest>,
+    verifiers: Linker<Guest>,
+    cache: Option<Cache>,
+    prepared: Mutex<HashMap<(Digest, World), Prepared>>,
+    _ticker: Ticker,
+}
+
+/// What a component must export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum World {
+    Worker,
+    Verifier,
+}
+
+impl World {
+    fn name(self) -> &'static str {
+        match self {
+            World::Worker => "worker",
+            World::Verifier => "verifier",
+        }
+    }
+}
+
+/// A component that fits a world, compiled and linked, ready to be called any number of times.
+#[derive(Clone)]
+pub struct Prepared {
+    /// BLAKE3 of the component's bytes.
+    pub digest: Digest,
+    pre: Pre,
+}
+
+#[derive(Clone)]
+enum Pre {
+    Worker(WorkerPre<Guest>),
+    Verifier(VerifierPre<Guest>),
+}
+
+/// Why a component cannot run here. Nothing of it ran.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It is not what it says, or larger than a component may be.
+    #[error("the component is refused before compiling: {0}")]
+    Shape(#[from] ShapeError),
+    /// The compiler refused it.
+    #[error("the component does not compile: {0}")]
+    Compile(String),
+    /// It imports or exports what the world does not have.
+    #[error("the component does not fit world `{world}`: {problem}")]
+    World { world: &'static str, problem: String },
+    /// The host's own trouble.
+    #[error("the component could not be loaded: {0}")]
+    Host(String),
+}
+
+/// What a guest is asked.
+pub enum Call {
+    Run(worker::jidoka::agent::work::Task),
+    Judge(verifier::jidoka::agent::review::Artifact),
+}
+
+/// What a guest answered.
+pub enum Returned {
+    Report(Result<worker::jidoka::agent::work::Report, String>),
+    Judgement(Result<verifier::jidoka::agent::review::Judgement, String>),
+}
+
+/// Bounds of one call that the store enforces.
+pub struct CallBounds {
+    pub cord: Cord,
+    pub cpu: CpuMeter,
+    /// Processor time that is left, and what to pull the cord with when it is used up.
+    pub cpu_left_ns: u64,
+    pub when_cpu_is_used: crate::rules::verdict::Stop,
+    pub lifted_bytes: u64,
+    pub handles: u64,
+}
+
+impl Sandbox {
+    /// An engine for `slots` guests at once, with compiled code kept in `cache` if there is one.
+    ///
+    /// # Errors
+    /// The machine cannot give what the engine needs; most likely address space or mappings for this many slots.
+    pub fn new(slots: u32, cache: Option<Cache>) -> wasmtime::Result<Self> {
+        let engine = engine(slots)?;
+        let ticker = Ticker::start(&engine)?;
+        let mut workers = wasi_linker(&engine)?;
+        worker::Worker::add_to_linker::<_, HasGuest>(&mut workers, |guest| guest)?;
+        let mut verifiers = wasi_linker(&engine)?;
+        verifier::Verifier::add_to_linker::<_, HasGuest>(&mut verifiers, |guest| guest)?;
+        Ok(Self { engine, workers, verifiers, cache, prepared: Mutex::default(), _ticker: ticker })
+    }
+
+    /// Compiles and links a component for a world, or takes it from memory or the cache. Blocking.
+    ///
+    /// # Errors
+    /// [`LoadError`]: the component cannot run here.
+    pub fn prepare(&self, bytes: &[u8], world: World) -> Result<Prepared, LoadError> {
+        let digest = Digest::from_bytes(*blake3::hash(bytes).as_bytes());
+        let key = (digest, world);
+        if let Some(prepared) = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(prepared.clone());
+        }
+        shape::check(bytes)?;
+        let component = self.compile(bytes, &digest)?;
+        let prepared = Prepared { digest, pre: self.link(&component, world)? };
+        let mut known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_PREPARED {
+            known.clear();
+        }
+        known.insert(key, prepared.clone());
+        Ok(prepared)
+    }
+
+    /// The imports and exports of a component, as its type says.
+    ///
+    /// # Errors
+    /// As [`Sandbox::prepare`], except that any world will do.
+    pub fn inspect(&self, bytes: &[u8]) -> Result<Surface, LoadError> {
+        shape::check(bytes)?;
+        let component = self.compile(bytes, &Digest::from_bytes(*blake3::hash(bytes).as_bytes()))?;
+        let ty = component.component_type();
+        Ok(Surface {
+            imports: ty.imports(&self.engine).map(|(name, _)| name.to_owned()).collect(),
+            exports: ty.exports(&self.engine).map(|(name, _)| name.to_owned()).collect(),
+            fits: [World::Worker, World::Verifier]
+                .into_iter()
+                .filter(|&world| self.link(&component, world).is_ok())
+                .map(World::name)
+                .collect(),
+        })
+    }
+
+    fn compile(&self, bytes: &[u8], digest: &Digest) -> Result<Component, LoadError> {
+        let fingerprint = self.fingerprint();
+        if let Some(cache) = &self.cache
+            && let Some(code) = cache.get(digest, &fingerprint)
+        {
+            return load(&self.engine, &code).map_err(|error| LoadError::Host(error.to_string()));
+        }
+        let component = Component::new(&self.engine, bytes).map_err(|error| LoadError::Compile(plain(&error)))?;
+        if let Some(cache) = &self.cache {
+            let code = component.serialize().map_err(|error| LoadError::Host(error.to_string()))?;
+            if let Err(error) = cache.put(digest, &fingerprint, &code) {
+                // A cache that cannot be written costs time, not correctness.
+                tracing::warn!(%error, "compiled code could not be cached");
+            }
+        }
+        Ok(component)
+    }
+
+    /// Everything that compiled code depends on besides the component.
+    fn fingerprint(&self) -> String {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        self.engine.precompile_compatibility_hash().hash(&mut hasher);
+        format!("{ENGINE_NAME} {:016x}", hasher.finish())
+    }
+
+    fn link(&self, component: &Component, world: World) -> Result<Pre, LoadError> {
+        let linker = match world {
+            World::Worker => &self.workers,
+            World::Verifier => &self.verifiers,
+        };
+        let misfit = |problem: String| LoadError::World { world: world.name(), problem };
+        let missing = self.missing_imports(component);
+        if !missing.is_empty() {
+            return Err(misfit(format!("the world has no import {}", missing.join(", "))));
+        }
+        let pre = linker.instantiate_pre(component).map_err(|error| misfit(plain(&error)))?;
+        match world {
+            World::Worker => WorkerPre::new(pre).map(Pre::Worker),
+            World::Verifier => VerifierPre::new(pre).map(Pre::Verifier),
+        }
+        .map_err(|error| misfit(plain(&error)))
+    }
+
+    /// Named here rather than by the linker, so that a person reads all of them at once.
+    fn missing_imports(&self, component: &Component) -> Vec<String> {
+        component
+            .component_type()
+            .imports(&self.engine)
+            .map(|(name, _)| name)
+            .filter(|name| !SERVED.iter().any(|prefix| name.starts_with(prefix)))
+            .map(|name| format!("`{}`", name.chars().take(128).collect::<String>()))
+            .collect()
+    }
+
+    /// Calls a guest once, to its end or until its cord is pulled. The guest's store is gone when this returns.
+    pub async fn call(&self, prepared: &Prepared, guest: Guest, call: Call, bounds: CallBounds) -> Result<Returned, Outcome> {
+        let CallBounds { cord, cpu, cpu_left_ns, when_cpu_is_used, lifted_bytes, handles } = bounds;
+        let mut store = Store::new(&self.engine, guest);
+        store.limiter(|guest| &mut guest.limits);
+        store.set_hostcall_fuel(usize::try_from(lifted_bytes).unwrap_or(usize::MAX));
+        let handles = usize::try_from(handles).unwrap_or(usize::MAX);
+        store.set_max_component_handles(handles);
+        store.data_mut().table.set_max_capacity(handles);
+        store.set_epoch_deadline(1);
+        let (ticks, meter) = (cord.clone(), cpu.clone());
+        store.epoch_deadline_callback(move |_| {
+            if meter.running_ns() > cpu_left_ns {
+                ticks.pull(when_cpu_is_used.clone());
+            }
+            if ticks.is_pulled() {
+                return Err(RunEnd::Stopped.into());
+            }
+            // Plain `Yield` starves neighbours: https://github.com/bytecodealliance/wasmtime/issues/10667
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        let guest = cpu.measure(async {
+            match (&prepared.pre, call) {
+                (Pre::Worker(pre), Call::Run(task)) => {
+                    let worker: Worker = pre.instantiate_async(&mut store).await?;
+                    worker.call_run(&mut store, &task).await.map(Returned::Report)
+                }
+                (Pre::Verifier(pre), Call::Judge(artifact)) => {
+                    let verifier: Verifier = pre.instantiate_async(&mut store).await?;
+                    verifier.call_judge(&mut store, &artifact).await.map(Returned::Judgement)
+                }
+                (Pre::Worker(_), Call::Judge(_)) | (Pre::Verifier(_), Call::Run(_)) => {
+                    Err(RunEnd::Fault("a component was called for another world".into()).into())
+                }
+            }
+        });
+        let ended = tokio::select! {
+            biased;
+            stop = cord.pulled() => return Err(Outcome::Interrupted(stop)),
+            ended = guest => ended,
+        };
+        ended.map_err(|error| fate(&error, &cord))
+    }
+}
+
+/// What a component could ask for, and what it offers.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Surface {
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+    /// The worlds that it fits.
+    pub fits: Vec<&'static str>,
+}
+
+/// Prefixes of the interfaces that the worlds have.
+const SERVED: [&str; 7] = [
+    "jidoka:agent/",
+    "wasi:io/",
+    "wasi:clocks/",
+    "wasi:random/",
+    "wasi:cli/",
+    "wasi:filesystem/",
+    "wasi:sockets/",
+];
+
+/// What an error out of a guest's call means.
+fn fate(error: &wasmtime::Error, cord: &Cord) -> Outcome {
+    match error.downcast_ref::<RunEnd>() {
+        Some(RunEnd::Stopped) => match cord.stop() {
+            Some(stop) => Outcome::Interrupted(stop),
+            None => Outcome::Faulted("a guest was stopped and nobody pulled its cord".into()),
+        },
+        Some(RunEnd::Cap(cap)) => Outcome::Trapped(format!("past a cap: {cap}")),
+        Some(RunEnd::Fault(fault)) => Outcome::Faulted(fault.clone()),
+        None => match error.downcast_ref::<Trap>() {
+            Some(trap) => Outcome::Trapped(format!("{trap}\n{}", plain(error))),
+            None => Outcome::Trapped(plain(error)),
+        },
+    }
+}
+
+/// An error's whole chain as plain text: a guest may have put control characters into its names.
+fn plain(error: &wasmtime::Error) -> String {
+    let text = format!("{error:#}");
+    let clean = text.chars().map(|char| if char.is_control() && char != '\n' { '\u{fffd}' } else { char });
+    clean.take(MAX_TRAP_CHARS).collect()
+}
+
+/// The one engine configuration. Every switch that a replay depends on is set here, and nowhere else.
+fn engine(slots: u32) -> wasmtime::Result<Engine> {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false)
+        .wasm_threads(false)
+        .wasm_memory64(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_relaxed_simd(false)
+        .wasm_exceptions(false)
+        .shared_memory(false)
+        .cranelift_nan_canonicalization(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(MAX_WASM_STACK)
+        .async_stack_size(FIBER_STACK)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(20))
+        .memory_reservation(4 << 30)
+        .memory_init_cow(true);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(8))
+        .total_memories(slots.saturating_mul(2))
+        .total_tables(slots.saturating_mul(4))
+        .total_stacks(slots)
+        .total_gc_heaps(1)
+        .max_core_instances_per_component(32)
+        .max_memories_per_component(u32::try_from(MAX_MEMORIES).expect("small"))
+        .max_tables_per_component(u32::try_from(MAX_TABLES).expect("small"))
+        .max_component_instance_size(256 << 10)
+        .table_elements(usize::try_from(MAX_TABLE_ELEMENTS).expect("small"))
+        .max_memory_size(MAX_MEMORY_BYTES)
+        .linear_memory_keep_resident(512 << 10)
+        .table_keep_resident(16 << 10)
+        .pagemap_scan(Enabled::Auto)
+        .max_unused_warm_slots(100)
+        .decommit_batch_size(1);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config)
+}
+
+#[expect(unsafe_code, reason = "compiled code is machine code; the cache authenticated that this host wrote it")]
+fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `Cache::get` returns only bytes that carry a MAC made with this host's own key over this fingerprint.
+    unsafe { Component::deserialize(engine, code) }
+}
+
+/// Moves the epoch. A thread of its own: a task could not tick while guests spin on every worker thread.
+struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: &Engine) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (engine, stopped) = (engine.weak(), Arc::clone(&stop));
+        let tick = move || {
+            while !stopped.load(Ordering::Relaxed) {
+                std::thread::sleep(TICK);
+                match engine.upgrade() {
+                    Some(engine) => engine.increment_epoch(),
+                    None => return,
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("jidoka-epoch".into()).spawn(tick)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It only sleeps and counts; there is no result to lose.
+            drop(thread.join());
+        }
+    }
+}
+
+/// `wasi:io` needs the resource table and nothing else.
+struct HasTable;
+
+impl HasData for HasTable {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+/// WASI 0.2, interface by interface. Sockets are linked and denied: interpreters import what they never use.
+fn wasi_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    let l = &mut linker;
+    wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| &mut guest.table)?;
+    wasmtime_wasi_io::bindings::wasi::io::poll::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| &mut guest.table)?;
+    wasmtime_wasi_io::bindings::wasi::io::streams::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| &mut guest.table)?;
+
+    wasi::clocks::wall_clock::add_to_linker::<_, HasTime>(l, Guest::time)?;
+    wasi::clocks::monotonic_clock::add_to_linker::<_, HasTime>(l, Guest::time)?;
+    wasi::random::random::add_to_linker::<_, HasChances>(l, |guest| &mut guest.chances)?;
+    wasi::random::insecure::add_to_linker::<_, HasChances>(l, |guest| &mut guest.chances)?;
+    wasi::random::insecure_seed::add_to_linker::<_, HasChances>(l, |guest| &mut guest.chances)?;
+    wasi::filesystem::preopens::add_to_linker::<_, HasFiles>(l, Guest::files)?;
+    wasi::filesystem::types::add_to_linker::<_, HasFiles>(l, Guest::files)?;
+
+    wasi::cli::exit::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    wasi::cli::environment::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    wasi::cli::stdin::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    wasi::cli::stdout::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    wasi::cli::stderr::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    wasi::cli::terminal_input::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    wasi::cli::terminal_output::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    wasi::cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    wasi::cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+    wasi::cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, Guest::cli)?;
+
+    let options = wasi::LinkOptions::default();
+    wasi::sockets::network::add_to_linker::<_, WasiSockets>(l, &(&options).into(), Guest::sockets)?;
+    wasi::sockets::instance_network::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
+    wasi::sockets::ip_name_lookup::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
+    wasi::sockets::tcp_create_socket::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
+    wasi::sockets::tcp::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
+    wasi::sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
+    wasi::sockets::udp::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
+    Ok(linker)
+}
+
+/// Whether a file is a compiled component of anybody's: never loaded, only named in an error.
+pub fn looks_compiled(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "cwasm")
+}

@@ -1,0 +1,741 @@
+//! One run from admission to verdict: facts come up, and here is the one place that turns them into a verdict.
+//!
+//! Never: waits on a guest without a deadline, believes its report. Invariants here: exactly one verdict; G1 after every
+//! reported success and G2 after every breach, trap and pull, before anything else is decided; what was not accepted is
+//! kept and never applied.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cap_std::fs::Dir;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::filesystem::FsPerms;
+use wasmtime_wasi::WasiCtxBuilder;
+
+use crate::doors::apply::{self, ApplyError, ChangeSet};
+use crate::doors::clock::{Clock, millis};
+use crate::doors::state::{ItemLease, RunDir};
+use crate::doors::store::{Durability, FileStore};
+use crate::doors::tree::{Manifest, under};
+use crate::doors::workspace;
+use crate::rules::digest::Digest;
+use crate::rules::effect::{Body, Entry, FORMAT, Opening, Stream};
+use crate::rules::item::ItemRecord;
+use crate::rules::ledger::{Ledger, Line, ScopeId};
+use crate::rules::policy::MAX_SUMMARY_BYTES;
+use crate::rules::progress::{Mark, Progress};
+use crate::rules::record::{Capabilities, Evidence, LedgerRecord, RECORD_FORMAT, Record};
+use crate::rules::spec::{FileGrant, MarkKind, RunSpec};
+use crate::rules::verdict::{
+    CheckResult, Finding, Outcome, Report, Sight, Status, Stop, Verdict, conclude, judge,
+};
+
+use super::RunEnd;
+use super::bindings::worker::jidoka::agent::work;
+use super::checks;
+use super::cord::Cord;
+use super::files::FileBooks;
+use super::gate::{Gate, ModelDoor, Passage, WorkspaceView};
+use super::host::Guest;
+use super::journal::Journal;
+use super::limits::{CpuMeter, Limits};
+use super::output::Output;
+use super::runner::{Apply, Job, Runner};
+use super::sandbox::{Call, CallBounds, ENGINE_NAME, Prepared, Returned, World};
+use super::senses::{Chances, VirtualClock};
+
+/// The record of a run of which nothing is known yet.
+pub(super) fn blank_record(spec: &RunSpec, serial: &str) -> Record {
+    Record {
+        format: RECORD_FORMAT,
+        serial: serial.to_owned(),
+        line: spec.line.clone(),
+        item: spec.item.clone().unwrap_or_else(|| serial.to_owned()),
+        attempt: 0,
+        verdict: "fault",
+        detail: serde_json::Value::Null,
+        why: String::new(),
+        exit_code: 70,
+        report: None,
+        marks: Vec::new(),
+        evidence: Vec::new(),
+        gates: Vec::new(),
+        changes: Vec::new(),
+        applied: false,
+        ledger: LedgerRecord::default(),
+        waste: Default::default(),
+        capabilities: Capabilities { granted: spec.grants.clone(), used: Default::default() },
+        component: None,
+        kept: format!("runs/{serial}"),
+        host: ENGINE_NAME.to_owned(),
+    }
+}
+
+/// Runs a job to its verdict. Whatever happens, there is a record.
+pub(super) async fn run(
+    runner: Arc<Runner>,
+    job: Job,
+    serial: String,
+    apply: Apply,
+    cord: Cord,
+    watcher: mpsc::UnboundedSender<Entry>,
+) -> Record {
+    let mut record = blank_record(&job.spec, &serial);
+    let run_dir = match runner.state.create_run(&serial) {
+        Ok(run_dir) => run_dir,
+        Err(error) => {
+            record.judge(&Verdict::Fault { why: format!("the run's directory could not be made: {error}") });
+            return record;
+        }
+    };
+    let verdict = match admit(&runner, job, &serial, &run_dir, cord, watcher, &mut record).await {
+        Ok(admitted) => admitted.execute(&runner, apply, &mut record).await,
+        Err(verdict) => verdict,
+    };
+    record.judge(&verdict);
+    if let Err(error) = run_dir.write("verdict.json", &record) {
+        // The verdict stands; the caller has it, and is told that the disk does not.
+        record.why = format!("{} (and verdict.json could not be written: {error})", record.why);
+    }
+    record
+}
+
+/// A run that may begin: everything is opened, counted and copied.
+struct Admitted {
+    job: Job,
+    serial: String,
+    run_dir: RunDir,
+    lease: ItemLease,
+    item: ItemRecord,
+    prepared: Prepared,
+    checks: Vec<Option<Prepared>>,
+    trees: Option<Trees>,
+    context: Option<Dir>,
+    journal: Arc<Journal>,
+    cord: Cord,
+    time: Arc<VirtualClock>,
+    start_ms: u64,
+    seed: u64,
+}
+
+struct Trees {
+    /// The private copy.
+    work: Arc<Dir>,
+    base: Arc<Manifest>,
+}
+
+fn not_admitted(why: impl ToString) -> Verdict {
+    Verdict::NotAdmitted { why: vec![why.to_string()] }
+}
+
+fn faulted(why: impl ToString) -> Verdict {
+    Verdict::Fault { why: why.to_string() }
+}
+
+/// An error with all its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Opens, counts and copies everything that the run needs. Nothing of the worker runs.
+async fn admit(
+    runner: &Arc<Runner>,
+    job: Job,
+    serial: &str,
+    run_dir: &RunDir,
+    cord: Cord,
+    watcher: mpsc::UnboundedSender<Entry>,
+    record: &mut Record,
+) -> Result<Admitted, Verdict> {
+    let host = Arc::clone(runner);
+    let (serial, run_dir) = (serial.to_owned(), run_dir.clone());
+    let item_name = record.item.clone();
+    let admitted = tokio::task::spawn_blocking(move || {
+        let spec = &job.spec;
+        let (lease, mut item) =
+            host.state.lease(&spec.line, &item_name).map_err(|error| not_admitted(chain(&error)))?;
+        let prepare = |bytes: &[u8], world, what: &str| {
+            host.sandbox.prepare(bytes, world).map_err(|error| not_admitted(format!("{what}: {}", chain(&error))))
+        };
+        let prepared = prepare(&job.component, World::Worker, "worker")?;
+        let checks = job
+            .checks
+            .iter()
+            .map(|check| {
+                let what = format!("check \"{}\"", check.check.name);
+                check.component.as_deref().map(|bytes| prepare(bytes, World::Verifier, &what)).transpose()
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let trees = copies(&host, &job, &run_dir)?;
+        let context = context_copy(&host, &job, &run_dir)?;
+        let attempt = item
+            .start_attempt(spec.max_attempts)
+            .map_err(|spent| Verdict::AttemptsExhausted { attempts: spent.attempts, max: spent.max })?;
+        // Counted before anything runs: a crash in the middle is an attempt too.
+        lease.remember(&item).map_err(|error| faulted(format!("the item's memory could not be written: {error}")))?;
+        let store = FileStore::create(run_dir.dir(), "journal.jsonl")
+            .map_err(|error| faulted(format!("the journal could not be made: {error}")))?;
+        let start_ms = host.clock.unix_ms();
+        let time = Arc::new(VirtualClock::starting_at_ms(start_ms));
+        let journal = Journal::new(Arc::new(store), host.clock, Arc::clone(&time), Some(watcher));
+        let seed = match spec.seed {
+            Some(seed) => seed,
+            None => fresh_seed()?,
+        };
+        Ok::<_, Verdict>((
+            attempt,
+            Admitted {
+                serial,
+                run_dir,
+                lease,
+                item,
+                prepared,
+                checks,
+                trees,
+                context,
+                journal: Arc::new(journal),
+                cord,
+                time,
+                start_ms,
+                seed,
+                job,
+            },
+        ))
+    })
+    .await
+    .map_err(|error| faulted(format!("the admission panicked: {error}")))?;
+    let (attempt, admitted) = admitted?;
+    record.attempt = attempt;
+    record.component = Some(admitted.prepared.digest);
+    let spec = &admitted.job.spec;
+    let opening = Opening {
+        format: FORMAT,
+        serial: admitted.serial.clone(),
+        line: spec.line.clone(),
+        item: record.item.clone(),
+        attempt,
+        component: admitted.prepared.digest,
+        engine: ENGINE_NAME.to_owned(),
+        seed: admitted.seed,
+        grants: spec.grants.clone(),
+        caps: spec.caps,
+        base: admitted.trees.as_ref().map(|trees| trees.base.digest(&spec.done.tree)),
+    };
+    admitted
+        .journal
+        .append(Body::Opened { opening: Box::new(opening) }, Durability::Durable)
+        .await
+        .map_err(|error| faulted(error.to_string()))?;
+    Ok(admitted)
+}
+
+fn fresh_seed() -> Result<u64, Verdict> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| faulted(format!("the machine gives no randomness: {error}")))?;
+    // Below 2^63, so that the seed can be written into a job file.
+    Ok(u64::from_le_bytes(seed) >> 1)
+}
+
+fn copies(runner: &Runner, job: &Job, run_dir: &RunDir) -> Result<Option<Trees>, Verdict> {
+    let Some(real) = &job.workspace else { return Ok(None) };
+    let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the workspace: {}", chain(error)));
+    apply::recover(real).map_err(|error| unreadable(&error))?;
+    let work = run_dir.subdir("work").map_err(|error| unreadable(&error))?;
+    workspace::copy(real, &work, &runner.bounds, &job.spec.done.ignore).map_err(|error| unreadable(&error))?;
+    let base = crate::doors::tree::scan(&work, &runner.bounds, &job.spec.done.ignore)
+        .map_err(|error| unreadable(&error))?;
+    Ok(Some(Trees { work: Arc::new(work), base: Arc::new(base) }))
+}
+
+fn context_copy(runner: &Runner, job: &Job, run_dir: &RunDir) -> Result<Option<Dir>, Verdict> {
+    let Some(context) = &job.context else { return Ok(None) };
+    let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the context: {}", chain(error)));
+    let copy = run_dir.subdir("context").map_err(|error| unreadable(&error))?;
+    workspace::copy(context, &copy, &runner.bounds, &[]).map_err(|error| unreadable(&error))?;
+    Ok(Some(copy))
+}
+
+/// What the host saw of the files when the guest was gone.
+#[derive(Default)]
+struct Look {
+    end: Option<Manifest>,
+    unreadable: Option<String>,
+    changed: Vec<String>,
+    stray: Vec<String>,
+    all: Vec<(String, checks::Change)>,
+    digest: Option<Digest>,
+}
+
+impl Admitted {
+    async fn execute(mut self, runner: &Arc<Runner>, apply: Apply, record: &mut Record) -> Verdict {
+        let spec = self.job.spec.clone();
+        let mut ledger = Ledger::default();
+        let item_scope = ledger.open("item", None, spec.budget.item.clone());
+        ledger.restore(item_scope, &self.item.spent, &self.item.held);
+        let attempt_scope = ledger.open("attempt", Some(item_scope), spec.budget.attempt.clone());
+        let worker_scope = ledger.open("worker", Some(attempt_scope), BTreeMap::new());
+        let ledger = Arc::new(Mutex::new(ledger));
+        let base = self.trees.as_ref().map(|trees| trees.base.digest(&spec.done.tree));
+        let progress = Progress::new(spec.done.marks.clone(), std::mem::take(&mut self.item.seen), base);
+        let progress = Arc::new(Mutex::new(progress));
+        let gate = match self.gate(runner, &ledger, worker_scope, &progress) {
+            Ok(gate) => Arc::new(gate),
+            Err(verdict) => return verdict,
+        };
+        let outcome = self.call_worker(runner, &gate, &ledger, worker_scope).await;
+        let verdict = self.conclude(runner, &gate, &progress, outcome, apply, record).await;
+
+        record.ledger = {
+            let mut ledger = lock(&ledger);
+            ledger.close();
+            LedgerRecord { item: ledger.totals(item_scope), attempt: ledger.totals(attempt_scope) }
+        };
+        record.marks = lock(&progress).earned().to_vec();
+        self.item.spent = record.ledger.item.spent.clone();
+        self.item.held = record.ledger.item.held.clone();
+        self.item.seen = lock(&progress).clone().into_seen();
+        let verdict = match self.lease.remember(&self.item) {
+            Ok(()) => verdict,
+            Err(error) => faulted(format!("the item's memory could not be written: {error}")),
+        };
+        let closed = Body::Closed { verdict: verdict.clone() };
+        match self.journal.append(closed, Durability::Durable).await {
+            Ok(()) => verdict,
+            Err(error) => faulted(error.to_string()),
+        }
+    }
+
+    fn view(&self, runner: &Runner) -> Option<WorkspaceView> {
+        let trees = self.trees.as_ref()?;
+        Some(WorkspaceView {
+            dir: Arc::clone(&trees.work),
+            base: Arc::clone(&trees.base),
+            deliverables: self.job.spec.done.tree.clone().into(),
+            ignore: self.job.spec.done.ignore.clone().into(),
+            bounds: runner.bounds,
+        })
+    }
+
+    fn gate(
+        &self,
+        runner: &Runner,
+        ledger: &Arc<Mutex<Ledger>>,
+        scope: ScopeId,
+        progress: &Arc<Mutex<Progress>>,
+    ) -> Result<Gate, Verdict> {
+        let mut models = BTreeMap::new();
+        for (name, spec) in &self.job.spec.models {
+            let reached = self
+                .job
+                .models
+                .get(name)
+                .ok_or_else(|| faulted(format!("model \"{name}\" was granted and has no door")))?;
+            let door = ModelDoor {
+                profile: spec.profile.clone(),
+                model: Arc::clone(&reached.model),
+                max_response_bytes: reached.max_response_bytes,
+                pace: reached.pace.clone(),
+            };
+            models.insert(name.clone(), door);
+        }
+        let evidence = self.run_dir.subdir("evidence").map_err(|error| faulted(format!("evidence: {error}")))?;
+        Ok(Gate::new(Passage {
+            grants: self.job.spec.grants.clone(),
+            models,
+            ledger: Arc::clone(ledger),
+            scope,
+            journal: Arc::clone(&self.journal),
+            cord: self.cord.clone(),
+            clock: runner.clock,
+            progress: Arc::clone(progress),
+            evidence: Arc::new(evidence),
+            workspace: self.view(runner),
+            log_bytes: self.job.spec.caps.log_bytes,
+        }))
+    }
+
+    async fn call_worker(
+        &self,
+        runner: &Arc<Runner>,
+        gate: &Arc<Gate>,
+        ledger: &Arc<Mutex<Ledger>>,
+        scope: ScopeId,
+    ) -> Outcome {
+        let spec = &self.job.spec;
+        let call = GuestCall {
+            clock: runner.clock,
+            cord: self.cord.clone(),
+            gate: Arc::clone(gate),
+            ledger: Arc::clone(ledger),
+            scope,
+        };
+        let stdio = [Output::new(spec.caps.stdio_bytes), Output::new(spec.caps.stdio_bytes)];
+        let work = match spec.grants.files {
+            FileGrant::None => None,
+            FileGrant::ReadOnly => Some(FsPerms::ReadOnly),
+            FileGrant::ReadWrite => Some(FsPerms::ReadWrite),
+        };
+        let guest = self.guest(gate, &stdio, work);
+        let guest = match guest {
+            Ok(guest) => guest,
+            Err(error) => return Outcome::Faulted(format!("the guest's files could not be opened: {error}")),
+        };
+        let task = work::Task {
+            item: spec.item.clone().unwrap_or_else(|| self.serial.clone()),
+            attempt: self.item.attempts,
+            text: spec.task.text.clone(),
+            inputs: spec.task.inputs.clone().into_iter().collect(),
+        };
+        let ended = call
+            .race(|bounds| runner.sandbox.call(&self.prepared, guest, Call::Run(task), bounds), &spec.caps)
+            .await;
+        let [stdout, stderr] = stdio.map(|output| output.take());
+        let outputs = [(Stream::Stdout, stdout.0, stdout.1), (Stream::Stderr, stderr.0, stderr.1)];
+        if let Err(end) = gate.record_output(outputs).await {
+            return Outcome::Faulted(end.to_string());
+        }
+        match ended {
+            Ok(Returned::Report(Ok(report))) => Outcome::Returned(received(report)),
+            Ok(Returned::Report(Err(why))) => Outcome::Failed(cut(why)),
+            Ok(Returned::Judgement(_)) => Outcome::Faulted("a worker answered as a verifier".into()),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// A guest with its files. `work` is `None` for no files at all.
+    fn guest(&self, gate: &Arc<Gate>, stdio: &[Output; 2], work: Option<FsPerms>) -> std::io::Result<Guest> {
+        let spec = &self.job.spec;
+        let mut table = ResourceTable::new();
+        let mut wasi = WasiCtxBuilder::new();
+        let [stdout, stderr] = stdio.clone();
+        wasi.stdout(stdout).stderr(stderr).args(&spec.args);
+        for (name, value) in &spec.env {
+            wasi.env(name, value);
+        }
+        let wasi = checks::with_files(&mut wasi, &self.preopens(work)?)?;
+        table.set_max_capacity(usize::try_from(spec.caps.handles).unwrap_or(usize::MAX));
+        Ok(Guest {
+            gate: Arc::clone(gate),
+            time: Arc::clone(&self.time),
+            chances: Chances::new(self.seed),
+            books: FileBooks::new(Arc::clone(gate), self.start_ms, spec.caps.files),
+            limits: Limits::new(spec.caps.memory_bytes),
+            wasi,
+            table,
+        })
+    }
+
+    /// The directories that a guest gets, by the name that it sees.
+    fn preopens(&self, work: Option<FsPerms>) -> std::io::Result<Vec<(&'static str, Dir, FsPerms)>> {
+        let mut preopens = Vec::new();
+        if let (Some(perms), Some(trees)) = (work, &self.trees) {
+            preopens.push(("/work", trees.work.try_clone()?, perms));
+        }
+        if let Some(context) = &self.context {
+            preopens.push(("/context", context.try_clone()?, FsPerms::ReadOnly));
+        }
+        Ok(preopens)
+    }
+
+    /// Guards, checks, verdict, apply.
+    async fn conclude(
+        &self,
+        runner: &Arc<Runner>,
+        gate: &Arc<Gate>,
+        progress: &Arc<Mutex<Progress>>,
+        outcome: Outcome,
+        apply: Apply,
+        record: &mut Record,
+    ) -> Verdict {
+        let spec = &self.job.spec;
+        // G1 and G2 in one: whatever the outcome, the host looks before anything is decided.
+        let look = self.look(runner).await;
+        if let Some(digest) = look.digest {
+            let mark = Mark { kind: MarkKind::Tree, digest };
+            let new = look.stray.is_empty() && lock(progress).observe(mark);
+            if new && let Err(end) = self.journal.append(Body::Marked { mark }, Durability::Lazy).await {
+                return faulted(end.to_string());
+            }
+        }
+        record.changes = look.changed.iter().chain(&look.stray).cloned().collect();
+        record.evidence = gate
+            .kept()
+            .into_iter()
+            .map(|kept| Evidence { kind: kept.kind, name: kept.name, id: kept.id })
+            .collect();
+        record.capabilities.used = gate.used().into_iter().map(str::to_owned).collect();
+        if let Outcome::Returned(report) = &outcome {
+            record.report = Some(report.clone());
+        }
+        let ended = Body::Ended { outcome: name(&outcome).to_owned(), changed: record.changes.clone() };
+        if let Err(end) = self.journal.append(ended, Durability::Lazy).await {
+            return faulted(end.to_string());
+        }
+        if let Outcome::Interrupted(stop) = &outcome {
+            let stopped = Body::Stopped { stop: stop.clone() };
+            if let Err(end) = self.journal.append(stopped, Durability::Durable).await {
+                return faulted(end.to_string());
+            }
+        }
+        let unknown_evidence = unknown_evidence(&outcome, &record.evidence);
+        let sight = Sight {
+            exhausted: gate.exhausted(),
+            new_marks: lock(progress).earned().len(),
+            changed: &look.changed,
+            stray: &look.stray,
+            unknown_evidence: &unknown_evidence,
+            unreadable: look.unreadable.as_deref(),
+            no_change: spec.done.no_change,
+        };
+        let finding = judge(&outcome, &sight);
+        if let Finding::Decided(verdict) = finding {
+            return verdict;
+        }
+        match self.check(runner, &look, &record.evidence).await {
+            Ok(results) => record.gates = results,
+            Err(end) => return self.stopped(end),
+        }
+        let verdict = conclude(finding, &record.gates);
+        if verdict == Verdict::Accepted && apply == Apply::Accepted {
+            return self.apply(runner, look.end, record).await;
+        }
+        verdict
+    }
+
+    /// A run that ended while it was being judged.
+    fn stopped(&self, end: RunEnd) -> Verdict {
+        match (end, self.cord.stop()) {
+            (RunEnd::Stopped, Some(Stop::Pulled { pull })) => Verdict::Halted { pull },
+            (RunEnd::Stopped, Some(Stop::Exhausted { scope, line })) => Verdict::Exhausted { scope, line },
+            (RunEnd::Stopped, Some(Stop::Cancelled)) => Verdict::Cancelled,
+            (end, _) => faulted(end.to_string()),
+        }
+    }
+
+    async fn look(&self, runner: &Runner) -> Look {
+        let Some(view) = self.view(runner) else { return Look::default() };
+        let seen = tokio::task::spawn_blocking(move || {
+            let end = view.look();
+            (view, end)
+        })
+        .await;
+        let (view, end) = match seen {
+            Ok((view, Ok(end))) => (view, end),
+            Ok((_, Err(unreadable))) => return Look { unreadable: Some(unreadable), ..Look::default() },
+            Err(panic) => return Look { unreadable: Some(panic.to_string()), ..Look::default() },
+        };
+        let all = Manifest::changes(&view.base, &end);
+        let (changed, stray) = all.iter().map(|change| change.path.clone()).partition(|path| under(&view.deliverables, path));
+        Look {
+            digest: Some(end.digest(&view.deliverables)),
+            end: Some(end),
+            unreadable: None,
+            changed,
+            stray,
+            all: all.into_iter().map(|change| (change.path, change.kind)).collect(),
+        }
+    }
+
+    async fn check(
+        &self,
+        runner: &Arc<Runner>,
+        look: &Look,
+        evidence: &[Evidence],
+    ) -> Result<Vec<CheckResult>, RunEnd> {
+        let mut results = Vec::new();
+        for (check, prepared) in self.job.checks.iter().zip(&self.checks) {
+            let bench = checks::Bench {
+                runner,
+                check: &check.check,
+                caps: &self.job.spec.caps,
+                journal: &self.journal,
+                cord: &self.cord,
+                run_dir: &self.run_dir,
+                time: &self.time,
+                start_ms: self.start_ms,
+                seed: self.seed,
+            };
+            let end = match prepared {
+                Some(prepared) => {
+                    let preopens = self.preopens(Some(FsPerms::ReadOnly));
+                    let preopens = preopens.map_err(|error| RunEnd::Fault(format!("the check's files: {error}")))?;
+                    let artifact = checks::artifact(&self.job.spec, &self.serial, look.digest, &look.all, evidence);
+                    bench.judge(prepared, preopens, artifact).await?
+                }
+                None => bench.command(self.trees.as_ref().map(|trees| trees.work.as_ref())).await?,
+            };
+            let result = CheckResult { name: check.check.name.clone(), end };
+            let body = Body::Checked { result: result.clone() };
+            self.journal.append(body, Durability::Lazy).await?;
+            let passed = result.passed();
+            results.push(result);
+            if !passed {
+                break;
+            }
+        }
+        Ok(results)
+    }
+
+    async fn apply(&self, runner: &Runner, end: Option<Manifest>, record: &mut Record) -> Verdict {
+        let (Some(end), Some(trees), Some(real)) = (end, &self.trees, &self.job.workspace) else {
+            return Verdict::Accepted;
+        };
+        let (real, work) = match real.try_clone().and_then(|real| Ok((real, trees.work.try_clone()?))) {
+            Ok(dirs) => dirs,
+            Err(error) => return faulted(format!("the workspace could not be opened again: {error}")),
+        };
+        let (base, deliverables) = (Arc::clone(&trees.base), self.job.spec.done.tree.clone());
+        let (ignore, serial, bounds) = (self.job.spec.done.ignore.clone(), self.serial.clone(), runner.bounds);
+        let applied = tokio::task::spawn_blocking(move || {
+            let set = ChangeSet {
+                base: &base,
+                end: &end,
+                deliverables: &deliverables,
+                ignore: &ignore,
+                bounds: &bounds,
+                serial: &serial,
+            };
+            apply::apply(&real, &work, &set)
+        })
+        .await;
+        match applied {
+            Ok(Ok(_)) => {
+                record.applied = true;
+                Verdict::Accepted
+            }
+            Ok(Err(error @ (ApplyError::BaseMoved { .. } | ApplyError::Blocked { .. }))) => {
+                Verdict::Rejected { gate: "apply".into(), findings: vec![chain(&error)] }
+            }
+            Ok(Err(error)) => faulted(format!("the accepted changes could not be applied: {}", chain(&error))),
+            Err(panic) => faulted(format!("the accepted changes could not be applied: {panic}")),
+        }
+    }
+}
+
+fn unknown_evidence(outcome: &Outcome, kept: &[Evidence]) -> Vec<String> {
+    let Outcome::Returned(report) = outcome else { return Vec::new() };
+    let known = |id: &&String| kept.iter().any(|evidence| evidence.id.to_string() == **id);
+    report.evidence.iter().filter(|id| !known(id)).map(|id| id.chars().take(80).collect()).collect()
+}
+
+fn name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Returned(_) => "returned",
+        Outcome::Failed(_) => "failed",
+        Outcome::Trapped(_) => "trapped",
+        Outcome::Interrupted(_) => "interrupted",
+        Outcome::Faulted(_) => "faulted",
+    }
+}
+
+fn received(report: work::Report) -> Report {
+    Report {
+        status: match report.status {
+            work::Status::Done => Status::Done,
+            work::Status::NoChangeNeeded => Status::NoChangeNeeded,
+            work::Status::Unable => Status::Unable,
+            work::Status::NeedsHuman => Status::NeedsHuman,
+        },
+        summary: cut(report.summary),
+        evidence: report.evidence,
+    }
+}
+
+/// A guest's text, cut to what the record keeps.
+pub(super) fn cut(mut text: String) -> String {
+    let mut end = text.len().min(MAX_SUMMARY_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+/// A guest's call against its clocks: whoever is first ends it.
+pub(super) struct GuestCall {
+    pub clock: Clock,
+    pub cord: Cord,
+    pub gate: Arc<Gate>,
+    pub ledger: Arc<Mutex<Ledger>>,
+    pub scope: ScopeId,
+}
+
+impl GuestCall {
+    /// Calls, and books the time that it took.
+    pub async fn race<F: Future<Output = Result<Returned, Outcome>>>(
+        self,
+        call: impl FnOnce(CallBounds) -> F,
+        caps: &crate::rules::spec::Caps,
+    ) -> Result<Returned, Outcome> {
+        let started = self.clock.now();
+        let [wall, work, cpu] = [Line::WallMs, Line::WorkMs, Line::CpuMs].map(|line| self.left(line));
+        let meter = CpuMeter::default();
+        let bounds = CallBounds {
+            cord: self.cord.clone(),
+            cpu: meter.clone(),
+            cpu_left_ns: cpu.0.saturating_mul(1_000_000),
+            when_cpu_is_used: exhausted(&cpu.1, Line::CpuMs),
+            lifted_bytes: caps.lifted_bytes,
+            handles: caps.handles,
+        };
+        let ended = tokio::select! {
+            biased;
+            never = self.watch(started, &wall, &work) => match never {},
+            ended = call(bounds) => ended,
+        };
+        let wall_ms = millis(started.elapsed());
+        let mut ledger = lock(&self.ledger);
+        ledger.meter(self.scope, Line::WallMs, wall_ms);
+        ledger.meter(self.scope, Line::WorkMs, wall_ms.saturating_sub(self.gate.waited_ms()));
+        ledger.meter(self.scope, Line::CpuMs, meter.total_ns() / 1_000_000);
+        ended
+    }
+
+    /// What is left of a line, and the scope that says so.
+    fn left(&self, line: Line) -> (u64, String) {
+        let ledger = lock(&self.ledger);
+        let (left, scope) = ledger.headroom(self.scope, line).unwrap_or((0, "none"));
+        (left, scope.to_owned())
+    }
+
+    /// Pulls the cord when the time is up. Work time stands still while the host makes the guest wait.
+    async fn watch(&self, started: Instant, wall: &(u64, String), work: &(u64, String)) -> Infallible {
+        let after = |ms: u64| started.checked_add(Duration::from_millis(ms));
+        loop {
+            let work_ends = after(work.0.saturating_add(self.gate.waited_ms()));
+            let (ends, stop) = match (after(wall.0), work_ends) {
+                (Some(wall_ends), Some(work_ends)) if work_ends < wall_ends => {
+                    (work_ends, exhausted(&work.1, Line::WorkMs))
+                }
+                (Some(wall_ends), _) => (wall_ends, exhausted(&wall.1, Line::WallMs)),
+                // A limit beyond what the clock can hold never comes.
+                (None, _) => return std::future::pending().await,
+            };
+            self.clock.sleep_until(ends).await;
+            let still = after(work.0.saturating_add(self.gate.waited_ms())) == work_ends;
+            if still || matches!(stop, Stop::Exhausted { line: Line::WallMs, .. }) {
+                self.cord.pull(stop);
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+fn exhausted(scope: &str, line: Line) -> Stop {
+    Stop::Exhausted { scope: scope.to_owned(), line }
+}
+
+/// A poisoned lock means a panic of ours in another task of the same run; the data is plain and still true.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

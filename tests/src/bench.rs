@@ -1,0 +1,352 @@
+//! One run, in process, with a real component: `Bench::new(guest).wall("1s").run().await`.
+//!
+//! Every part of the job has a small default, so that a test says only what it is about.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use jidoka::doors::cache::Cache;
+use jidoka::doors::clock::Clock;
+use jidoka::doors::command::CommandEnvironment;
+use jidoka::doors::model::Model;
+use jidoka::doors::script::ScriptedModel;
+use jidoka::doors::state::State;
+use jidoka::rules::authored::{self, OperatorFile, Overrides};
+use jidoka::rules::effect::{Body, Entry};
+use jidoka::rules::record::Record;
+use jidoka::rules::spec::{CheckRun, ComponentSource, RunSpec};
+use jidoka::run::cord::Cord;
+use jidoka::run::runner::{Apply, CheckJob, Job, Reached, Runner};
+use jidoka::run::sandbox::Sandbox;
+use tempfile::TempDir;
+
+/// Guests at once in one test process.
+const SLOTS: u32 = 64;
+
+/// The sandbox of all tests in this process; compiled guests are kept between processes too.
+pub fn sandbox() -> Arc<Sandbox> {
+    static SANDBOX: OnceLock<Arc<Sandbox>> = OnceLock::new();
+    let make = || {
+        let dir = Path::new(env!("OUT_DIR")).join("cache");
+        std::fs::create_dir_all(&dir).expect("a cache directory");
+        let cache = Cache::open(open(&dir), [7; 32]).expect("a cache");
+        Arc::new(Sandbox::new(SLOTS, Some(cache)).expect("an engine"))
+    };
+    Arc::clone(SANDBOX.get_or_init(make))
+}
+
+/// Opens a directory by path.
+pub fn open(path: &Path) -> Dir {
+    Dir::open_ambient_dir(path, ambient_authority()).expect("opens a directory")
+}
+
+/// A run to be.
+pub struct Bench {
+    component: Vec<u8>,
+    files: Vec<(String, Vec<u8>)>,
+    tables: BTreeMap<&'static str, Vec<String>>,
+    checks: Vec<(String, Option<Vec<u8>>)>,
+    models: BTreeMap<String, Arc<dyn Model>>,
+    item: Option<String>,
+    operator: String,
+    apply: Apply,
+    home: Option<Arc<Home>>,
+}
+
+/// Where a run's state and workspace are. Shared, it lets runs follow each other.
+pub struct Home {
+    dir: TempDir,
+}
+
+impl Home {
+    /// A new, empty one.
+    pub fn new() -> Arc<Self> {
+        let dir = tempfile::tempdir().expect("a directory");
+        for name in ["state", "workspace", "context"] {
+            std::fs::create_dir(dir.path().join(name)).expect("a directory");
+        }
+        Arc::new(Self { dir })
+    }
+
+    /// The real directory that the worker gets a copy of.
+    pub fn workspace(&self) -> PathBuf {
+        self.dir.path().join("workspace")
+    }
+
+    /// The read-only context.
+    pub fn context(&self) -> PathBuf {
+        self.dir.path().join("context")
+    }
+
+    /// The host's own directory.
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+}
+
+/// What came of a run.
+pub struct End {
+    pub record: Record,
+    pub entries: Vec<Entry>,
+    pub home: Arc<Home>,
+    /// From the start of the run to its verdict.
+    pub took: std::time::Duration,
+}
+
+impl Bench {
+    /// A run of the guest at `component`, with read-write files, no models, and a mark for any change.
+    pub fn new(component: &str) -> Self {
+        Self::of_bytes(std::fs::read(component).expect("the build script made it"))
+    }
+
+    /// A run of these bytes.
+    pub fn of_bytes(component: Vec<u8>) -> Self {
+        let mut tables = BTreeMap::new();
+        let mut default = |table, lines: &[&str]| {
+            tables.insert(table, lines.iter().map(|&line| line.to_owned()).collect());
+        };
+        default("", &["line = \"tests\""]);
+        default("worker", &["component = \"worker.wasm\""]);
+        default("task", &["text = \"do it\""]);
+        default("workspace", &["dir = \"workspace\"", "context = \"context\""]);
+        default("grants", &["files = \"read-write\""]);
+        default("budget", &["wall = \"20s\""]);
+        default("attempts", &["max = 3"]);
+        default("done", &["marks = [\"tree\", \"artifact\"]", "tree = [\".\"]"]);
+        Self {
+            component,
+            files: Vec::new(),
+            tables,
+            checks: Vec::new(),
+            models: BTreeMap::new(),
+            item: None,
+            operator: String::new(),
+            apply: Apply::Accepted,
+            home: None,
+        }
+    }
+
+    /// Sets a line of a table of the job, over what was there for its key.
+    pub fn set(mut self, table: &'static str, line: &str) -> Self {
+        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let lines = self.tables.entry(table).or_default();
+        lines.retain(|old| key(old) != key(line));
+        lines.push(line.to_owned());
+        self
+    }
+
+    /// Removes a line of a table of the job.
+    pub fn unset(mut self, table: &'static str, key: &str) -> Self {
+        if let Some(lines) = self.tables.get_mut(table) {
+            lines.retain(|line| line.split('=').next().unwrap_or_default().trim() != key);
+        }
+        self
+    }
+
+    /// Limits the run's time.
+    pub fn wall(self, wall: &str) -> Self {
+        self.set("budget", &format!("wall = \"{wall}\""))
+    }
+
+    /// A file of the real directory. Its parents are made.
+    pub fn file(mut self, path: &str, text: &str) -> Self {
+        self.files.push((path.to_owned(), text.as_bytes().to_vec()));
+        self
+    }
+
+    /// Grants a scripted model named `model`, with room for its budget.
+    pub fn script(self, transcript: &str) -> Self {
+        let model = ScriptedModel::parse(transcript).expect("a transcript");
+        self.model(Arc::new(model))
+    }
+
+    /// Grants a model named `model`, with room for its budget.
+    pub fn model(mut self, model: Arc<dyn Model>) -> Self {
+        self.models.insert("model".to_owned(), model);
+        self.set("grants", "models = [\"model\"]")
+            .set("models.model", "script = \"transcript.toml\"")
+            .set("models.model", "window = 8192")
+            .set("models.model", "max-output = 1024")
+            .set("models.model", "usd-per-mtok-in = \"1\"")
+            .set("models.model", "usd-per-mtok-out = \"2\"")
+            .set("budget", "model-calls = 50")
+            .set("budget", "tokens = 100000")
+            .set("budget", "usd = \"1\"")
+            .set("budget", "net = \"1MiB\"")
+    }
+
+    /// Adds a check that is a component.
+    pub fn check(mut self, name: &str, component: &str) -> Self {
+        let bytes = std::fs::read(component).expect("the build script made it");
+        self.checks.push((format!("name = \"{name}\"\ncomponent = \"{name}.wasm\"\nwall = \"10s\""), Some(bytes)));
+        self
+    }
+
+    /// Adds a check that is a command, which the operator approves.
+    pub fn command(mut self, name: &str, argv: &[&str], wall: &str) -> Self {
+        self.checks.push((format!("name = \"{name}\"\ncommand = {argv:?}\nwall = \"{wall}\""), None));
+        self.operator = format!("[policy]\ncommands = [{argv:?}]\n");
+        self
+    }
+
+    /// Names the item.
+    pub fn item(mut self, item: &str) -> Self {
+        self.item = Some(item.to_owned());
+        self
+    }
+
+    /// Leaves the real directory alone.
+    pub fn no_apply(mut self) -> Self {
+        self.apply = Apply::Never;
+        self
+    }
+
+    /// Runs where another run was.
+    pub fn at(mut self, home: &Arc<Home>) -> Self {
+        self.home = Some(Arc::clone(home));
+        self
+    }
+
+    /// The job file.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (table, lines) in &self.tables {
+            if !table.is_empty() {
+                text += &format!("[{table}]\n");
+            }
+            text += &(lines.join("\n") + "\n");
+        }
+        if !self.checks.is_empty() {
+            let names = |(check, _): &(String, Option<Vec<u8>>)| {
+                check.split('"').nth(1).expect("a check has a name").to_owned()
+            };
+            let names: Vec<String> = self.checks.iter().map(names).collect();
+            text = text.replace("[done]\n", &format!("[done]\nchecks = {names:?}\n"));
+            for (check, _) in &self.checks {
+                text += &format!("[[check]]\n{check}\n");
+            }
+        }
+        text
+    }
+
+    fn spec(&self) -> RunSpec {
+        let operator = match self.operator.as_str() {
+            "" => OperatorFile::default(),
+            text => authored::operator(text).expect("an operator's file"),
+        };
+        let mut overrides = Overrides::default();
+        overrides.item = self.item.clone();
+        let text = self.text();
+        authored::job(&text, &operator, &overrides).unwrap_or_else(|mistakes| panic!("{text}\n{mistakes:#?}"))
+    }
+
+    /// Runs to the verdict.
+    pub async fn run(self) -> End {
+        self.run_with(|_| {}).await
+    }
+
+    /// Runs to the verdict, with the run's cord in the hands of `operator`.
+    pub async fn run_with(self, operator: impl FnOnce(Cord)) -> End {
+        let spec = self.spec();
+        let home = self.home.unwrap_or_else(Home::new);
+        for (path, bytes) in &self.files {
+            let path = home.workspace().join(path);
+            std::fs::create_dir_all(path.parent().expect("below the workspace")).expect("a directory");
+            std::fs::write(path, bytes).expect("a file");
+        }
+        let is_component = |check: &CheckRun| match check {
+            CheckRun::Component(ComponentSource::File(_) | ComponentSource::Crate(_)) => true,
+            CheckRun::Command(_) => false,
+        };
+        let checks = spec
+            .checks
+            .iter()
+            .zip(&self.checks)
+            .map(|(check, (_, component))| {
+                assert_eq!(is_component(&check.run), component.is_some());
+                CheckJob { check: check.clone(), component: component.clone() }
+            })
+            .collect();
+        let reached = |model: Arc<dyn Model>| Reached { model, pace: None, max_response_bytes: 64 << 10 };
+        let job = Job {
+            component: self.component,
+            checks,
+            workspace: spec.workspace.is_some().then(|| open(&home.workspace())),
+            context: spec.workspace.as_ref().is_some_and(|files| files.context.is_some()).then(|| open(&home.context())),
+            models: self.models.into_iter().map(|(name, model)| (name, reached(model))).collect(),
+            spec,
+        };
+        let runner = runner(&home.state());
+        let started = std::time::Instant::now();
+        let mut handle = runner.start(job, fresh_serial(), self.apply);
+        operator(handle.cord());
+        let mut entries = Vec::new();
+        while let Some(entry) = handle.next_entry().await {
+            entries.push(entry);
+        }
+        let record = handle.verdict().await.expect("a verdict");
+        End { record, entries, home, took: started.elapsed() }
+    }
+}
+
+/// A runner with its state in `dir`.
+pub fn runner(dir: &Path) -> Arc<Runner> {
+    let state = State::open(open(dir)).expect("a state directory");
+    let clock = Clock::starting_at(1_700_000_000_000);
+    let commands = CommandEnvironment::from_variables(std::env::vars());
+    Arc::new(Runner::new(sandbox(), state, clock, commands, 64))
+}
+
+/// A serial that no other run of this process has.
+pub fn fresh_serial() -> String {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    jidoka::run::serial(1_700_000_000_000, NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+}
+
+impl End {
+    /// What the worker said.
+    pub fn summary(&self) -> &str {
+        self.record.report.as_ref().map_or("", |report| report.summary.as_str())
+    }
+
+    /// The messages that the guest logged.
+    pub fn notes(&self) -> Vec<&str> {
+        self.entries
+            .iter()
+            .filter_map(|entry| match &entry.body {
+                Body::Noted { message, .. } => Some(message.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The journal as it is on disk.
+    pub fn journal(&self) -> String {
+        let path = self.home.state().join(&self.record.kept).join("journal.jsonl");
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// A file of the real directory.
+    pub fn real_file(&self, path: &str) -> Option<String> {
+        std::fs::read_to_string(self.home.workspace().join(path)).ok()
+    }
+
+    /// A file of the worker's own tree.
+    pub fn kept_file(&self, path: &str) -> Option<String> {
+        std::fs::read_to_string(self.home.state().join(&self.record.kept).join("work").join(path)).ok()
+    }
+
+    /// Fails unless the verdict has this name; shows everything if so.
+    #[track_caller]
+    pub fn expect(&self, verdict: &str) -> &Self {
+        let shown = || {
+            let entries: Vec<String> = self.entries.iter().map(|entry| format!("{:?}", entry.body)).collect();
+            format!("{:#?}\n{}", self.record, entries.join("\n"))
+        };
+        assert_eq!(self.record.verdict, verdict, "{}", shown());
+        self
+    }
+}

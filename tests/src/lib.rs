@@ -1,0 +1,7 @@
+//! What every test of a whole run needs: a bench that takes a guest, a job, files and a script, and gives back all that
+//! the host saw.
+
+pub mod bench;
+pub mod provider;
+
+include!(concat!(env!("OUT_DIR"), "/guests.rs"));
