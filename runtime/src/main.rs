@@ -99,7 +99,8 @@ impl RealMachine {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| anyhow!("the machine gives no randomness: {error}"))?;
         let cache = Cache::open(self.state()?.cache()?, key).context("open the cache of compiled components")?;
-        let sandbox = Arc::new(Sandbox::new(SLOTS, Some(cache)).map_err(anyhow::Error::from).context("start the engine")?);
+        let sandbox =
+            Arc::new(Sandbox::new(SLOTS, Some(cache)).map_err(anyhow::Error::from).context("start the engine")?);
         *made = Some(Arc::clone(&sandbox));
         Ok(sandbox)
     }
@@ -194,7 +195,9 @@ impl Machine for RealMachine {
         health.push(match &self.operator_file {
             None => fine("operator's file", "none: no providers, no commands".to_owned()),
             Some(path) => match std::fs::read_to_string(path) {
-                Err(error) => ill("operator's file", format!("{}: {error}", path.display()), "name another: --host FILE"),
+                Err(error) => {
+                    ill("operator's file", format!("{}: {error}", path.display()), "name another: --host FILE")
+                }
                 Ok(text) => match jidoka::rules::authored::operator(&text) {
                     Ok(_) => fine("operator's file", path.display().to_string()),
                     Err(mistakes) => {
@@ -206,7 +209,9 @@ impl Machine for RealMachine {
         });
         health.push(match toolchain::version_of("cargo") {
             Some(version) => fine("cargo", version),
-            None => ill("cargo", "not found".to_owned(), "install Rust to build workers; running components needs none"),
+            None => {
+                ill("cargo", "not found".to_owned(), "install Rust to build workers; running components needs none")
+            }
         });
         health.push(match toolchain::ensure_target() {
             Ok(()) => fine("guest target", toolchain::TARGET.to_owned()),

@@ -5,7 +5,7 @@
 //! A guest links only the world whose attribute it uses: each module carries its exports in a macro.
 
 #![expect(unsafe_code, reason = "generated: the canonical ABI passes pointers")]
-#![allow(missing_docs, clippy::all, reason = "generated")]
+#![allow(missing_docs, clippy::all, clippy::restriction, reason = "generated")]
 
 /// World `worker`, and every import that the SDK wraps.
 pub mod worker {

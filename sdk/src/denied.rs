@@ -65,12 +65,18 @@ impl std::error::Error for Denied {}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} was refused: {}", self.asked, self.reason)?;
-        if !self.allowed.is_empty() {
-            write!(f, "; allowed: {}", self.allowed)?;
+        match self.shortfall() {
+            // Its amounts already say what was asked and what is allowed.
+            Some(shortfall) => write!(f, "refused: {shortfall}")?,
+            None => {
+                write!(f, "refused {}: {}", self.asked, self.reason)?;
+                if !self.allowed.is_empty() {
+                    write!(f, "; allowed: {}", self.allowed)?;
+                }
+            }
         }
         if !self.setting.is_empty() {
-            write!(f, "; to allow it, set {}", self.setting)?;
+            write!(f, "; to change it: {}", self.setting)?;
         }
         Ok(())
     }
@@ -92,7 +98,7 @@ impl fmt::Display for Reason {
 
 impl fmt::Display for Shortfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it needs {} {} and {} has {} left", self.asked, self.line, self.scope, self.left)
+        write!(f, "{} of {} asked, {} left in scope {}", self.asked, self.line, self.left, self.scope)
     }
 }
 

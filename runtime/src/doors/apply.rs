@@ -337,9 +337,7 @@ fn take(real: &Dir, staging: &Dir, step: &Step) -> Result<(), Errno> {
     };
     let (done, already) = match step {
         // `ISDIR`: a directory was made there since.
-        Step::Unlink { .. } => {
-            (rustix::fs::unlinkat(&parent, name, AtFlags::empty()), [Errno::NOENT, Errno::ISDIR])
-        }
+        Step::Unlink { .. } => (rustix::fs::unlinkat(&parent, name, AtFlags::empty()), [Errno::NOENT, Errno::ISDIR]),
         // `NOTDIR`: a file was placed there since.
         Step::RemoveDirectory { .. } => {
             (rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR), [Errno::NOENT, Errno::NOTDIR])
@@ -359,8 +357,7 @@ fn take(real: &Dir, staging: &Dir, step: &Step) -> Result<(), Errno> {
 /// The committed plan of a staging, if there is one.
 fn read_plan(staging: &Dir, name: &str) -> Result<Option<Plan>, ApplyError> {
     let bad = |reason: String| ApplyError::BadPlan { staging: name.to_owned(), reason };
-    let failed =
-        |source: io::Error| ApplyError::Recover { staging: name.to_owned(), path: PLAN.to_owned(), source };
+    let failed = |source: io::Error| ApplyError::Recover { staging: name.to_owned(), path: PLAN.to_owned(), source };
     match node::status(staging, PLAN) {
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(failed(errno.into())),

@@ -64,9 +64,11 @@ impl Cache {
     /// The disk is full, read-only or broken.
     pub fn put(&self, component: &Digest, fingerprint: &str, code: &[u8]) -> io::Result<()> {
         let name = self.name(component, fingerprint);
-        let unique = blake3::hash(format!("{name} {} {:?}", std::process::id(), std::thread::current().id()).as_bytes());
+        let unique =
+            blake3::hash(format!("{name} {} {:?}", std::process::id(), std::thread::current().id()).as_bytes());
         let draft = format!("draft-{}", unique.to_hex());
-        let mut file = self.dir.open_with(&draft, OpenOptions::new().write(true).create(true).truncate(true).mode(0o600))?;
+        let mut file =
+            self.dir.open_with(&draft, OpenOptions::new().write(true).create(true).truncate(true).mode(0o600))?;
         let written = file
             .write_all(self.mac(component, fingerprint, code).as_bytes())
             .and_then(|()| file.write_all(code))

@@ -1,7 +1,7 @@
 //! What a provider says when it says no: found in its JSON or its text, and made safe to show.
 //!
-//! Never: decides what a no costs. Invariant: what [`clean`] returns is one line of at most [`LONGEST`] characters
-//! without control characters, so a provider can write neither to a terminal nor a second line into a log.
+//! Never: decides what a no costs. Invariant: what [`clean`] returns is one line of at most 500 characters without
+//! control characters, so a provider can write neither to a terminal nor a second line into a log.
 
 use serde_json::Value;
 

@@ -20,7 +20,7 @@ const OWNER_EXECUTES: u32 = 0o100;
 pub(super) fn components(path: &str) -> Option<Vec<&str>> {
     let parts: Vec<&str> = path.split('/').collect();
     let sound = |part: &&str| !matches!(*part, "" | "." | "..") && !part.contains('\0');
-    parts.iter().all(|part| sound(&part)).then_some(parts)
+    parts.iter().all(sound).then_some(parts)
 }
 
 /// Opens a directory of `dir`. `"."` is a second handle of `dir` itself, with its own position and lock.
@@ -75,10 +75,7 @@ pub(super) fn executable(status: &Stat) -> bool {
 ///
 /// # Errors
 /// What `each` returned, or the failure to read on.
-pub(super) fn list<E: From<Errno>>(
-    dir: &Dir,
-    mut each: impl FnMut(&[u8], FileType) -> Result<(), E>,
-) -> Result<(), E> {
+pub(super) fn list<E: From<Errno>>(dir: &Dir, mut each: impl FnMut(&[u8], FileType) -> Result<(), E>) -> Result<(), E> {
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name();

@@ -95,7 +95,10 @@ impl Plan {
         let held: BTreeSet<&str> = ignored.iter().flat_map(|path| ancestors(path)).collect();
         let mut after: BTreeSet<String> = want.keys().flat_map(|path| ancestors(path)).map(str::to_owned).collect();
         after.extend(before.iter().filter(|path| !within(path) || held.contains(path.as_str())).cloned());
-        after.extend(end.directories().into_iter().filter(|path| within(path)));
+        for path in end.directories().into_iter().filter(|path| within(path)) {
+            after.extend(ancestors(&path).map(str::to_owned));
+            after.insert(path);
+        }
         if let Some(path) = after.iter().find(|path| want.contains_key(path.as_str())) {
             return Err(Unplannable::Blocked(path.clone()));
         }

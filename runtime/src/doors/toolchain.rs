@@ -38,12 +38,8 @@ pub enum BuildError {
 pub fn ensure_target() -> Result<(), BuildError> {
     let start = |source| BuildError::Start { program: "bash", source };
     // Output goes to stderr: stdout is for data.
-    let mut bash = Command::new("bash")
-        .arg("-s")
-        .stdin(Stdio::piped())
-        .stdout(std::io::stderr())
-        .spawn()
-        .map_err(start)?;
+    let mut bash =
+        Command::new("bash").arg("-s").stdin(Stdio::piped()).stdout(std::io::stderr()).spawn().map_err(start)?;
     let stdin = bash.stdin.take();
     if let Some(mut stdin) = stdin {
         stdin.write_all(TARGET_SCRIPT.as_bytes()).map_err(start)?;

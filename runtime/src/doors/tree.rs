@@ -10,8 +10,8 @@ use std::io::{self, Read, Write};
 use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
 
-use super::walk::{Step, Walk};
 pub use super::walk::{Bounds, ScanError, under};
+use super::walk::{Step, Walk};
 use crate::rules::digest::Digest;
 
 /// Bytes read at a time: large enough for BLAKE3's widest vectors, small enough for a cache.
@@ -25,9 +25,15 @@ const TREE_CONTEXT: &str = "jidoka workspace tree, encoding 1";
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Entry {
     /// `executable` is the owner's bit.
-    File { digest: Digest, bytes: u64, executable: bool },
+    File {
+        digest: Digest,
+        bytes: u64,
+        executable: bool,
+    },
     /// A symbolic link, as its text. It may lead anywhere; nothing here goes there.
-    Link { target: String },
+    Link {
+        target: String,
+    },
     EmptyDirectory {},
 }
 
@@ -63,11 +69,7 @@ pub fn scan(dir: &Dir, bounds: &Bounds, ignore: &[String]) -> Result<Manifest, S
 }
 
 /// As [`scan`], with the paths of `ignore` that exist.
-pub(super) fn scan_noting(
-    dir: &Dir,
-    bounds: &Bounds,
-    ignore: &[String],
-) -> Result<(Manifest, Vec<String>), ScanError> {
+pub(super) fn scan_noting(dir: &Dir, bounds: &Bounds, ignore: &[String]) -> Result<(Manifest, Vec<String>), ScanError> {
     let mut hasher = FileHasher::new();
     let mut entries = BTreeMap::new();
     let mut walk = Walk::new(dir, bounds, ignore)?;

@@ -370,13 +370,12 @@ impl Source {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     seconds: i64,
-    nanoseconds: i64,
+    nanoseconds: u64,
     bytes: i64,
 }
 
 impl Stamp {
-    // The types of the fields differ between platforms.
     fn of(status: &Stat) -> Self {
-        Self { seconds: status.st_ctime as i64, nanoseconds: status.st_ctime_nsec as i64, bytes: status.st_size as i64 }
+        Self { seconds: status.st_ctime, nanoseconds: status.st_ctime_nsec, bytes: status.st_size }
     }
 }

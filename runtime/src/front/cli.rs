@@ -282,9 +282,7 @@ fn build(machine: &dyn Machine, path: &std::path::Path) -> Result<u8, LoadError>
 }
 
 fn create(machine: &dyn Machine, path: &std::path::Path, sdk: Option<PathBuf>) -> Result<u8, LoadError> {
-    let sdk = sdk
-        .or_else(|| machine.sdk_dir())
-        .context("find the guest SDK: name its directory with --sdk DIR")?;
+    let sdk = sdk.or_else(|| machine.sdk_dir()).context("find the guest SDK: name its directory with --sdk DIR")?;
     let sdk = std::path::absolute(&sdk).with_context(|| format!("find {}", sdk.display()))?;
     for file in template::worker(path, &sdk).map_err(anyhow::Error::msg)? {
         machine
@@ -301,7 +299,9 @@ fn doctor(machine: &dyn Machine, json: bool) -> Result<u8, LoadError> {
     if json {
         let rows: Vec<serde_json::Value> = findings
             .iter()
-            .map(|finding| serde_json::json!({ "what": finding.what, "found": finding.found, "remedy": finding.remedy }))
+            .map(
+                |finding| serde_json::json!({ "what": finding.what, "found": finding.found, "remedy": finding.remedy }),
+            )
             .collect();
         println!("{}", serde_json::to_string_pretty(&rows).context("write the findings")?);
     } else {

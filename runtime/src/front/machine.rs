@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 
+use crate::rules::spec::ModelSpec;
 use crate::run::runner::{Reached, Runner};
 use crate::run::sandbox::Surface;
-use crate::rules::spec::ModelSpec;
 
 /// What a front end may ask of the machine.
 pub trait Machine {

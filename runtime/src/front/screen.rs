@@ -83,7 +83,10 @@ impl Screen {
                 lines
             }
             Body::Marked { mark } => {
-                vec![format!("  {} new mark: {:?} {}", good("◆"), mark.kind, short(&mark.digest.to_string())).to_lowercase()]
+                vec![
+                    format!("  {} new mark: {:?} {}", good("◆"), mark.kind, short(&mark.digest.to_string()))
+                        .to_lowercase(),
+                ]
             }
             Body::Checked { result } => vec![match &result.end {
                 CheckEnd::Passed { summary } => format!("  {} check {}: {}", good("✓"), result.name, plain(summary)),

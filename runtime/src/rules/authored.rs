@@ -4,6 +4,7 @@
 //! written, or its default is noted with the others; a job asks for more than its operator allows and does not load.
 //! A mistake is reported once, where it is: what would only follow from it is not.
 
+mod amount;
 mod budget;
 mod document;
 mod done;
@@ -18,9 +19,10 @@ mod tests;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use self::amount::{Amount, Unit};
 use self::budget::{Circumstances, Models};
 use self::done::{COMPONENT, CRATE};
-use self::kinds::{Amount, Characters, Choice, HostPath, Kind, List, Name, Repeats, Text, Texts, Unit};
+use self::kinds::{Characters, Choice, HostPath, Kind, List, Name, Repeats, Text, Texts};
 pub use self::mistake::Mistake;
 use self::models::Names;
 pub use self::operator::{OperatorFile, OperatorModel, Policy, operator};
@@ -296,7 +298,8 @@ impl Job<'_> {
                 message: format!("`grants.files` is {wanted}, and the operator allows {most}"),
                 label: "above the operator's `policy.files`".to_owned(),
                 help: format!(
-                    "allowed: at most {most}\nwrite: files = {most:?}, or in [policy] of the operator's file: files = {wanted:?}"
+                    "allowed: at most {most}\n\
+                     write: files = {most:?}, or in [policy] of the operator's file: files = {wanted:?}"
                 ),
             });
         }

@@ -52,10 +52,20 @@ impl Effect {
 #[serde(rename_all = "kebab-case", tag = "answer")]
 pub enum Answer {
     /// What the call cost: as the provider reported, or what was reserved if it did not say.
-    Model { reply: Reply, usage: Usage, micro_usd: u64 },
-    Tool { output: String },
-    Attached { id: String },
-    CheckedIn { standing: Standing },
+    Model {
+        reply: Reply,
+        usage: Usage,
+        micro_usd: u64,
+    },
+    Tool {
+        output: String,
+    },
+    Attached {
+        id: String,
+    },
+    CheckedIn {
+        standing: Standing,
+    },
     Slept,
 }
 
@@ -135,26 +145,58 @@ pub struct Entry {
 #[serde(rename_all = "kebab-case", tag = "entry")]
 pub enum Body {
     /// The first line: everything that the run depends on.
-    Opened { opening: Box<Opening> },
+    Opened {
+        opening: Box<Opening>,
+    },
     /// Durable before anything leaves.
-    Intent { call: u64, effect: Effect, reserved: Amounts },
+    Intent {
+        call: u64,
+        effect: Effect,
+        reserved: Amounts,
+    },
     /// Durable before the guest hears.
-    Answered { call: u64, heard: Heard, cost: Cost },
+    Answered {
+        call: u64,
+        heard: Heard,
+        cost: Cost,
+    },
     /// Nothing left, nothing was spent.
-    Refused { effect: Effect, refusal: Refusal },
+    Refused {
+        effect: Effect,
+        refusal: Refusal,
+    },
     /// `log.emit`.
-    Noted { level: Level, message: String, fields: Vec<(String, String)> },
+    Noted {
+        level: Level,
+        message: String,
+        fields: Vec<(String, String)>,
+    },
     /// What the guest wrote to stdout or stderr.
-    Printed { stream: Stream, text: String, dropped_bytes: u64 },
+    Printed {
+        stream: Stream,
+        text: String,
+        dropped_bytes: u64,
+    },
     /// The host saw something that the item had not shown before.
-    Marked { mark: Mark },
+    Marked {
+        mark: Mark,
+    },
     /// The cord was pulled.
-    Stopped { stop: Stop },
+    Stopped {
+        stop: Stop,
+    },
     /// The guest is gone.
-    Ended { outcome: String, changed: Vec<String> },
-    Checked { result: CheckResult },
+    Ended {
+        outcome: String,
+        changed: Vec<String>,
+    },
+    Checked {
+        result: CheckResult,
+    },
     /// The last line.
-    Closed { verdict: Verdict },
+    Closed {
+        verdict: Verdict,
+    },
 }
 
 /// Everything that a run depends on.

@@ -251,10 +251,8 @@ impl Ledger {
     /// Books what a call really cost. Returns what it cost above its reservation, which is booked all the same.
     pub fn settle(&mut self, dispatched: Dispatched, actual: &Amounts) -> Amounts {
         let call = self.take(dispatched.0);
-        let overrun: Amounts = actual
-            .iter()
-            .map(|(line, amount)| (line, amount.saturating_sub(call.amounts.get(line))))
-            .collect();
+        let overrun: Amounts =
+            actual.iter().map(|(line, amount)| (line, amount.saturating_sub(call.amounts.get(line)))).collect();
         self.each(call.scope, |scope| {
             scope.reserved.subtract(&call.amounts);
             scope.spent.add(actual);

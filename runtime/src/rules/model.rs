@@ -79,11 +79,8 @@ impl Request {
                         .sum::<u64>()
             })
             .sum();
-        let tools: u64 = self
-            .tools
-            .iter()
-            .map(|tool| length(&tool.name) + length(&tool.description) + length(&tool.schema))
-            .sum();
+        let tools: u64 =
+            self.tools.iter().map(|tool| length(&tool.name) + length(&tool.description) + length(&tool.schema)).sum();
         messages + tools + self.schema.as_deref().map_or(0, length)
     }
 }

@@ -111,8 +111,7 @@ mod tests {
     use crate::rules::model::{Message, Request, Role};
 
     fn ask(model: &str, bytes: usize) -> Effect {
-        let message =
-            Message { role: Role::User, content: "x".repeat(bytes), tool_calls: vec![], tool_call_id: None };
+        let message = Message { role: Role::User, content: "x".repeat(bytes), tool_calls: vec![], tool_call_id: None };
         Effect::Model {
             request: Request {
                 model: model.into(),

@@ -61,26 +61,58 @@ pub enum Verdict {
     Accepted,
     NoChangeNeeded,
     /// A gate said no: a check, the evidence, or the claim that nothing was needed.
-    Rejected { gate: String, findings: Vec<String> },
-    Unable { why: String },
-    NeedsHuman { why: String },
+    Rejected {
+        gate: String,
+        findings: Vec<String>,
+    },
+    Unable {
+        why: String,
+    },
+    NeedsHuman {
+        why: String,
+    },
     /// The worker claimed success and showed nothing new.
-    NoProgress { why: String },
-    Exhausted { scope: String, line: Line },
-    Halted { pull: Pull },
+    NoProgress {
+        why: String,
+    },
+    Exhausted {
+        scope: String,
+        line: Line,
+    },
+    Halted {
+        pull: Pull,
+    },
     /// The change set breaks what the job declared.
-    ConstraintViolation { rule: String, paths: Vec<String> },
-    Trapped { why: String },
+    ConstraintViolation {
+        rule: String,
+        paths: Vec<String>,
+    },
+    Trapped {
+        why: String,
+    },
     /// Something that the judgement needs could not be seen.
-    Unverifiable { why: String },
-    AttemptsExhausted { attempts: u32, max: u32 },
+    Unverifiable {
+        why: String,
+    },
+    AttemptsExhausted {
+        attempts: u32,
+        max: u32,
+    },
     /// Nothing ran.
-    NotAdmitted { why: Vec<String> },
+    NotAdmitted {
+        why: Vec<String>,
+    },
     /// A replay went another way than its journal.
-    Diverged { seq: u64, expected: String, got: String },
+    Diverged {
+        seq: u64,
+        expected: String,
+        got: String,
+    },
     Cancelled,
     /// The host's own bug or a broken machine.
-    Fault { why: String },
+    Fault {
+        why: String,
+    },
 }
 
 impl Verdict {
@@ -230,9 +262,8 @@ fn gave_up(why: &str, sight: &Sight<'_>) -> Verdict {
 }
 
 fn no_change(sight: &Sight<'_>) -> Finding {
-    let refuse = |finding: String| {
-        Finding::Decided(Verdict::Rejected { gate: "no-change".into(), findings: vec![finding] })
-    };
+    let refuse =
+        |finding: String| Finding::Decided(Verdict::Rejected { gate: "no-change".into(), findings: vec![finding] });
     if let Some(path) = sight.changed.first() {
         return refuse(format!("the worker reports that no change was needed, and changed {path}"));
     }
@@ -260,10 +291,17 @@ impl CheckResult {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "end")]
 pub enum CheckEnd {
-    Passed { summary: String },
-    Failed { summary: String, findings: Vec<String> },
+    Passed {
+        summary: String,
+    },
+    Failed {
+        summary: String,
+        findings: Vec<String>,
+    },
     /// It could not be carried out: trapped, out of time, not startable.
-    Broken { why: String },
+    Broken {
+        why: String,
+    },
 }
 
 /// The last judgement: what the checks say.

@@ -84,7 +84,10 @@ pub(super) fn artifact(
 }
 
 /// A WASI context with these directories and nothing else of the host's.
-pub(super) fn with_files(wasi: &mut WasiCtxBuilder, preopens: &[(&'static str, Dir, FsPerms)]) -> std::io::Result<WasiCtx> {
+pub(super) fn with_files(
+    wasi: &mut WasiCtxBuilder,
+    preopens: &[(&'static str, Dir, FsPerms)],
+) -> std::io::Result<WasiCtx> {
     for (name, dir, perms) in preopens {
         // wasmtime-wasi takes a path; this one names the very directory that the handle holds.
         wasi.preopened_dir(handle_path(dir), name, *perms).map_err(std::io::Error::other)?;

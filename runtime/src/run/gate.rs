@@ -192,12 +192,7 @@ impl Gate {
     ///
     /// # Errors
     /// [`RunEnd::Fault`]: the journal could not be written.
-    pub async fn note(
-        &self,
-        level: Level,
-        message: String,
-        fields: Vec<(String, String)>,
-    ) -> Result<(), RunEnd> {
+    pub async fn note(&self, level: Level, message: String, fields: Vec<(String, String)>) -> Result<(), RunEnd> {
         let bytes: usize = message.len() + fields.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
         {
             let mut state = self.state();
@@ -470,12 +465,7 @@ impl Gate {
         Ok(performed)
     }
 
-    async fn settle(
-        &self,
-        admitted: Admitted,
-        dispatched: Dispatched,
-        performed: Performed,
-    ) -> Result<Heard, RunEnd> {
+    async fn settle(&self, admitted: Admitted, dispatched: Dispatched, performed: Performed) -> Result<Heard, RunEnd> {
         let Performed { heard, spent, raw_usage, took_ms, marked } = performed;
         let mut cost = Cost { took_ms, waited_ms: admitted.waited_ms, raw_usage, ..Cost::default() };
         let overrun = match spent {
@@ -498,11 +488,8 @@ impl Gate {
         }
         if let Some((line, amount)) = overrun.iter().next() {
             // The provider broke the cap that the host put on the wire: its numbers cannot bound the next call either.
-            let reason = format!(
-                "call {} cost {amount} of {} more than was reserved for it",
-                admitted.call,
-                line.name()
-            );
+            let reason =
+                format!("call {} cost {amount} of {} more than was reserved for it", admitted.call, line.name());
             let pull = Pull { by: Puller::Ledger, category: Category::MeterOverrun, reason, evidence: vec![] };
             self.passage.cord.pull(Stop::Pulled { pull });
             return Err(RunEnd::Stopped);

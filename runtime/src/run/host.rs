@@ -8,9 +8,7 @@ use wasmtime::component::{HasData, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::rules::andon::Category;
-use crate::rules::effect::{
-    Answer, Denied, Effect, Failure, FailureKind, Heard, Level, Reason, Refusal,
-};
+use crate::rules::effect::{Answer, Denied, Effect, Failure, FailureKind, Heard, Level, Reason, Refusal};
 use crate::rules::ledger::Line;
 use crate::rules::model::{Message, Request, Role, Stop, ToolCall, ToolDefinition};
 use crate::rules::policy::{self, MAX_RANDOM_BYTES};
@@ -49,10 +47,8 @@ impl WasiView for Guest {
 impl Guest {
     /// The guest's filesystem, for one call.
     pub fn files(&mut self) -> Files<'_> {
-        let inner = wasmtime_wasi::filesystem::WasiFilesystemCtxView {
-            ctx: self.wasi.filesystem(),
-            table: &mut self.table,
-        };
+        let inner =
+            wasmtime_wasi::filesystem::WasiFilesystemCtxView { ctx: self.wasi.filesystem(), table: &mut self.table };
         Files { inner, books: &mut self.books }
     }
 
@@ -73,11 +69,7 @@ fn model_reply(heard: Heard) -> wasmtime::Result<Result<wit::model::Reply, wit::
             text: reply.text,
             tool_calls: reply.tool_calls.into_iter().map(Into::into).collect(),
             stop: reply.stop.into(),
-            usage: wit::model::Usage {
-                tokens_in: usage.tokens_in,
-                tokens_out: usage.tokens_out,
-                micro_usd,
-            },
+            usage: wit::model::Usage { tokens_in: usage.tokens_in, tokens_out: usage.tokens_out, micro_usd },
         })),
         Ok(other) => Err(mismatch(&other)),
         Err(denied) => Ok(Err(denied.into())),
@@ -139,10 +131,7 @@ impl wit::tools::Host for Guest {
         Ok(Vec::new())
     }
 
-    async fn call(
-        &mut self,
-        call: wit::tools::Invocation,
-    ) -> wasmtime::Result<Result<String, wit::types::Denied>> {
+    async fn call(&mut self, call: wit::tools::Invocation) -> wasmtime::Result<Result<String, wit::types::Denied>> {
         tool_output(self.gate.pass(Effect::Tool { name: call.name, input: call.input }).await?)
     }
 

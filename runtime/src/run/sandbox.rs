@@ -246,7 +246,13 @@ impl Sandbox {
     }
 
     /// Calls a guest once, to its end or until its cord is pulled. The guest's store is gone when this returns.
-    pub async fn call(&self, prepared: &Prepared, guest: Guest, call: Call, bounds: CallBounds) -> Result<Returned, Outcome> {
+    pub async fn call(
+        &self,
+        prepared: &Prepared,
+        guest: Guest,
+        call: Call,
+        bounds: CallBounds,
+    ) -> Result<Returned, Outcome> {
         let CallBounds { cord, cpu, cpu_left_ns, when_cpu_is_used, lifted_bytes, handles } = bounds;
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.limits);
@@ -300,15 +306,8 @@ pub struct Surface {
 }
 
 /// Prefixes of the interfaces that the worlds have.
-const SERVED: [&str; 7] = [
-    "jidoka:agent/",
-    "wasi:io/",
-    "wasi:clocks/",
-    "wasi:random/",
-    "wasi:cli/",
-    "wasi:filesystem/",
-    "wasi:sockets/",
-];
+const SERVED: [&str; 7] =
+    ["jidoka:agent/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
 
 /// What an error out of a guest's call means.
 fn fate(error: &wasmtime::Error, cord: &Cord) -> Outcome {
@@ -427,7 +426,9 @@ fn wasi_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let l = &mut linker;
     wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| &mut guest.table)?;
     wasmtime_wasi_io::bindings::wasi::io::poll::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| &mut guest.table)?;
-    wasmtime_wasi_io::bindings::wasi::io::streams::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| &mut guest.table)?;
+    wasmtime_wasi_io::bindings::wasi::io::streams::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| {
+        &mut guest.table
+    })?;
 
     wasi::clocks::wall_clock::add_to_linker::<_, HasTime>(l, Guest::time)?;
     wasi::clocks::monotonic_clock::add_to_linker::<_, HasTime>(l, Guest::time)?;

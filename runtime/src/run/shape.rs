@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn locals_hold_at_n_and_are_refused_at_n_plus_1() {
-        let with = |count: u64| component(&format!("(func {})", "(local i32)".repeat(usize::try_from(count).expect("small"))));
+        let with =
+            |count: u64| component(&format!("(func {})", "(local i32)".repeat(usize::try_from(count).expect("small"))));
         assert_eq!(check(&with(MAX_LOCALS)), Ok(()));
         assert!(matches!(check(&with(MAX_LOCALS + 1)), Err(ShapeError::TooMany { .. })));
     }

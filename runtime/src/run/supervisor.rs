@@ -13,8 +13,8 @@ use cap_std::fs::Dir;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::filesystem::FsPerms;
 use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::doors::apply::{self, ApplyError, ChangeSet};
 use crate::doors::clock::{Clock, millis};
@@ -30,9 +30,7 @@ use crate::rules::policy::MAX_SUMMARY_BYTES;
 use crate::rules::progress::{Mark, Progress};
 use crate::rules::record::{Capabilities, Evidence, LedgerRecord, RECORD_FORMAT, Record};
 use crate::rules::spec::{FileGrant, MarkKind, RunSpec};
-use crate::rules::verdict::{
-    CheckResult, Finding, Outcome, Report, Sight, Status, Stop, Verdict, conclude, judge,
-};
+use crate::rules::verdict::{CheckResult, Finding, Outcome, Report, Sight, Status, Stop, Verdict, conclude, judge};
 
 use super::RunEnd;
 use super::bindings::worker::jidoka::agent::work;
@@ -252,8 +250,8 @@ fn copies(runner: &Runner, job: &Job, run_dir: &RunDir) -> Result<Option<Trees>,
     apply::recover(real).map_err(|error| unreadable(&error))?;
     let work = run_dir.subdir("work").map_err(|error| unreadable(&error))?;
     workspace::copy(real, &work, &runner.bounds, &job.spec.done.ignore).map_err(|error| unreadable(&error))?;
-    let base = crate::doors::tree::scan(&work, &runner.bounds, &job.spec.done.ignore)
-        .map_err(|error| unreadable(&error))?;
+    let base =
+        crate::doors::tree::scan(&work, &runner.bounds, &job.spec.done.ignore).map_err(|error| unreadable(&error))?;
     Ok(Some(Trees { work: Arc::new(work), base: Arc::new(base) }))
 }
 
@@ -396,9 +394,8 @@ impl Admitted {
             text: spec.task.text.clone(),
             inputs: spec.task.inputs.clone().into_iter().collect(),
         };
-        let ended = call
-            .race(|bounds| runner.sandbox.call(&self.prepared, guest, Call::Run(task), bounds), &spec.caps)
-            .await;
+        let ended =
+            call.race(|bounds| runner.sandbox.call(&self.prepared, guest, Call::Run(task), bounds), &spec.caps).await;
         let [stdout, stderr] = stdio.map(|output| output.take());
         let outputs = [(Stream::Stdout, stdout.0, stdout.1), (Stream::Stderr, stderr.0, stderr.1)];
         if let Err(end) = gate.record_output(outputs).await {
@@ -468,11 +465,8 @@ impl Admitted {
             }
         }
         record.changes = look.changed.iter().chain(&look.stray).cloned().collect();
-        record.evidence = gate
-            .kept()
-            .into_iter()
-            .map(|kept| Evidence { kind: kept.kind, name: kept.name, id: kept.id })
-            .collect();
+        record.evidence =
+            gate.kept().into_iter().map(|kept| Evidence { kind: kept.kind, name: kept.name, id: kept.id }).collect();
         record.capabilities.used = gate.used().into_iter().map(str::to_owned).collect();
         if let Outcome::Returned(report) = &outcome {
             record.report = Some(report.clone());
@@ -535,7 +529,8 @@ impl Admitted {
             Err(panic) => return Look { unreadable: Some(panic.to_string()), ..Look::default() },
         };
         let all = Manifest::changes(&view.base, &end);
-        let (changed, stray) = all.iter().map(|change| change.path.clone()).partition(|path| under(&view.deliverables, path));
+        let (changed, stray) =
+            all.iter().map(|change| change.path.clone()).partition(|path| under(&view.deliverables, path));
         Look {
             digest: Some(end.digest(&view.deliverables)),
             end: Some(end),

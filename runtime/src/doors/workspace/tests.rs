@@ -60,7 +60,8 @@ fn git_staging_and_skipped_paths_are_not_copied() {
 fn a_fifo_and_a_socket_are_named_and_not_opened() {
     let (source, target) = pair();
     fs::create_dir(source.path().join("d")).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, source.path().join("d/pipe"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, source.path().join("d/pipe"), rustix::fs::FileType::Fifo, Mode::RWXU, 0)
+        .unwrap();
     match copy_all(&source, &target) {
         Err(CopyError::Source(ScanError::Special { path, kind: "fifo" })) => assert_eq!(path, "d/pipe"),
         other => panic!("{other:?}"),
@@ -77,7 +78,7 @@ fn an_unreadable_file_or_directory_is_named() {
         let (source, target) = pair();
         fs::create_dir(source.path().join("dir")).unwrap();
         fs::write(source.path().join("file"), "secret").unwrap();
-        fs::set_permissions(source.path().join(unreadable), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(source.path().join(unreadable), fs::Permissions::from_mode(0o000)).unwrap();
         // Root reads everything; without its capabilities it is a user like any other.
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -9,7 +9,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::kinds::{Amount, Kind, Unit, Wrong};
+use super::amount::{Amount, Unit};
+use super::kinds::{Kind, Wrong};
 use super::mistake::Mistake;
 use super::operator::MOST_MS;
 use super::reader::{Key, Read, Reader, Section};

@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::kinds::{Amount, Characters, Choice, HostPath, Kind, List, Name, Repeats, TreePath, Unit, Whole};
+use super::amount::{Amount, Unit};
+use super::kinds::{Characters, Choice, HostPath, Kind, List, Name, Repeats, TreePath, Whole};
 use super::mistake::{Mistake, nearest};
 use super::operator::{COMMAND, MOST_MS, Policy};
 use super::reader::{Found, Key, Read, Reader, Section};
@@ -182,7 +183,8 @@ pub(super) fn within_max_wall(reader: &mut Reader, policy: &Policy, key: &str, m
         message: format!("{subject} is {asked}, and the operator allows {most}"),
         label: "above the operator's `policy.max-wall`".to_owned(),
         help: format!(
-            "allowed: at most {most}\nwrite: wall = {most:?}, or in [policy] of the operator's file: max-wall = {asked:?}"
+            "allowed: at most {most}\n\
+             write: wall = {most:?}, or in [policy] of the operator's file: max-wall = {asked:?}"
         ),
     });
 }

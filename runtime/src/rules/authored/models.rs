@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::kinds::{Amount, Characters, HostPath, Name, Unit};
+use super::amount::{Amount, Unit};
+use super::kinds::{Characters, HostPath, Name};
 use super::mistake::Mistake;
 use super::operator::OperatorFile;
 use super::reader::{Found, Key, Read, Reader, Section};
@@ -21,7 +22,8 @@ pub(super) const NAME: Name = Name { characters: Characters::Mixed, most: 64 };
 const MOST_TOKENS: u64 = 100_000_000;
 /// Dollars for a million tokens, in millionths: far above any price.
 const MOST_PRICE: u64 = 1_000_000_000_000;
-/// Thousandths of a token for a byte. NFKC can grow a text up to 11 times, NFC up to 3 times.
+/// Thousandths of a token for a byte. NFKC grows UTF-8 up to 11 times, NFC up to 3 times:
+/// <https://www.unicode.org/faq/normalization.html>.
 const MOST_NORM_MILLI: u64 = 16_000;
 
 const WINDOW: Key<Amount> = Key { name: "window", kind: Amount::new(Unit::Count, 1, MOST_TOKENS), example: "32768" };
@@ -103,8 +105,12 @@ fn half(section: &Section<'_>, reader: &mut Reader, absent: &Key<Amount>, there:
 /// Reads `[models]` of a job.
 pub(super) fn own(section: &Section<'_>, reader: &mut Reader) -> BTreeMap<String, OwnModel> {
     let mut all = BTreeMap::new();
-    for (name, mut section) in section.named(reader) {
+    for (name, section) in section.named(reader) {
         check_name(reader, &name);
+        let Some(mut section) = section else {
+            all.insert(name.value, OwnModel { spec: None, place: name.span, settings: Vec::new() });
+            continue;
+        };
         let place = section.place();
         let (spec, settings) = reader.apart(|reader| {
             let script = section.required(reader, &SCRIPT);
@@ -259,7 +265,8 @@ fn unpriced(name: &str, span: Option<Range<usize>>, section: &str) -> Mistake {
         message: format!("unpriced model `{name}` under a money limit"),
         label: "no price is known".to_owned(),
         help: format!(
-            "allowed: dollars for a million tokens in and out; \"0\" if it is free\nwrite in {section}:\n{} = {}\n{} = {}",
+            "allowed: dollars for a million tokens in and out; \"0\" if it is free\n\
+             write in {section}:\n{} = {}\n{} = {}",
             PRICE_IN.name, PRICE_IN.example, PRICE_OUT.name, PRICE_OUT.example
         ),
     }

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::amount::{Amount, Unit};
 use super::document;
-use super::kinds::{Amount, Characters, Choice, Flag, HostPath, Kind, List, Name, Repeats, Text, Unit, Wrong, wrong};
+use super::kinds::{Characters, Choice, Flag, HostPath, Kind, List, Name, Repeats, Text, Wrong, wrong};
 use super::mistake::Mistake;
 use super::models::{self, Counting};
 use super::reader::{Key, Reader, Section};
@@ -153,8 +154,12 @@ pub fn operator(text: &str) -> Result<OperatorFile, Vec<Mistake>> {
 /// A model that has a mistake is `None`: its name is known all the same.
 fn providers(section: &Section<'_>, reader: &mut Reader) -> BTreeMap<String, Option<OperatorModel>> {
     let mut all = BTreeMap::new();
-    for (name, mut section) in section.named(reader) {
+    for (name, section) in section.named(reader) {
         models::check_name(reader, &name);
+        let Some(mut section) = section else {
+            all.insert(name.value, None);
+            continue;
+        };
         let prefix = section.key("");
         let (spec, settings) = reader.apart(|reader| {
             let spec = provider(&mut section, reader);

@@ -313,15 +313,13 @@ impl<'a> Section<'a> {
             .collect()
     }
 
-    /// Every table in this one, by the name that a person chose for it.
-    pub(super) fn named(&self, reader: &mut Reader) -> Vec<(Found<String>, Section<'a>)> {
+    /// Every table in this one, by the name that a person chose for it. `None`: it is no table, which was reported.
+    pub(super) fn named(&self, reader: &mut Reader) -> Vec<(Found<String>, Option<Section<'a>>)> {
         let mut all = Vec::new();
         for (name, value) in self.entries() {
             let path = self.key(name.get_ref());
             let found = Found { value: name.get_ref().to_string(), span: name.span() };
-            if let Some(section) = inner(reader, &path, format!("[{path}]"), value) {
-                all.push((found, section));
-            }
+            all.push((found, inner(reader, &path, format!("[{path}]"), value)));
         }
         all
     }

@@ -73,7 +73,9 @@ proptest! {
     }
 
     #[test]
-    fn a_job_that_lost_some_lines_loads_bounded_or_not_at_all(keep in proptest::collection::vec(prop::bool::weighted(0.95), 60)) {
+    fn a_job_that_lost_lines_loads_bounded_or_not_at_all(
+        keep in proptest::collection::vec(prop::bool::weighted(0.95), 60),
+    ) {
         let budget = "[budget.item]\ntokens = 9\ntokens-in = 5\nwall = \"5s\"\nusd = \"1\"\n[caps]\nfiles = 1\n";
         let text = format!("{JOB}{budget}");
         let kept: Vec<&str> = text.lines().zip(keep).filter(|(_, keep)| *keep).map(|(line, _)| line).collect();

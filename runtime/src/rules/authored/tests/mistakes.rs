@@ -37,6 +37,7 @@ const ROWS: &[Row] = &[
     ("files = \"read-write\"", "files = \"readwrite\"", "\"readwrite\"", "`grants.files` is \"readwrite\", which it cannot be", "write: files = \"read-write\""),
     ("models = [\"coder\"]", "models = [\"coder\", \"gpt\"]", "\"gpt\"", "the granted model `gpt` is not defined", "allowed: coder (the job's)\nwrite: [models.gpt]"),
     ("models = [\"coder\"]", "models = [\"coder\", \"coder\"]", "\"coder\"", "`grants.models` has coder twice", "write: models"),
+    ("[models.coder]\nscript = \"transcript.toml\"\nwindow = 32768\nmax-output = 4096\nusd-per-mtok-in = \"2.50\"\nusd-per-mtok-out = \"10\"\n", "[models]\ncoder = \"gpt\"\n", "\"gpt\"", "`models.coder` is a text", "write: [models.coder] on a line"),
     ("window = 32768\n", "", "[models.coder]", "`models.coder.window` is missing", "write in [models.coder]: window = 32768"),
     ("window = 32768\n", "window = \"32768\"\n", "\"32768\"", "`models.coder.window` is a text", "write: window = 32768"),
     ("window = 32768\n", "window = 32768\nurl = \"https://x\"\n", "url", "unknown key `models.coder.url`", "script, window"),

@@ -1,0 +1,6 @@
+//! Whole runs with real components. One list of modules, linked once.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod hostile;
+mod verdicts;
