@@ -12,7 +12,7 @@ const TARGET: &str = "wasm32-wasip2";
 fn main() {
     let tests = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let root = tests.parent().expect("the project's root");
-    for watched in ["guests/examples", "guests/Cargo.toml", "../guest-examples", "../sdk", "../wit"] {
+    for watched in ["guests/examples", "guests/plain", "guests/Cargo.toml", "../guest-examples", "../sdk", "../wit"] {
         watch(&tests.join(watched));
     }
     run(Command::new("bash").arg(root.join("runtime/wasm-target.sh")));
@@ -20,10 +20,16 @@ fn main() {
     let out = PathBuf::from(variable("OUT_DIR"));
     let mut code = String::new();
     let hostile = build(&tests.join("guests"), &out.join("guests"), &["--examples"], "examples");
-    code += "/// Guests that attack, one file each.\npub mod hostile {\n";
+    let (hostile, plain): (Vec<_>, Vec<_>) =
+        hostile.into_iter().partition(|path| tests.join("guests/examples").join(format!("{}.rs", stem(path))).exists());
+    code += "/// Guests of tests that are not about the guest.\npub mod plain {\n";
+    constants(&mut code, &plain);
+    code += "}\n\n/// Guests that attack, one file each.\npub mod hostile {\n";
     constants(&mut code, &hostile);
     code += "}\n\n/// The examples that users see first.\npub mod examples {\n";
-    constants(&mut code, &build(&root.join("guest-examples"), &out.join("examples"), &[], ""));
+    // The folder that `jidoka run` builds them in too, so that they are built once.
+    let examples = root.join("guest-examples");
+    constants(&mut code, &build(&examples, &examples.join("target"), &[], ""));
     code += "}\n\n/// Calls a macro with the name of every hostile guest.\n#[macro_export]\n";
     code += "macro_rules! for_each_hostile_guest {\n    ($call:ident) => {\n";
     for name in names(&hostile) {

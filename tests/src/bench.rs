@@ -12,16 +12,19 @@ use jidoka::doors::cache::Cache;
 use jidoka::doors::clock::Clock;
 use jidoka::doors::command::CommandEnvironment;
 use jidoka::doors::model::Model;
+use jidoka::doors::provider::HttpModel;
 use jidoka::doors::script::ScriptedModel;
 use jidoka::doors::state::State;
 use jidoka::rules::authored::{self, OperatorFile, Overrides};
 use jidoka::rules::effect::{Body, Entry};
 use jidoka::rules::record::Record;
-use jidoka::rules::spec::{CheckRun, ComponentSource, RunSpec};
+use jidoka::rules::spec::{CheckRun, ComponentSource, Dialect, KeySource, Provider, RunSpec, WireLimits};
 use jidoka::run::cord::Cord;
 use jidoka::run::runner::{Apply, CheckJob, Job, Reached, Runner};
 use jidoka::run::sandbox::Sandbox;
 use tempfile::TempDir;
+
+use crate::provider::FakeProvider;
 
 /// Guests at once in one test process.
 const SLOTS: u32 = 64;
@@ -181,7 +184,7 @@ impl Bench {
     /// Adds a check that is a component.
     pub fn check(mut self, name: &str, component: &str) -> Self {
         let bytes = std::fs::read(component).expect("the build script made it");
-        self.checks.push((format!("name = \"{name}\"\ncomponent = \"{name}.wasm\"\nwall = \"10s\""), Some(bytes)));
+        self.checks.push((format!("name = \"{name}\"\ncomponent = \"{name}.wasm\"\nwall = \"2s\""), Some(bytes)));
         self
     }
 
@@ -298,6 +301,19 @@ pub fn runner(dir: &Path) -> Arc<Runner> {
     let clock = Clock::starting_at(1_700_000_000_000);
     let commands = CommandEnvironment::from_variables(std::env::vars());
     Arc::new(Runner::new(sandbox(), state, clock, commands, 64))
+}
+
+/// A way to a fake provider, without a key.
+pub fn http(provider: &FakeProvider, dialect: Dialect) -> Arc<dyn Model> {
+    let provider = Provider {
+        dialect,
+        url: provider.url(),
+        model: "fake".to_owned(),
+        key: KeySource::None,
+        stream: true,
+        limits: WireLimits::default(),
+    };
+    Arc::new(HttpModel::new(&provider, None).expect("loopback is allowed"))
 }
 
 /// A serial that no other run of this process has.

@@ -141,7 +141,7 @@ pub fn verdict(record: &Record, state_dir: &str) -> String {
     let mut lines = vec![format!("{}: {}", heading.apply_to(record.verdict), plain_long(&record.why))];
     let mut row = |key: &str, value: String| lines.push(format!("  {:<9} {value}", key));
     if let Some(report) = &record.report {
-        row("report", format!("{:?}: {}", report.status, plain(&report.summary)));
+        row("report", format!("{}: {}", report.status.name(), plain(&report.summary)));
     }
     if !record.changes.is_empty() {
         let applied = if record.applied { "applied" } else { "not applied" };

@@ -53,23 +53,24 @@ strip = true
 
 const SOURCE: &str = r#"//! Asks a model once and shows its answer as evidence.
 
-use jidoka::{Error, Report, Task, evidence, model};
+use jidoka::{Report, Result, Task, evidence, model};
 
 #[jidoka::worker]
-fn run(task: Task) -> Result<Report, Error> {
+fn run(task: Task) -> Result<Report> {
     let reply = model::ask(&model::Request::new("writer").user(&task.text).max_output(200))?;
-    let id = evidence::attach("answer", "answer.txt", reply.text.as_bytes())?;
-    Ok(Report::done("asked once").evidence(id))
+    let answer = evidence::attach("answer", "answer.txt", &reply.text)?;
+    Ok(Report::done("asked once").with_evidence(answer))
 }
 
 #[cfg(test)]
 mod tests {
+    use jidoka::Task;
     use jidoka::testing::FakeHost;
 
     #[test]
     fn the_answer_becomes_evidence() {
-        let end = FakeHost::new().reply("hello").run(super::run, "greet");
-        assert!(end.report().is_some());
+        let run = FakeHost::new().reply("hello").run(super::run, Task::new("greet"));
+        assert_eq!(run.report().evidence.len(), 1);
     }
 }
 "#;

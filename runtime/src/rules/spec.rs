@@ -184,6 +184,16 @@ pub enum MarkKind {
     Artifact,
 }
 
+impl MarkKind {
+    /// The kind's name in `[done] marks`.
+    pub fn name(self) -> &'static str {
+        match self {
+            MarkKind::Tree => "tree",
+            MarkKind::Artifact => "artifact",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoChange {
     Allowed,

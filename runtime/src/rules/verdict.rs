@@ -19,6 +19,18 @@ pub enum Status {
     NeedsHuman,
 }
 
+impl Status {
+    /// The status's name in the contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Done => "done",
+            Status::NoChangeNeeded => "no-change-needed",
+            Status::Unable => "unable",
+            Status::NeedsHuman => "needs-human",
+        }
+    }
+}
+
 /// The worker's own account. Evidence, nothing more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {

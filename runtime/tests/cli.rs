@@ -1,0 +1,243 @@
+//! The command line as a user types it, against the examples that users see first.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-examples").join(name)
+}
+
+fn jidoka(state: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jidoka"));
+    command
+        .args(arguments)
+        .env("JIDOKA_STATE", state.path())
+        .env("XDG_CONFIG_HOME", state.path().join("no-config"))
+        .env_remove("JIDOKA_HOST")
+        .stdin(Stdio::null());
+    command
+}
+
+fn state() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn run(state: &TempDir, arguments: &[&str]) -> Output {
+    jidoka(state, arguments).output().unwrap()
+}
+
+fn run_example(name: &str) -> (i32, serde_json::Value, String) {
+    let state = state();
+    let output = run(&state, &["run", example(name).to_str().unwrap(), "--json", "--no-apply"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let document = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}\n{stderr}", String::from_utf8_lossy(&output.stdout)));
+    (output.status.code().unwrap(), document, stderr)
+}
+
+#[test]
+fn liar_exits_21_with_no_progress_while_its_report_says_done() {
+    let (code, verdict, _) = run_example("liar");
+    assert_eq!(code, 21);
+    assert_eq!(verdict["verdict"], "no-progress");
+    assert_eq!(verdict["report"]["status"], "done");
+}
+
+#[test]
+fn fixer_is_accepted_by_a_check_that_the_host_ran() {
+    let (code, verdict, _) = run_example("fixer");
+    assert_eq!(code, 0);
+    // A person who ran the example before has a project that is fixed.
+    assert!(["accepted", "no-change-needed"].contains(&verdict["verdict"].as_str().unwrap()), "{verdict}");
+    assert_eq!(verdict["gates"][0]["name"], "tests");
+    assert_eq!(verdict["gates"][0]["end"]["end"], "passed");
+}
+
+#[test]
+fn the_other_examples_end_as_they_say() {
+    for (name, code, verdict) in [
+        ("hello", 0, "accepted"),
+        ("ask", 0, "accepted"),
+        ("runaway", 20, "exhausted"),
+        ("spender", 20, "exhausted"),
+        ("cord", 22, "halted"),
+    ] {
+        let (exit, document, stderr) = run_example(name);
+        assert_eq!((exit, document["verdict"].as_str().unwrap()), (code, verdict), "{name}: {stderr}");
+    }
+}
+
+#[test]
+fn without_json_a_person_sees_each_effect_and_why() {
+    let state = state();
+    let output = run(&state, &["run", example("ask").to_str().unwrap()]);
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(stderr.contains("model writer") && stderr.contains("left "), "{stderr}");
+    assert!(stdout.starts_with("accepted: the host saw a new mark"), "{stdout}");
+    assert!(!stdout.contains('\u{1b}') && !stderr.contains("\u{1b}[3"), "no colours without a terminal");
+}
+
+#[test]
+fn a_malformed_job_shows_every_mistake_where_it_stands_and_nothing_runs() {
+    let state = state();
+    let job = state.path().join("jidoka.toml");
+    let text = r#"line = "x"
+colour = "red"
+[worker]
+component = "worker.wasm"
+[task]
+text = "t"
+[grants]
+models = ["m"]
+[models.m]
+script = "t.toml"
+window = 10
+max-output = 5
+[budget]
+wall = "10 parsecs"
+tokens = "unlimited"
+model-calls = 1
+usd = "1"
+"#;
+    std::fs::write(&job, text).unwrap();
+    let output = run(&state, &["run", job.to_str().unwrap(), "--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    for expected in ["colour", "[done]", "[attempts]", "10 parsecs", "unlimited", "usd-per-mtok-in", "nothing ran"] {
+        assert!(stderr.contains(expected), "{expected} is not in\n{stderr}");
+    }
+    assert!(!state.path().join("runs").exists());
+}
+
+#[test]
+fn a_missing_component_and_an_unreadable_workspace_are_clear_errors_and_lose_nothing() {
+    let state = state();
+    let job = |worker: &str, workspace: &str| {
+        let text = format!(
+            "line = \"x\"\n[worker]\ncomponent = {worker:?}\n[task]\ntext = \"t\"\n[workspace]\ndir = {workspace:?}\n\
+             [grants]\nfiles = \"read-write\"\n[budget]\nwall = \"5s\"\n[attempts]\nmax = 1\n\
+             [done]\nmarks = [\"tree\"]\ntree = [\".\"]\n"
+        );
+        let file = state.path().join("jidoka.toml");
+        std::fs::write(&file, text).unwrap();
+        let output = run(&state, &["run", file.to_str().unwrap()]);
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    };
+    std::fs::create_dir(state.path().join("project")).unwrap();
+    let (code, said) = job("missing.wasm", "project");
+    assert_eq!(code, 1);
+    assert!(said.contains("load the worker") && said.contains("missing.wasm"), "{said}");
+
+    std::fs::write(state.path().join("broken.wasm"), b"\0asm broken").unwrap();
+    let (code, said) = job("broken.wasm", "project");
+    assert_eq!(code, 30);
+    assert!(said.contains("not-admitted") && said.contains("not a WebAssembly component"), "{said}");
+
+    let (code, said) = job("broken.wasm", "nowhere");
+    assert_eq!(code, 1);
+    assert!(said.contains("open the workspace") && said.contains("nowhere"), "{said}");
+}
+
+#[test]
+fn an_interrupt_on_the_terminal_halts_the_run_and_the_verdict_is_still_written() {
+    let state = state();
+    let job = state.path().join("jidoka.toml");
+    let crate_dir = example("runaway").canonicalize().unwrap();
+    let text = format!(
+        "line = \"x\"\n[worker]\ncrate = {:?}\n[task]\ntext = \"t\"\n[budget]\nwall = \"60s\"\n[attempts]\nmax = 1\n\
+         [done]\nmarks = [\"artifact\"]\n",
+        crate_dir.display().to_string()
+    );
+    std::fs::write(&job, text).unwrap();
+    let child = jidoka(&state, &["run", job.to_str().unwrap(), "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let journal = || {
+        let runs = std::fs::read_dir(state.path().join("runs")).ok()?;
+        let run = runs.flatten().next()?;
+        std::fs::read_to_string(run.path().join("journal.jsonl")).ok().filter(|text| text.contains("opened"))
+    };
+    for _ in 0..6_000 {
+        if journal().is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(journal().is_some(), "the run began");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(22));
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(verdict["detail"]["pull"]["by"], "operator");
+    let kept = state.path().join(verdict["kept"].as_str().unwrap());
+    assert!(kept.join("verdict.json").exists());
+}
+
+#[test]
+fn explain_shows_each_setting_and_where_it_comes_from() {
+    let state = state();
+    let output = run(&state, &["explain", example("fixer").to_str().unwrap(), "--seed", "7"]);
+    assert_eq!(output.status.code(), Some(0));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let row = |key: &str| stdout.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key}: {stdout}"));
+    assert!(row("budget.wall").ends_with("jidoka.toml"));
+    assert!(row("caps.memory").ends_with("default"));
+    assert!(row("seed").ends_with("command line"));
+}
+
+#[test]
+fn inspect_shows_what_a_component_could_ask_for() {
+    let state = state();
+    let output = run(&state, &["inspect", example("ask").to_str().unwrap(), "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["fits"], serde_json::json!(["worker"]));
+    let imports = document["imports"].as_array().unwrap();
+    assert!(imports.iter().any(|import| import == "jidoka:agent/model@0.1.0"));
+    assert!(!imports.iter().any(|import| import == "jidoka:agent/human@0.1.0"), "what it does not use is not there");
+    assert_eq!(document["grants"]["models"], serde_json::json!(["writer"]));
+}
+
+#[test]
+fn a_new_worker_runs_at_once_and_its_own_test_passes() {
+    let state = state();
+    let worker = state.path().join("greeter");
+    let created = run(&state, &["new", worker.to_str().unwrap()]);
+    assert_eq!(created.status.code(), Some(0), "{}", String::from_utf8_lossy(&created.stderr));
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-worker");
+    let output = jidoka(&state, &["run", worker.to_str().unwrap(), "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let tested = Command::new(env!("CARGO"))
+        .args(["test", "--quiet"])
+        .current_dir(&worker)
+        .env("CARGO_TARGET_DIR", target)
+        .output()
+        .unwrap();
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
+    let again = run(&state, &["new", worker.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(1), "nothing is written over");
+}
+
+#[test]
+fn doctor_finds_what_a_run_needs() {
+    let state = state();
+    let output = run(&state, &["doctor", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names: Vec<&str> = findings.as_array().unwrap().iter().map(|finding| finding["what"].as_str().unwrap()).collect();
+    assert_eq!(names, ["host", "engine", "state", "operator's file", "cargo", "guest target"]);
+}
+
+#[test]
+fn words_that_make_no_sense_are_usage() {
+    let state = state();
+    assert_eq!(run(&state, &["rum"]).status.code(), Some(2));
+    assert_eq!(run(&state, &["run", "x", "--model", "coder"]).status.code(), Some(2));
+}

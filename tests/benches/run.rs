@@ -1,0 +1,303 @@
+//! What a run costs beside bare wasmtime, in one process and one go: `cargo bench`. With `--smoke` each figure is taken
+//! from a few rounds, to see that it can be.
+//!
+//! Ratios are the point; absolute times are this machine's, at this hour.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use jidoka::doors::clock::Clock;
+use jidoka::doors::model::{Call as ModelCall, Model, Received};
+use jidoka::doors::store::{FileStore, MemoryStore, Store};
+use jidoka::rules::effect::Effect;
+use jidoka::rules::ledger::{Ledger, Line};
+use jidoka::rules::model::{Message, Metered, Price, Profile, Reply, Request, Role, Stop, Usage};
+use jidoka::rules::progress::{Progress, Seen};
+use jidoka::rules::spec::{FileGrant, Grants};
+use jidoka::rules::verdict::{Outcome, Stop as RunStop};
+use jidoka::run::bindings::worker::WorkerPre;
+use jidoka::run::bindings::worker::jidoka::agent::work::Task;
+use jidoka::run::cord::Cord;
+use jidoka::run::files::FileBooks;
+use jidoka::run::gate::{Gate, ModelDoor, Passage};
+use jidoka::run::host::Guest;
+use jidoka::run::journal::Journal;
+use jidoka::run::limits::{CpuMeter, Limits};
+use jidoka::run::sandbox::{Call, CallBounds, Prepared, Sandbox, World};
+use jidoka::run::senses::{Chances, VirtualClock};
+use jidoka_tests::bench::{self, Bench};
+use jidoka_tests::{examples, hostile, plain};
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store as WasmStore};
+use wasmtime_wasi::WasiCtxBuilder;
+
+fn main() {
+    let smoke = std::env::args().any(|argument| argument == "--smoke");
+    let rounds = |full: usize| if smoke { 3.min(full) } else { full };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        println!("{:<58} {:>10} {:>22} {:>10}", "what", "median", "p10 - p90", "p99");
+        let bare = start_bare(rounds(2_000)).await;
+        let ours = start_ours(rounds(2_000)).await;
+        bare.print("bare wasmtime: instantiate and call, pooled, async");
+        ours.print("ours: gate, store, instantiate, call");
+        println!("{:<58} {:>9.2}x", "  ratio of medians", ours.ratio(&bare));
+        let whole = whole_run(rounds(200)).await;
+        whole.print("ours: admission to verdict.json, fsyncs included");
+
+        let memory = gate(rounds(20_000), Arc::new(MemoryStore::default())).await;
+        memory.print("gate: one effect of 1 KiB, memory store");
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = FileStore::create(&bench::open(dir.path()), "journal.jsonl").expect("a store");
+        let durable = gate(rounds(300), Arc::new(store)).await;
+        durable.print("gate: one effect of 1 KiB, two entries on disk");
+        let fsync = fsyncs(rounds(300));
+        fsync.print("  the disk alone: write and fsync 1 KiB");
+        println!("{:<58} {:>9.2}x", "  ratio of medians, of two fsyncs", durable.ratio(&fsync) / 2.0);
+
+        for (neighbours, label) in [(0, "alone"), (8, "beside 8 spinning guests")] {
+            let spin = stop(rounds(200), hostile::SPIN, neighbours).await;
+            spin.print(&format!("stop a spinning guest after its deadline, {label}"));
+            let blocked = stop(rounds(200), plain::SLEEPER, neighbours).await;
+            blocked.print(&format!("stop a blocked guest after its deadline, {label}"));
+        }
+    });
+    runtime.shutdown_background();
+}
+
+/// Durations of the rounds, sorted.
+struct Times(Vec<Duration>);
+
+impl Times {
+    fn of(mut rounds: Vec<Duration>) -> Self {
+        rounds.sort();
+        Self(rounds)
+    }
+
+    fn at(&self, percent: usize) -> Duration {
+        self.0[(self.0.len() - 1) * percent / 100]
+    }
+
+    fn ratio(&self, other: &Times) -> f64 {
+        self.at(50).as_secs_f64() / other.at(50).as_secs_f64()
+    }
+
+    fn print(&self, what: &str) {
+        let spread = format!("{} - {}", show(self.at(10)), show(self.at(90)));
+        println!("{what:<58} {:>10} {spread:>22} {:>10}", show(self.at(50)), show(self.at(99)));
+    }
+}
+
+fn show(time: Duration) -> String {
+    let micros = time.as_secs_f64() * 1e6;
+    if micros < 1_000.0 { format!("{micros:.1} us") } else { format!("{:.2} ms", micros / 1_000.0) }
+}
+
+fn task() -> Task {
+    Task { item: "item".into(), attempt: 1, text: "text".into(), inputs: vec![] }
+}
+
+/// The guest of the starts: it returns at once and calls nothing.
+fn idle() -> Vec<u8> {
+    std::fs::read(plain::IDLE).expect("the build script made it")
+}
+
+async fn start_bare(rounds: usize) -> Times {
+    let mut config = Config::new();
+    config.concurrency_support(false).epoch_interruption(true);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(64).total_core_instances(512).total_memories(128).total_tables(256).total_stacks(64);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    let engine = Engine::new(&config).expect("an engine");
+    let component = Component::new(&engine, idle()).expect("a component");
+    let mut linker = Linker::<()>::new(&engine);
+    linker.define_unknown_imports_as_traps(&component).expect("imports");
+    let pre = WorkerPre::new(linker.instantiate_pre(&component).expect("links")).expect("fits");
+    let mut times = Vec::new();
+    for round in 0..rounds + rounds / 10 {
+        let started = Instant::now();
+        let mut store = WasmStore::new(&engine, ());
+        store.set_epoch_deadline(u64::MAX / 2);
+        let worker = pre.instantiate_async(&mut store).await.expect("instantiates");
+        worker.call_run(&mut store, &task()).await.expect("returns").expect("a report");
+        drop(store);
+        if round >= rounds / 10 {
+            times.push(started.elapsed());
+        }
+    }
+    Times::of(times)
+}
+
+async fn start_ours(rounds: usize) -> Times {
+    let sandbox = bench::sandbox();
+    let prepared = sandbox.prepare(&idle(), World::Worker).expect("a worker");
+    let mut times = Vec::new();
+    for round in 0..rounds + rounds / 10 {
+        let started = Instant::now();
+        let (gate, time) = new_gate(Arc::new(MemoryStore::default()));
+        let guest = guest(Arc::new(gate), time);
+        let returned = sandbox.call(&prepared, guest, Call::Run(task()), bounds(Cord::default())).await;
+        assert!(returned.is_ok());
+        if round >= rounds / 10 {
+            times.push(started.elapsed());
+        }
+    }
+    Times::of(times)
+}
+
+async fn whole_run(rounds: usize) -> Times {
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let end = Bench::new(examples::HELLO).set("grants", "files = \"none\"").run().await;
+        end.expect("accepted");
+        times.push(end.took);
+    }
+    Times::of(times)
+}
+
+async fn gate(rounds: usize, store: Arc<dyn Store>) -> Times {
+    let (gate, _) = new_gate(store);
+    let message = Message { role: Role::User, content: "x".repeat(1024), tool_calls: vec![], tool_call_id: None };
+    let request = Request {
+        model: "instant".into(),
+        messages: vec![message],
+        tools: vec![],
+        max_output: 10,
+        min_output: 1,
+        schema: None,
+    };
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let effect = Effect::Model { request: request.clone() };
+        let started = Instant::now();
+        gate.pass(effect).await.expect("the run goes on").expect("a reply");
+        times.push(started.elapsed());
+    }
+    Times::of(times)
+}
+
+fn fsyncs(rounds: usize) -> Times {
+    use std::io::Write;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut file = std::fs::File::create(dir.path().join("file")).expect("a file");
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let started = Instant::now();
+        file.write_all(&[b'x'; 1024]).and_then(|()| file.sync_data()).expect("written");
+        times.push(started.elapsed());
+    }
+    Times::of(times)
+}
+
+/// How long after its deadline a guest is gone, with other guests spinning all the while.
+async fn stop(rounds: usize, component: &str, neighbours: usize) -> Times {
+    let sandbox = bench::sandbox();
+    let bytes = std::fs::read(component).expect("the build script made it");
+    let prepared = sandbox.prepare(&bytes, World::Worker).expect("a worker");
+    let crowd: Vec<Cord> = (0..neighbours).map(|_| Cord::default()).collect();
+    let spin = std::fs::read(hostile::SPIN).expect("the build script made it");
+    let spin = sandbox.prepare(&spin, World::Worker).expect("a worker");
+    let spinning: Vec<_> = crowd.iter().map(|cord| tokio::spawn(run_one(Arc::clone(&sandbox), spin.clone(), cord.clone()))).collect();
+    let mut late = Vec::new();
+    for _ in 0..rounds {
+        let cord = Cord::default();
+        let running = tokio::spawn(run_one(Arc::clone(&sandbox), prepared.clone(), cord.clone()));
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(20);
+        tokio::time::sleep_until(deadline).await;
+        cord.pull(RunStop::Exhausted { scope: "attempt".into(), line: Line::WallMs });
+        let outcome = running.await.expect("no panic");
+        late.push(deadline.elapsed());
+        assert!(matches!(outcome, Some(Outcome::Interrupted(_))), "{outcome:?}");
+    }
+    for (cord, guest) in crowd.iter().zip(spinning) {
+        cord.pull(RunStop::Cancelled);
+        guest.await.expect("no panic");
+    }
+    Times::of(late)
+}
+
+async fn run_one(sandbox: Arc<Sandbox>, prepared: Prepared, cord: Cord) -> Option<Outcome> {
+    let (gate, time) = new_gate(Arc::new(MemoryStore::default()));
+    let guest = guest(Arc::new(gate), time);
+    sandbox.call(&prepared, guest, Call::Run(task()), bounds(cord)).await.err()
+}
+
+fn bounds(cord: Cord) -> CallBounds {
+    CallBounds {
+        cord,
+        cpu: CpuMeter::default(),
+        cpu_left_ns: u64::MAX,
+        when_cpu_is_used: RunStop::Cancelled,
+        lifted_bytes: 2 << 20,
+        handles: 1024,
+    }
+}
+
+fn guest(gate: Arc<Gate>, time: Arc<VirtualClock>) -> Guest {
+    Guest {
+        books: FileBooks::new(Arc::clone(&gate), 0, 0),
+        gate,
+        time,
+        chances: Chances::new(7),
+        limits: Limits::new(64 << 20),
+        wasi: WasiCtxBuilder::new().build(),
+        table: ResourceTable::new(),
+    }
+}
+
+fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
+    let clock = Clock::starting_at(0);
+    let time = Arc::new(VirtualClock::starting_at_ms(0));
+    let mut ledger = Ledger::default();
+    let limits = || Line::ALL.into_iter().map(|line| (line, u64::MAX / 4)).collect();
+    let item = ledger.open("item", None, limits());
+    let attempt = ledger.open("attempt", Some(item), limits());
+    let scope = ledger.open("worker", Some(attempt), BTreeMap::new());
+    let price = Price { micro_usd_per_mtok_in: 1, micro_usd_per_mtok_out: 1 };
+    let profile = Profile {
+        window: 100_000,
+        max_output: 1_000,
+        price: Some(price),
+        norm_factor_milli: 1_000,
+        request_overhead: 0,
+        message_overhead: 0,
+    };
+    let door = ModelDoor { profile, model: Arc::new(Instantly), max_response_bytes: 0, pace: None };
+    let dir = bench::open(&std::env::temp_dir());
+    let gate = Gate::new(Passage {
+        grants: Grants { files: FileGrant::None, models: BTreeSet::from(["instant".to_owned()]) },
+        models: BTreeMap::from([("instant".to_owned(), door)]),
+        ledger: Arc::new(Mutex::new(ledger)),
+        scope,
+        journal: Arc::new(Journal::new(store, clock, Arc::clone(&time), None)),
+        cord: Cord::default(),
+        clock,
+        progress: Arc::new(Mutex::new(Progress::new(BTreeSet::new(), Seen::default(), None))),
+        evidence: Arc::new(dir),
+        workspace: None,
+        log_bytes: 0,
+    });
+    (gate, time)
+}
+
+/// A model that answers at once, so that the gate is all that is measured.
+struct Instantly;
+
+#[async_trait]
+impl Model for Instantly {
+    fn request_bytes(&self, _: &Request) -> u64 {
+        0
+    }
+
+    fn uses_network(&self) -> bool {
+        false
+    }
+
+    async fn ask(&self, _: &ModelCall) -> Received {
+        let reply = Reply { text: "y".repeat(1024), tool_calls: vec![], stop: Stop::End };
+        let metered = Metered::Exact(Usage { tokens_in: 10, tokens_out: 10 });
+        Received { result: Ok(reply), metered, net_bytes: 0, raw_usage: None }
+    }
+}

@@ -1,0 +1,50 @@
+//! Does what its task says, a command a line: the worker of tests that are not about the worker.
+//!
+//! `write PATH TEXT`, `remove PATH`, `ask TEXT`, `attach TEXT`, `check-in`, `cite ID`, `sleep MS`, `print TEXT`,
+//! `panic`, `pull TEXT`, `fail TEXT`; the last line says the report: `done`, `no-change-needed`, `unable` or
+//! `needs-human`.
+
+use std::time::Duration;
+
+use jidoka::{Report, Result, Task, andon, clock, evidence, model, progress, workspace};
+
+#[jidoka::worker]
+fn run(task: Task) -> Result<Report> {
+    let mut evidence_ids = Vec::new();
+    for line in task.text.lines() {
+        let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match command {
+            "write" => {
+                let (path, text) = rest.split_once(' ').unwrap_or((rest, ""));
+                workspace::write(path, text)?;
+            }
+            "remove" => workspace::remove(rest)?,
+            "ask" => {
+                let reply = model::ask(&model::Request::new("model").user(rest).max_output(100))?;
+                jidoka::info!("{}", reply.text);
+            }
+            "attach" => evidence_ids.push(evidence::attach("artifact", "a.txt", rest)?),
+            "check-in" => {
+                let standing = progress::check_in(rest)?;
+                jidoka::info!("new {} marks {} changed {}", standing.new_mark, standing.marks, standing.changed_files);
+            }
+            "cite" => evidence_ids.push(rest.to_owned()),
+            "sleep" => clock::sleep(Duration::from_millis(rest.parse().unwrap_or(0)))?,
+            "print" => println!("{rest}"),
+            "panic" => panic!("as told"),
+            "pull" => andon::pull(andon::Category::Defect, rest, &[]),
+            "fail" => return Err(rest.into()),
+            status => {
+                let report = match status {
+                    "done" => Report::done(rest),
+                    "no-change-needed" => Report::no_change_needed(rest),
+                    "unable" => Report::unable(rest),
+                    "needs-human" => Report::needs_human(rest),
+                    other => return Err(format!("no such command: {other}").into()),
+                };
+                return Ok(evidence_ids.into_iter().fold(report, Report::with_evidence));
+            }
+        }
+    }
+    Err("the task has no report".into())
+}
