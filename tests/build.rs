@@ -12,7 +12,15 @@ const TARGET: &str = "wasm32-wasip2";
 fn main() {
     let tests = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let root = tests.parent().expect("the project's root");
-    for watched in ["guests/examples", "guests/plain", "guests/Cargo.toml", "../guest-examples", "../sdk", "../wit"] {
+    for watched in [
+        "guests/examples",
+        "guests/plain",
+        "guests/lib.rs",
+        "guests/Cargo.toml",
+        "../guest-examples",
+        "../sdk",
+        "../wit",
+    ] {
         watch(&tests.join(watched));
     }
     run(Command::new("bash").arg(root.join("runtime/wasm-target.sh")));
@@ -60,7 +68,9 @@ fn build(workspace: &Path, target: &Path, arguments: &[&str], folder: &str) -> V
     cargo.args(["build", "--release", "--target", TARGET, "--locked"]).args(arguments).current_dir(workspace);
     for (name, _) in std::env::vars() {
         // What the outer cargo set for this build script would change how the guests are built.
-        if name.starts_with("CARGO_") && name != "CARGO_HOME" && !name.starts_with("CARGO_REGISTRIES") || name == "RUSTFLAGS" {
+        if name.starts_with("CARGO_") && name != "CARGO_HOME" && !name.starts_with("CARGO_REGISTRIES")
+            || name == "RUSTFLAGS"
+        {
             cargo.env_remove(name);
         }
     }
@@ -71,7 +81,7 @@ fn build(workspace: &Path, target: &Path, arguments: &[&str], folder: &str) -> V
         .map(|entry| entry.expect("reads a folder").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
         // Cargo keeps a second copy of each example under a name with a hash.
-        .filter(|path| !stem(path).contains('-') )
+        .filter(|path| !stem(path).contains('-'))
         .collect();
     components.sort();
     assert!(!components.is_empty(), "no component in {}", made.display());

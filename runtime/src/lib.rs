@@ -1,6 +1,10 @@
 //! Jidoka runs AI-agent workers that nobody has to trust.
 //!
-//! Four floors, imported only downwards: **front -> run -> doors -> rules**.
+//! Four floors, imported only downwards: **front -> run -> doors -> rules**. An embedder opens a
+//! [`Sandbox`](run::sandbox::Sandbox), makes a [`Runner`](run::runner::Runner), starts [`Job`](run::runner::Job)s, and
+//! reads [`Entry`](rules::effect::Entry)s and a [`Record`](rules::record::Record).
+
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own files and processes"))]
 
 /// Decisions: plain data in, plain answer out. No I/O, no clock, no async, no wasmtime.
 #[deny(clippy::wildcard_enum_match_arm)]

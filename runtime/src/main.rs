@@ -1,5 +1,7 @@
 //! The composition root: the only place with ambient authority over environment, directories and the machine's clock.
 
+#![expect(clippy::disallowed_methods, reason = "this is the one place with ambient authority")]
+
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};

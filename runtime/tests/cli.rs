@@ -1,5 +1,8 @@
 //! The command line as a user types it, against the examples that users see first.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![expect(clippy::disallowed_methods, reason = "tests make their own files and processes")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -125,7 +128,10 @@ fn a_missing_component_and_an_unreadable_workspace_are_clear_errors_and_lose_not
         let file = state.path().join("jidoka.toml");
         std::fs::write(&file, text).unwrap();
         let output = run(&state, &["run", file.to_str().unwrap()]);
-        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap(),
+        )
     };
     std::fs::create_dir(state.path().join("project")).unwrap();
     let (code, said) = job("missing.wasm", "project");
@@ -186,7 +192,8 @@ fn explain_shows_each_setting_and_where_it_comes_from() {
     let output = run(&state, &["explain", example("fixer").to_str().unwrap(), "--seed", "7"]);
     assert_eq!(output.status.code(), Some(0));
     let stdout = String::from_utf8(output.stdout).unwrap();
-    let row = |key: &str| stdout.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key}: {stdout}"));
+    let row =
+        |key: &str| stdout.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key}: {stdout}"));
     assert!(row("budget.wall").ends_with("jidoka.toml"));
     assert!(row("caps.memory").ends_with("default"));
     assert!(row("seed").ends_with("command line"));
@@ -231,7 +238,8 @@ fn doctor_finds_what_a_run_needs() {
     let output = run(&state, &["doctor", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
     let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let names: Vec<&str> = findings.as_array().unwrap().iter().map(|finding| finding["what"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        findings.as_array().unwrap().iter().map(|finding| finding["what"].as_str().unwrap()).collect();
     assert_eq!(names, ["host", "engine", "state", "operator's file", "cargo", "guest target"]);
 }
 

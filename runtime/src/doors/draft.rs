@@ -123,6 +123,11 @@ impl Draft {
         self.withheld = true;
     }
 
+    /// Whether the provider put anything out, hidden reasoning included.
+    pub fn has_output(&self) -> bool {
+        self.output_bytes > 0 || !self.calls.is_empty()
+    }
+
     pub fn has_stopped(&self) -> bool {
         self.stop.is_some()
     }

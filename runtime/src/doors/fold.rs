@@ -2,7 +2,7 @@
 //!
 //! Never: does I/O, waits, sees a header. Invariants: the same bytes give the same outcome however they are split; a
 //! stream without its dialect's terminator is broken however whole its text looks; [`Metered::Exact`] is said only of
-//! usage that was the provider's last word.
+//! usage that was the provider's last word and that a reply like this one can have.
 
 use std::ops::ControlFlow;
 
@@ -136,6 +136,8 @@ impl Fold {
             Dialect::Openai => openai::usage(&self.draft.usage),
             Dialect::Anthropic => anthropic::usage(&self.draft.usage),
         };
+        // A server that does not count says zero. Every request has input, and what was put out is not nothing.
+        let usage = usage.filter(|usage| usage.tokens_in > 0 && (usage.tokens_out > 0 || !self.draft.has_output()));
         let enough = match failure {
             None => UsageStage::AtEnd,
             Some(_) => UsageStage::Final,
@@ -152,6 +154,7 @@ impl Fold {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::rules::model::Usage;
 
     /// The outcome of a body, which must be the same for pieces of 1, 2, 3, ... bytes and for one piece.
     pub fn folded(dialect: Dialect, framing: Framing, max_output: u32, body: &str) -> Folded {
@@ -224,6 +227,35 @@ pub(super) mod tests {
         assert!(fold.push(body).is_break());
         assert!(fold.push(b"data: nonsense\n\n").is_break());
         assert!(fold.finish().result.is_ok());
+    }
+
+    #[test]
+    fn a_server_that_does_not_count_says_zero_and_that_is_no_usage() {
+        let metered = |framing: Framing, dialect: Dialect, body: &str| folded(dialect, framing, 8, body).metered;
+        let exact = |tokens_in, tokens_out| Metered::Exact(Usage { tokens_in, tokens_out });
+        let openai = |message: &str, tokens_in: u64, tokens_out: u64| {
+            let usage = format!(r#"{{"prompt_tokens":{tokens_in},"completion_tokens":{tokens_out}}}"#);
+            let body = format!(r#"{{"choices":[{{"message":{message},"finish_reason":"stop"}}],"usage":{usage}}}"#);
+            metered(Framing::Whole, Dialect::Openai, &body)
+        };
+        let text = r#"{"content":"Hi"}"#;
+        let call = r#"{"tool_calls":[{"id":"a","function":{"name":"look","arguments":""}}]}"#;
+        for message in [text, call] {
+            assert_eq!(openai(message, 5, 1), exact(5, 1));
+            assert_eq!(openai(message, 0, 0), Metered::Unknown);
+            assert_eq!(openai(message, 0, 1), Metered::Unknown);
+            assert_eq!(openai(message, 5, 0), Metered::Unknown);
+        }
+        assert_eq!(openai(r#"{"content":""}"#, 5, 0), exact(5, 0));
+        // What aimock 1.43.0 sends for a fixture without usage.
+        let anthropic = concat!(
+            "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":0,\"output_tokens\":0}}}\n\n",
+            "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+            "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi\"}}\n\n",
+            "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":0}}\n\n",
+            "data: {\"type\":\"message_stop\"}\n\n"
+        );
+        assert_eq!(metered(Framing::Stream, Dialect::Anthropic, anthropic), Metered::Unknown);
     }
 
     #[test]

@@ -49,6 +49,9 @@ impl Store for MemoryStore {
     }
 }
 
+/// Bytes of lazy lines that wait in memory: what a guest makes the host write must not pile up until a durable entry.
+const MAX_PENDING_BYTES: usize = 1 << 20;
+
 /// A file of JSON lines, one an entry.
 #[derive(Debug)]
 pub struct FileStore {
@@ -75,14 +78,16 @@ impl Store for FileStore {
     async fn append(&self, entry: &Entry, durability: Durability) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&line);
-        match durability {
-            Durability::Lazy => Ok(()),
-            Durability::Durable => {
-                let (file, pending) = (Arc::clone(&self.file), Arc::clone(&self.pending));
-                tokio::task::spawn_blocking(move || flush(&file, &pending)).await.map_err(io::Error::other)?
-            }
+        let waiting = {
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.extend_from_slice(&line);
+            pending.len()
+        };
+        if durability == Durability::Lazy && waiting <= MAX_PENDING_BYTES {
+            return Ok(());
         }
+        let (file, pending) = (Arc::clone(&self.file), Arc::clone(&self.pending));
+        tokio::task::spawn_blocking(move || flush(&file, &pending)).await.map_err(io::Error::other)?
     }
 }
 

@@ -35,6 +35,7 @@ pub enum BuildError {
 ///
 /// # Errors
 /// It is missing and cannot be installed here.
+#[expect(clippy::disallowed_methods, reason = "this door is where toolchain processes are started")]
 pub fn ensure_target() -> Result<(), BuildError> {
     let start = |source| BuildError::Start { program: "bash", source };
     // Output goes to stderr: stdout is for data.
@@ -51,6 +52,7 @@ pub fn ensure_target() -> Result<(), BuildError> {
 ///
 /// # Errors
 /// [`BuildError`]; the compiler's own words are on stderr.
+#[expect(clippy::disallowed_methods, reason = "this door is where toolchain processes are started")]
 pub fn build(crate_dir: &Path) -> Result<PathBuf, BuildError> {
     ensure_target()?;
     let start = |source| BuildError::Start { program: "cargo", source };
@@ -91,6 +93,7 @@ fn component(message: &str, manifest: &Path) -> Option<PathBuf> {
 }
 
 /// A program's own words about its version; `None` if it is not there.
+#[expect(clippy::disallowed_methods, reason = "this door is where toolchain processes are started")]
 pub fn version_of(program: &str) -> Option<String> {
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

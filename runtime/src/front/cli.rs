@@ -125,11 +125,12 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 impl OverrideArguments {
     fn overrides(&self) -> Overrides {
-        let mut overrides = Overrides::default();
-        overrides.item = self.item.clone();
-        overrides.models = self.models.iter().cloned().collect();
-        overrides.seed = self.seed;
-        overrides
+        Overrides {
+            item: self.item.clone(),
+            models: self.models.iter().cloned().collect(),
+            seed: self.seed,
+            ..Overrides::default()
+        }
     }
 }
 

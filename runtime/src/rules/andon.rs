@@ -10,6 +10,9 @@ pub const MAX_REASON_BYTES: usize = 4 << 10;
 /// Evidence addresses that are kept of one pull.
 pub const MAX_PULL_EVIDENCE: usize = 32;
 
+/// Characters of an evidence address that are kept: a real one has 71, and whatever is cut is not one.
+pub const MAX_ADDRESS_CHARS: usize = 80;
+
 /// Who pulled the cord.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -83,9 +86,14 @@ impl Pull {
             by: Puller::Worker,
             category,
             reason: reason[..end].to_owned(),
-            evidence: evidence.into_iter().take(MAX_PULL_EVIDENCE).collect(),
+            evidence: evidence.iter().take(MAX_PULL_EVIDENCE).map(|id| cut_address(id)).collect(),
         }
     }
+}
+
+/// An address that a guest gave, cut: it stays unknown if it was longer than any real one.
+pub fn cut_address(id: &str) -> String {
+    id.chars().take(MAX_ADDRESS_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -63,6 +63,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Messages, and the tool calls in them: a provider's template adds tokens to each, even if it says nothing.
+    pub fn messages_and_calls(&self) -> u64 {
+        self.messages.iter().map(|message| 1 + message.tool_calls.len() as u64).sum()
+    }
+
     /// UTF-8 bytes that a provider will tokenise: contents, tool calls and tool definitions.
     pub fn content_bytes(&self) -> u64 {
         let length = |text: &str| text.len() as u64;
@@ -160,7 +165,7 @@ impl Price {
 impl Profile {
     /// The most tokens that this request can cost, with `max_output` as the request has it. `None` on overflow.
     pub fn bound(&self, request: &Request) -> Option<Usage> {
-        let parts = (request.messages.len() + request.tools.len()) as u64;
+        let parts = request.messages_and_calls() + request.tools.len() as u64;
         let estimate = request
             .content_bytes()
             .checked_mul(self.norm_factor_milli)?

@@ -9,12 +9,16 @@ use super::spec::{FileGrant, Grants};
 
 /// Bytes of one model request's texts. A guest builds them in its own memory; the host copies them twice.
 pub const MAX_REQUEST_BYTES: u64 = 1 << 20;
-/// Messages of one request. Each costs the host a small allocation of its own.
+/// Messages of one request and the tool calls in them. Each costs the host a small allocation of its own.
 pub const MAX_MESSAGES: usize = 1_024;
 /// Tool definitions of one request.
 pub const MAX_TOOLS: usize = 128;
 /// Requests of one batch: the host holds a connection for each.
 pub const MAX_BATCH: usize = 16;
+/// Sleeps of a run: each is two entries that the host writes and holds, and one of no time costs the guest nothing.
+pub const MAX_SLEEPS: u64 = 50_000;
+/// Refused calls of a run: each is an entry of the host, and a guest that goes on after so many learns nothing from them.
+pub const MAX_REFUSALS: u64 = 1_000;
 /// Bytes of a reply's JSON schema: compiling one costs the host time and memory.
 pub const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// Bytes of a check-in's note.
@@ -37,6 +41,7 @@ pub const MAX_SUMMARY_BYTES: usize = 64 << 10;
 pub struct Counts {
     pub check_ins: u64,
     pub evidence: u64,
+    pub sleeps: u64,
 }
 
 /// Whether the grants allow an effect.
@@ -50,7 +55,7 @@ pub fn rule(grants: &Grants, counts: Counts, effect: &Effect) -> Result<(), Refu
                 return Err(not_granted_model(&grants.models, &request.model));
             }
             at_most("bytes of request", request.content_bytes(), MAX_REQUEST_BYTES)?;
-            at_most("messages", request.messages.len() as u64, MAX_MESSAGES as u64)?;
+            at_most("messages and tool calls", request.messages_and_calls(), MAX_MESSAGES as u64)?;
             at_most("tools", request.tools.len() as u64, MAX_TOOLS as u64)?;
             let schema_bytes = request.schema.as_deref().map_or(0, str::len);
             at_most("bytes of schema", schema_bytes as u64, MAX_SCHEMA_BYTES as u64)
@@ -67,12 +72,12 @@ pub fn rule(grants: &Grants, counts: Counts, effect: &Effect) -> Result<(), Refu
             at_most("bytes of note", note.len() as u64, MAX_NOTE_BYTES as u64)?;
             at_most("check-ins", counts.check_ins + 1, MAX_CHECK_INS)
         }
-        Effect::Sleep { .. } => Ok(()),
+        Effect::Sleep { .. } => at_most("sleeps", counts.sleeps + 1, MAX_SLEEPS),
         Effect::Tool { name, .. } => {
-            Err(not_granted(&format!("tool \"{name}\""), "no tools", "none: this version serves no host tools"))
+            Err(not_granted(&format!("tool {}", shown(name)), "no tools", "none: this version serves no host tools"))
         }
         Effect::Child { name, .. } => {
-            Err(not_granted(&format!("child \"{name}\""), "no children", "none: this version serves no child workers"))
+            Err(not_granted(&format!("child {}", shown(name)), "no children", "none: this version serves no child workers"))
         }
         Effect::Human { .. } => {
             Err(not_granted("a question to a person", "no questions", "none: this version serves no questions"))
@@ -81,10 +86,15 @@ pub fn rule(grants: &Grants, counts: Counts, effect: &Effect) -> Result<(), Refu
 }
 
 fn not_granted_model(granted: &BTreeSet<String>, asked: &str) -> Refusal {
-    let shown: String = asked.chars().take(64).collect();
+    let asked = shown(asked);
     let names: Vec<&str> = granted.iter().map(String::as_str).collect();
     let allowed = if names.is_empty() { "no models".to_owned() } else { format!("models: {}", names.join(", ")) };
-    not_granted(&format!("model {shown:?}"), &allowed, &format!("[grants] models = [{shown:?}]"))
+    not_granted(&format!("model {asked}"), &allowed, &format!("[grants] models = [{asked}]"))
+}
+
+/// A name that a guest gave, quoted and cut: it comes back to the guest and into the journal.
+fn shown(name: &str) -> String {
+    format!("{:?}", name.chars().take(64).collect::<String>())
 }
 
 fn not_granted(asked: &str, allowed: &str, setting: &str) -> Refusal {
@@ -161,8 +171,8 @@ mod tests {
         let note = |bytes: usize| Effect::CheckIn { note: "x".repeat(bytes) };
         assert!(at(none, &note(MAX_NOTE_BYTES)).is_ok());
         assert!(at(none, &note(MAX_NOTE_BYTES + 1)).is_err());
-        assert!(at(Counts { check_ins: MAX_CHECK_INS - 1, evidence: 0 }, &note(1)).is_ok());
-        assert!(at(Counts { check_ins: MAX_CHECK_INS, evidence: 0 }, &note(1)).is_err());
+        assert!(at(Counts { check_ins: MAX_CHECK_INS - 1, ..none }, &note(1)).is_ok());
+        assert!(at(Counts { check_ins: MAX_CHECK_INS, ..none }, &note(1)).is_err());
         let attach = |bytes, name: usize| Effect::Attach {
             kind: String::new(),
             name: "x".repeat(name),
@@ -172,7 +182,10 @@ mod tests {
         assert!(at(none, &attach(MAX_EVIDENCE_BYTES, MAX_EVIDENCE_NAME_BYTES)).is_ok());
         assert!(at(none, &attach(MAX_EVIDENCE_BYTES + 1, 1)).is_err());
         assert!(at(none, &attach(1, MAX_EVIDENCE_NAME_BYTES + 1)).is_err());
-        assert!(at(Counts { check_ins: 0, evidence: MAX_EVIDENCE - 1 }, &attach(1, 1)).is_ok());
-        assert!(at(Counts { check_ins: 0, evidence: MAX_EVIDENCE }, &attach(1, 1)).is_err());
+        assert!(at(Counts { evidence: MAX_EVIDENCE - 1, ..none }, &attach(1, 1)).is_ok());
+        assert!(at(Counts { evidence: MAX_EVIDENCE, ..none }, &attach(1, 1)).is_err());
+        let sleep = Effect::Sleep { ms: 0 };
+        assert!(at(Counts { sleeps: MAX_SLEEPS - 1, ..none }, &sleep).is_ok());
+        assert!(at(Counts { sleeps: MAX_SLEEPS, ..none }, &sleep).is_err());
     }
 }

@@ -75,9 +75,10 @@ pub fn fit(
     let least = at_least(u64::from(request.min_output.max(1)));
     let needs = [
         (Line::ModelCalls, 1),
+        // Before its parts, which are often bounded only because it is: then it is the one to name.
+        (Line::Tokens, least.tokens_in.saturating_add(least.tokens_out)),
         (Line::TokensIn, least.tokens_in),
         (Line::TokensOut, least.tokens_out),
-        (Line::Tokens, least.tokens_in.saturating_add(least.tokens_out)),
         (Line::MicroUsd, cost(least)),
     ];
     if let Some(refusal) = needs.into_iter().find_map(|(line, asked)| short(line, asked)) {
@@ -179,10 +180,8 @@ mod tests {
     }
 
     fn shortfall(result: Result<Quote, Refusal>) -> (Line, u64, u64) {
-        match result.expect_err("refused").reason {
-            Reason::Exhausted { shortfall } => (shortfall.line, shortfall.asked, shortfall.left),
-            other => panic!("not exhausted: {other:?}"),
-        }
+        let Reason::Exhausted { shortfall } = result.expect_err("refused").reason else { panic!("not exhausted") };
+        (shortfall.line, shortfall.asked, shortfall.left)
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub const MAX_DEPTH: usize = 64;
 /// Bytes of one path: Linux's own `PATH_MAX`.
 pub const MAX_PATH_BYTES: usize = 4_096;
 
-/// Entries of one directory that are listed: the host holds them all at once.
+/// Entries of listings that are open at once: the host holds them all until they are read or the stream is dropped.
 pub const MAX_LISTED: usize = 100_000;
 
 /// What the host remembers of a guest's open files.
@@ -264,9 +264,10 @@ impl HostDescriptor for Files<'_> {
 
     async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
         let stream = HostDescriptor::read_directory(&mut self.inner, fd).await?;
+        let held: usize = self.books.listings.values().map(VecDeque::len).sum();
         let mut entries = Vec::new();
         while let Some(entry) = self.inner.read_directory_entry(again(&stream)).await? {
-            if entries.len() >= MAX_LISTED {
+            if held + entries.len() >= MAX_LISTED {
                 HostDirectoryEntryStream::drop(&mut self.inner, stream).map_err(FsError::trap)?;
                 return Err(ErrorCode::InsufficientMemory.into());
             }

@@ -24,8 +24,8 @@ use crate::rules::effect::{
     Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Heard, Level, Reason, Refusal, Stream,
 };
 use crate::rules::ledger::{Amounts, Dispatched, Ledger, Line, ScopeId, Shortfall};
-use crate::rules::model::{Metered, Profile, Request, Usage};
-use crate::rules::policy::{self, Counts, MAX_BATCH};
+use crate::rules::model::{Metered, Profile, Reply, Request, Usage};
+use crate::rules::policy::{self, Counts, MAX_BATCH, MAX_REFUSALS};
 use crate::rules::progress::{Mark, Progress, Standing};
 use crate::rules::quote::{self, NetNeed, Quote};
 use crate::rules::spec::{Grants, MarkKind};
@@ -92,6 +92,7 @@ pub struct Gate {
 struct State {
     counts: Counts,
     next_call: u64,
+    refusals: u64,
     log_bytes: u64,
     notes_dropped: u64,
     exhausted: Option<(String, Line)>,
@@ -126,7 +127,7 @@ struct Admitted {
     ask: Ask,
     reserved: Amounts,
     quote: Quote,
-    schema: Option<Schema>,
+    schema: Option<Arc<Schema>>,
     waited_ms: u64,
 }
 
@@ -193,11 +194,12 @@ impl Gate {
     /// # Errors
     /// [`RunEnd::Fault`]: the journal could not be written.
     pub async fn note(&self, level: Level, message: String, fields: Vec<(String, String)>) -> Result<(), RunEnd> {
-        let bytes: usize = message.len() + fields.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        let field = |(key, value): &(String, String)| written(key) + written(value) + FIELD_OVERHEAD_BYTES;
+        let bytes = written(&message).saturating_add(fields.iter().map(field).sum());
         {
             let mut state = self.state();
             // Every note costs the journal a line of its own, so an empty one counts too.
-            let total = state.log_bytes.saturating_add(bytes as u64 + NOTE_OVERHEAD_BYTES);
+            let total = state.log_bytes.saturating_add(bytes).saturating_add(NOTE_OVERHEAD_BYTES);
             if total > self.passage.log_bytes {
                 state.notes_dropped += 1;
                 return Ok(());
@@ -327,8 +329,8 @@ impl Gate {
             match ask.effect {
                 Effect::CheckIn { .. } => state.counts.check_ins += 1,
                 Effect::Attach { .. } => state.counts.evidence += 1,
+                Effect::Sleep { .. } => state.counts.sleeps += 1,
                 Effect::Model { .. }
-                | Effect::Sleep { .. }
                 | Effect::Tool { .. }
                 | Effect::Child { .. }
                 | Effect::Human { .. } => {}
@@ -351,6 +353,14 @@ impl Gate {
     async fn refuse<T>(&self, effect: Effect, refusal: Refusal) -> Result<Result<T, Refusal>, RunEnd> {
         if let Reason::Exhausted { shortfall } = &refusal.reason {
             self.ran_out(shortfall);
+        }
+        let refusals = {
+            let mut state = self.state();
+            state.refusals += 1;
+            state.refusals
+        };
+        if refusals > MAX_REFUSALS {
+            return Err(RunEnd::Cap(format!("{refusals} refused calls; at most {MAX_REFUSALS}")));
         }
         let body = Body::Refused { effect: shown(effect), refusal: refusal.clone() };
         self.passage.journal.append(body, Durability::Lazy).await?;
@@ -399,7 +409,10 @@ impl Gate {
                     max_response_bytes: admitted.quote.max_response_bytes,
                 };
                 let door = self.door(request);
-                let received = door.model.ask(&call).await;
+                let mut received = door.model.ask(&call).await;
+                if let Some(schema) = &admitted.schema {
+                    received.result = matching(schema, received.result).await?;
+                }
                 priced(received, door, admitted)
             }
             Effect::Attach { kind, name, .. } => self.attach(kind, name, &admitted.ask.bytes).await?,
@@ -517,6 +530,19 @@ impl Performed {
 /// What a note costs the log beside its text: the line's own frame in the journal.
 const NOTE_OVERHEAD_BYTES: u64 = 64;
 
+/// What a field costs the log beside its texts: its brackets, quotes and commas in the journal.
+const FIELD_OVERHEAD_BYTES: u64 = 8;
+
+/// Bytes of a text in the journal, where a control character takes six.
+fn written(text: &str) -> u64 {
+    let byte = |byte: u8| match byte {
+        0..=0x1f => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    text.bytes().map(byte).sum()
+}
+
 /// Bytes of an effect's texts that a refusal keeps in the journal: what was refused need not be kept whole.
 const MAX_REFUSED_BYTES: usize = 1 << 10;
 
@@ -548,8 +574,9 @@ fn shown(effect: Effect) -> Effect {
     }
 }
 
-fn compile(request: &Request) -> Result<Option<Schema>, Refusal> {
-    request.schema.as_deref().map(Schema::compile).transpose().map_err(|problem| Refusal {
+fn compile(request: &Request) -> Result<Option<Arc<Schema>>, Refusal> {
+    let schema = request.schema.as_deref().map(Schema::compile).transpose();
+    schema.map(|schema| schema.map(Arc::new)).map_err(|problem| Refusal {
         reason: Reason::Invalid,
         asked: problem,
         allowed: "a JSON schema without references to other documents".into(),
@@ -557,15 +584,23 @@ fn compile(request: &Request) -> Result<Option<Schema>, Refusal> {
     })
 }
 
-/// Turns what a model brought back into what it cost, and checks the reply against the schema.
+/// Checks a reply against its schema, away from the run's own thread: the deadline must not wait for it.
+async fn matching(schema: &Arc<Schema>, result: Result<Reply, Failure>) -> Result<Result<Reply, Failure>, RunEnd> {
+    let reply = match result {
+        Ok(reply) if reply.tool_calls.is_empty() => reply,
+        other => return Ok(other),
+    };
+    let schema = Arc::clone(schema);
+    blocking(move || match schema.check(&reply.text) {
+        Ok(()) => Ok(reply),
+        Err(message) => Err(Failure { kind: FailureKind::SchemaViolation, message }),
+    })
+    .await
+}
+
+/// Turns what a model brought back into what it cost.
 fn priced(received: Received, door: &ModelDoor, admitted: &Admitted) -> Performed {
-    let Received { mut result, metered, net_bytes, raw_usage } = received;
-    if let (Some(schema), Ok(reply)) = (&admitted.schema, &result)
-        && reply.tool_calls.is_empty()
-        && let Err(message) = schema.check(&reply.text)
-    {
-        result = Err(Failure { kind: FailureKind::SchemaViolation, message });
-    }
+    let Received { result, metered, net_bytes, raw_usage } = received;
     let spent = match metered {
         Metered::Exact(usage) => amounts(usage, net_bytes, door),
         Metered::Unknown => None,

@@ -49,6 +49,9 @@ pub const MAX_MEMORY_BYTES: usize = 1 << 30;
 /// Characters of a guest's trap message that are kept: a guest chooses its function names.
 const MAX_TRAP_CHARS: usize = 2_000;
 
+/// Imports that a refusal names: a component may have thousands, each with a long name.
+const MAX_NAMED_IMPORTS: usize = 16;
+
 /// Compiled components that are kept in memory.
 const MAX_PREPARED: usize = 64;
 
@@ -236,13 +239,19 @@ impl Sandbox {
 
     /// Named here rather than by the linker, so that a person reads all of them at once.
     fn missing_imports(&self, component: &Component) -> Vec<String> {
-        component
+        let mut missing: Vec<String> = component
             .component_type()
             .imports(&self.engine)
             .map(|(name, _)| name)
             .filter(|name| !SERVED.iter().any(|prefix| name.starts_with(prefix)))
             .map(|name| format!("`{}`", name.chars().take(128).collect::<String>()))
-            .collect()
+            .collect();
+        if missing.len() > MAX_NAMED_IMPORTS {
+            let more = missing.len() - MAX_NAMED_IMPORTS;
+            missing.truncate(MAX_NAMED_IMPORTS);
+            missing.push(format!("{more} more"));
+        }
+        missing
     }
 
     /// Calls a guest once, to its end or until its cord is pulled. The guest's store is gone when this returns.

@@ -4,7 +4,7 @@
 //! reported success and G2 after every breach, trap and pull, before anything else is decided; what was not accepted is
 //! kept and never applied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,11 +22,12 @@ use crate::doors::state::{ItemLease, RunDir};
 use crate::doors::store::{Durability, FileStore};
 use crate::doors::tree::{Manifest, under};
 use crate::doors::workspace;
+use crate::rules::andon::cut_address;
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Body, Entry, FORMAT, Opening, Stream};
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{Ledger, Line, ScopeId};
-use crate::rules::policy::MAX_SUMMARY_BYTES;
+use crate::rules::policy::{MAX_EVIDENCE, MAX_SUMMARY_BYTES};
 use crate::rules::progress::{Mark, Progress};
 use crate::rules::record::{Capabilities, Evidence, LedgerRecord, RECORD_FORMAT, Record};
 use crate::rules::spec::{FileGrant, MarkKind, RunSpec};
@@ -619,8 +620,8 @@ impl Admitted {
 
 fn unknown_evidence(outcome: &Outcome, kept: &[Evidence]) -> Vec<String> {
     let Outcome::Returned(report) = outcome else { return Vec::new() };
-    let known = |id: &&String| kept.iter().any(|evidence| evidence.id.to_string() == **id);
-    report.evidence.iter().filter(|id| !known(id)).map(|id| id.chars().take(80).collect()).collect()
+    let known: BTreeSet<String> = kept.iter().map(|evidence| evidence.id.to_string()).collect();
+    report.evidence.iter().filter(|id| !known.contains(*id)).cloned().collect()
 }
 
 fn name(outcome: &Outcome) -> &'static str {
@@ -642,8 +643,16 @@ fn received(report: work::Report) -> Report {
             work::Status::NeedsHuman => Status::NeedsHuman,
         },
         summary: cut(report.summary),
-        evidence: report.evidence,
+        evidence: cited(&report.evidence),
     }
+}
+
+/// The evidence that a report cites, each once and each cut. One more than a run can have is enough to keep: among those
+/// is one that the run does not have.
+fn cited(ids: &[String]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let ids = ids.iter().map(|id| cut_address(id)).filter(|id| seen.insert(id.clone()));
+    ids.take(MAX_EVIDENCE as usize + 1).collect()
 }
 
 /// A guest's text, cut to what the record keeps.
@@ -678,7 +687,9 @@ impl GuestCall {
         let bounds = CallBounds {
             cord: self.cord.clone(),
             cpu: meter.clone(),
-            cpu_left_ns: cpu.0.saturating_mul(1_000_000),
+            // One thread cannot use more processor time than time: a limit that is no tighter would only race with
+            // the clock for whose name the verdict has.
+            cpu_left_ns: if cpu.0 < wall.0 { cpu.0.saturating_mul(1_000_000) } else { u64::MAX },
             when_cpu_is_used: exhausted(&cpu.1, Line::CpuMs),
             lifted_bytes: caps.lifted_bytes,
             handles: caps.handles,

@@ -129,6 +129,7 @@ pub fn plain(function: &ItemFn, wanted: &str) -> syn::Result<()> {
 }
 
 #[cfg(test)]
+#[expect(clippy::err_expect, reason = "the parsed form has no Debug")]
 mod tests {
     use super::*;
 

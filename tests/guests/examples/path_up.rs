@@ -26,7 +26,7 @@ fn run(_: Task) -> Result<Report> {
     for path in PATHS {
         tell(&format!("read {path}"), std::fs::read_to_string(format!("/work/{path}")));
         tell(&format!("write {path}"), std::fs::write(format!("/work/{path}"), "owned"));
-        tell(&format!("mkdir {path}"), std::fs::create_dir(format!("/work/{path}-dir")));
+        tell(&format!("mkdir {path}"), std::fs::create_dir(format!("/work/{path}/made")));
         tell(&format!("remove {path}"), std::fs::remove_file(format!("/work/{path}")));
         tell(&format!("list {path}"), std::fs::read_dir(format!("/work/{path}")).map(Iterator::count));
         tell(&format!("rename out {path}"), work.rename_at("mine", &work, path));

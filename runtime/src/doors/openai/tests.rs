@@ -188,7 +188,7 @@ fn a_missing_count_is_not_zero_and_one_past_64_bits_is_unknown() {
         stream(8, &[HI, STOP, &chunk, DONE]).metered
     };
     assert_eq!(usage(r#"{"prompt_tokens":5}"#), Metered::Unknown);
-    assert_eq!(usage(r#"{"prompt_tokens":5000000000,"completion_tokens":0}"#), exact(5_000_000_000, 0));
+    assert_eq!(usage(r#"{"prompt_tokens":5000000000,"completion_tokens":1}"#), exact(5_000_000_000, 1));
     assert_eq!(usage(r#"{"prompt_tokens":5,"completion_tokens":18446744073709551616}"#), Metered::Unknown);
     assert_eq!(usage(r#"{"prompt_tokens":-5,"completion_tokens":1}"#), Metered::Unknown);
 }
