@@ -21,7 +21,7 @@ pub mod rules {
     pub mod quote;
     pub mod record;
     pub mod spec;
-    mod units;
+    pub mod units;
     pub mod verdict;
 }
 

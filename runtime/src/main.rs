@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::num::NonZeroU32;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -87,7 +88,8 @@ impl RealMachine {
 
     fn state(&self) -> anyhow::Result<State> {
         let open = || {
-            Dir::create_ambient_dir_all(&self.state_dir, ambient_authority())?;
+            // The journals hold what workers read: for the owner alone.
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state_dir)?;
             State::open(Dir::open_ambient_dir(&self.state_dir, ambient_authority())?)
         };
         open().with_context(|| format!("open the host's directory {}", self.state_dir.display()))
@@ -111,7 +113,11 @@ impl RealMachine {
         Ok(match source {
             KeySource::None => None,
             KeySource::Environment(name) => Some(Secret::from_environment(name)?),
-            KeySource::File(path) => Some(Secret::from_file(path)?),
+            KeySource::File(path) => {
+                // As the operator's file says: from its own directory.
+                let beside = self.operator_file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+                Some(Secret::from_file(&beside.join(path))?)
+            }
         })
     }
 }
@@ -167,7 +173,9 @@ impl Machine for RealMachine {
     }
 
     fn runner(&self) -> anyhow::Result<Arc<Runner>> {
-        let commands = CommandEnvironment::from_variables(std::env::vars());
+        let commands = CommandEnvironment::from_variables(
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        );
         Ok(Arc::new(Runner::new(self.sandbox()?, self.state()?, self.clock(), commands, RUNS)))
     }
 

@@ -164,18 +164,7 @@ fn an_interrupt_on_the_terminal_halts_the_run_and_the_verdict_is_still_written()
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let journal = || {
-        let runs = std::fs::read_dir(state.path().join("runs")).ok()?;
-        let run = runs.flatten().next()?;
-        std::fs::read_to_string(run.path().join("journal.jsonl")).ok().filter(|text| text.contains("opened"))
-    };
-    for _ in 0..6_000 {
-        if journal().is_some() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert!(journal().is_some(), "the run began");
+    wait_for(&state, "opened");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -184,6 +173,52 @@ fn an_interrupt_on_the_terminal_halts_the_run_and_the_verdict_is_still_written()
     assert_eq!(verdict["detail"]["pull"]["by"], "operator");
     let kept = state.path().join(verdict["kept"].as_str().unwrap());
     assert!(kept.join("verdict.json").exists());
+}
+
+#[test]
+fn what_a_killed_run_spent_counts_for_the_items_next_attempt() {
+    let state = state();
+    let job = state.path().join("jidoka.toml");
+    let crate_dir = example("ask").canonicalize().unwrap();
+    let text = format!(
+        "line = \"x\"\nitem = \"one\"\n[worker]\ncrate = {:?}\n[task]\ntext = \"t\"\n[grants]\nmodels = [\"writer\"]\n\
+         [models.writer]\nscript = \"transcript.toml\"\nwindow = 8192\nmax-output = 100\nusd-per-mtok-in = \"1\"\n\
+         usd-per-mtok-out = \"1\"\n[budget]\nwall = \"60s\"\nmodel-calls = 2\ntokens = 1000\nusd = \"1\"\n\
+         [budget.item]\nmodel-calls = 1\n[attempts]\nmax = 5\n[done]\nmarks = [\"artifact\"]\n",
+        crate_dir.display().to_string()
+    );
+    std::fs::write(&job, text).unwrap();
+    std::fs::write(state.path().join("transcript.toml"), "[[turn]]\ntext = \"late\"\nlatency = \"50s\"\n").unwrap();
+    let mut child = jidoka(&state, &["run", job.to_str().unwrap(), "--json"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(&state, "\"intent\"");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::write(state.path().join("transcript.toml"), "[[turn]]\ntext = \"now\"\n").unwrap();
+    let output = run(&state, &["run", job.to_str().unwrap(), "--json"]);
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(verdict["attempt"], 2);
+    assert_eq!(verdict["verdict"], "exhausted", "the call in flight is held, and the item has one: {verdict}");
+    assert_eq!(verdict["detail"]["scope"], "item");
+}
+
+/// Waits until the journal of the only run has this text.
+fn wait_for(state: &TempDir, text: &str) {
+    let journal = || {
+        let runs = std::fs::read_dir(state.path().join("runs")).ok()?;
+        let run = runs.flatten().next()?;
+        std::fs::read_to_string(run.path().join("journal.jsonl")).ok().filter(|journal| journal.contains(text))
+    };
+    for _ in 0..6_000 {
+        if journal().is_some() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the run has no {text}");
 }
 
 #[test]

@@ -275,6 +275,8 @@ fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
         ledger: Arc::new(Mutex::new(ledger)),
         scope,
         journal: Arc::new(Journal::new(store, clock, Arc::clone(&time), None)),
+        time: Arc::clone(&time),
+        serial: "bench".to_owned(),
         cord: Cord::default(),
         clock,
         progress: Arc::new(Mutex::new(Progress::new(BTreeSet::new(), Seen::default(), None))),

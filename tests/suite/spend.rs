@@ -156,7 +156,8 @@ impl Model for Witness {
     async fn ask(&self, call: &Call) -> Received {
         let run = std::fs::read_dir(&self.runs).unwrap().next().unwrap().unwrap().path();
         let journal = std::fs::read_to_string(run.join("journal.jsonl")).unwrap();
-        let intent = format!("\"entry\":\"intent\",\"call\":{}", call.id);
+        let number = call.id.rsplit('-').next().unwrap();
+        let intent = format!("\"entry\":\"intent\",\"call\":{number}");
         self.saw.lock().unwrap().push(journal.lines().last().is_some_and(|line| line.contains(&intent)));
         let reply = Reply { text: "seen".into(), tool_calls: vec![], stop: Stop::End };
         let metered = Metered::Exact(Usage { tokens_in: 1, tokens_out: 1 });

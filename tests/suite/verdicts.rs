@@ -92,6 +92,44 @@ async fn a_claim_without_a_change_is_no_progress() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_was_shown_and_taken_back_is_no_progress() {
+    let end = told(&["write a x", "check-in look", "remove a", "done ready"]).file("b", "x").run().await;
+    assert_eq!(end.notes(), ["new true marks 1 changed 1"]);
+    end.expect("no-progress");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_sees_what_would_be_applied_and_nothing_else() {
+    let bench = told(&["write cache/proof x", "write a x", "done ready"]).set("done", "ignore = [\"cache\"]");
+    let end = bench.command("tests", &["test", "-e", "cache/proof"], "10s").run().await;
+    end.expect("rejected");
+    assert_eq!(end.record.changes, ["a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_while_a_check_runs_stops_the_run_before_anything_is_applied() {
+    let pull = Pull { by: Puller::Operator, category: Category::Operator, reason: "wait".into(), evidence: vec![] };
+    let home = Home::new();
+    let runs = home.state().join("runs");
+    let bench = told(&["write a x", "done ready"]).command("slow", &["sleep", "20"], "30s").at(&home);
+    let end = bench
+        .run_with(|cord| {
+            // The check has begun when its copy is there.
+            std::thread::spawn(move || {
+                let begun =
+                    || std::fs::read_dir(&runs).unwrap().flatten().any(|run| run.path().join("check-slow/a").exists());
+                while !begun() {
+                    std::thread::yield_now();
+                }
+                cord.pull(Stop::Pulled { pull });
+            });
+        })
+        .await;
+    end.expect("halted");
+    assert_eq!(end.real_file("a"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn showing_what_an_earlier_attempt_showed_is_no_progress() {
     let home = Home::new();
     let attempt = || {

@@ -26,21 +26,20 @@ impl Cache {
     /// Opens a cache in `dir`, with a new key if it has none.
     ///
     /// # Errors
-    /// The directory cannot be read or written, or its key is not a key.
+    /// The directory cannot be read or written.
     pub fn open(dir: Dir, fresh_key: [u8; KEY_BYTES]) -> io::Result<Self> {
-        match dir.open_with(KEY_FILE, OpenOptions::new().write(true).create_new(true).mode(0o600)) {
-            Ok(mut file) => {
-                file.write_all(&fresh_key)?;
-                file.sync_all()?;
-                Ok(Self { dir, key: fresh_key })
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let mut key = [0; KEY_BYTES];
-                dir.open(KEY_FILE)?.read_exact(&mut key)?;
-                Ok(Self { dir, key })
-            }
-            Err(error) => Err(error),
+        let kept = dir.read(KEY_FILE).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok());
+        if let Some(key) = kept {
+            return Ok(Self { dir, key });
         }
+        // None, or one that a crash cut short: what it authenticated is built again. Two processes that start at once
+        // may each write one; the last stands, and the other's entries are misses.
+        let draft = format!("{KEY_FILE}.{}", std::process::id());
+        let mut file = dir.open_with(&draft, OpenOptions::new().write(true).create(true).truncate(true).mode(0o600))?;
+        file.write_all(&fresh_key)?;
+        file.sync_all()?;
+        dir.rename(&draft, &dir, KEY_FILE)?;
+        Ok(Self { dir, key: fresh_key })
     }
 
     /// The code for a component and an engine, if this host wrote it and it is whole.

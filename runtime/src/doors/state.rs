@@ -16,6 +16,7 @@ use cap_std::fs::{Dir, OpenOptions};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::rules::effect::Entry;
 use crate::rules::item::ItemRecord;
 
 /// The host's directory.
@@ -83,6 +84,13 @@ impl State {
         dir.create_dir("evidence")?;
         runs.open(".")?.sync_all()?;
         Ok(RunDir { dir: Arc::new(dir) })
+    }
+
+    /// The entries of a run, as far as they are whole: a crash may have torn the last one. `None` if there is no journal
+    /// or it cannot be read.
+    pub fn entries(&self, serial: &str) -> Option<Vec<Entry>> {
+        let text = self.dir.open_dir("runs").ok()?.open_dir(serial).ok()?.read_to_string("journal.jsonl").ok()?;
+        Some(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// Takes an item for one run and reads what it remembers.

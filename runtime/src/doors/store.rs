@@ -4,6 +4,7 @@
 //! returns, that entry and all before it survive a crash of the machine.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -58,6 +59,8 @@ pub struct FileStore {
     file: Arc<Mutex<File>>,
     /// Lines in order that are not written yet. An append that is dropped midway leaves its line here, whole.
     pending: Arc<Mutex<Vec<u8>>>,
+    /// A write failed: lines are lost, and nothing may be appended after the gap.
+    broken: Arc<AtomicBool>,
 }
 
 impl FileStore {
@@ -69,7 +72,7 @@ impl FileStore {
         let file = dir.open_with(name, OpenOptions::new().create_new(true).append(true))?;
         file.sync_all()?;
         dir.open(".")?.sync_all()?;
-        Ok(Self { file: Arc::new(Mutex::new(file)), pending: Arc::default() })
+        Ok(Self { file: Arc::new(Mutex::new(file)), pending: Arc::default(), broken: Arc::default() })
     }
 }
 
@@ -78,6 +81,9 @@ impl Store for FileStore {
     async fn append(&self, entry: &Entry, durability: Durability) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
+        if self.broken.load(Ordering::Acquire) {
+            return Err(io::Error::other("an earlier entry could not be written"));
+        }
         let waiting = {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             pending.extend_from_slice(&line);
@@ -86,8 +92,10 @@ impl Store for FileStore {
         if durability == Durability::Lazy && waiting <= MAX_PENDING_BYTES {
             return Ok(());
         }
-        let (file, pending) = (Arc::clone(&self.file), Arc::clone(&self.pending));
-        tokio::task::spawn_blocking(move || flush(&file, &pending)).await.map_err(io::Error::other)?
+        let (file, pending, broken) = (Arc::clone(&self.file), Arc::clone(&self.pending), Arc::clone(&self.broken));
+        // Goes on even if the one who waits for it is dropped: then the next append must hear how it ended.
+        let flushed = move || flush(&file, &pending).inspect_err(|_| broken.store(true, Ordering::Release));
+        tokio::task::spawn_blocking(flushed).await.map_err(io::Error::other)?
     }
 }
 

@@ -114,6 +114,13 @@ pub struct OverrideArguments {
     /// Seed of the guest's randomness.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
+    /// Time of this attempt, for example `30s`.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    wall: Option<u64>,
+}
+
+fn time(text: &str) -> Result<u64, String> {
+    crate::rules::units::duration_ms(text).map_err(|error| error.to_string())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -129,7 +136,7 @@ impl OverrideArguments {
             item: self.item.clone(),
             models: self.models.iter().cloned().collect(),
             seed: self.seed,
-            ..Overrides::default()
+            wall_ms: self.wall,
         }
     }
 }
@@ -138,6 +145,18 @@ impl OverrideArguments {
 pub const USAGE: u8 = 2;
 /// Exit code of everything that was not foreseen.
 pub const UNEXPECTED: u8 = 1;
+
+/// Exit code of a second interrupt: as a shell reports the signal.
+const INTERRUPTED: i32 = 130;
+
+/// Waits for somebody to interrupt the process. `None`: the machine cannot tell.
+async fn interrupt() -> Option<&'static str> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok()?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.ok().map(|()| "interrupted on the terminal"),
+        terminated = terminate.recv() => terminated.map(|()| "asked to terminate"),
+    }
+}
 
 /// Does what the arguments say and returns the exit code.
 pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
@@ -178,14 +197,15 @@ async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, Loa
     let mut handle = runner.start(job, machine.serial()?, apply);
     let cord = handle.cord();
     let interrupts = tokio::spawn(async move {
-        // Ctrl-C stops the run, not the host: the verdict is still written. A second one ends the process as usual.
-        if tokio::signal::ctrl_c().await.is_ok() {
-            let pull = Pull {
-                by: Puller::Operator,
-                category: Category::Operator,
-                reason: "interrupted on the terminal".into(),
-                evidence: vec![],
-            };
+        // The first interrupt stops the run, not the host: the verdict is still written. A second one ends the process.
+        let mut second = false;
+        while let Some(reason) = interrupt().await {
+            if second {
+                std::process::exit(INTERRUPTED);
+            }
+            second = true;
+            let pull =
+                Pull { by: Puller::Operator, category: Category::Operator, reason: reason.into(), evidence: vec![] };
             cord.pull(Stop::Pulled { pull });
         }
     });

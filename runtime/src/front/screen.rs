@@ -98,7 +98,7 @@ impl Screen {
                 Stop::Exhausted { scope, line } => format!("stopped: {} of scope {scope} is used up", line.name()),
                 Stop::Cancelled => "cancelled".to_owned(),
             })],
-            Body::Ended { .. } | Body::Closed { .. } => vec![],
+            Body::Checking { .. } | Body::Applying { .. } | Body::Ended { .. } | Body::Closed { .. } => vec![],
         }
     }
 
@@ -203,16 +203,22 @@ fn short(digest: &str) -> String {
 
 /// One line of text that a guest may have chosen.
 fn plain(text: &str) -> String {
-    let clean: String = text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    let clean: String = text.chars().map(|char| if misleading(char) { ' ' } else { char }).collect();
     match clean.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", &clean[..end]),
         None => clean,
     }
 }
 
-/// Text of ours that may hold a guest's: whole, but harmless to a terminal.
+/// Characters that move the cursor, start a line of their own, or show text in another order than it has.
+fn misleading(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Text of ours that may hold a guest's: whole, but on one line and harmless to a terminal.
 fn plain_long(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() && char != '\n' { ' ' } else { char }).collect()
+    text.chars().map(|char| if misleading(char) { ' ' } else { char }).collect()
 }
 
 #[cfg(test)]

@@ -193,6 +193,14 @@ pub enum Body {
     Checked {
         result: CheckResult,
     },
+    /// What follows, up to `Checked`, is the check's.
+    Checking {
+        name: String,
+    },
+    /// Accepted: the change set is about to be applied to the real directory.
+    Applying {
+        paths: Vec<String>,
+    },
     /// The last line.
     Closed {
         verdict: Verdict,

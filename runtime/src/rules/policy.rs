@@ -76,9 +76,11 @@ pub fn rule(grants: &Grants, counts: Counts, effect: &Effect) -> Result<(), Refu
         Effect::Tool { name, .. } => {
             Err(not_granted(&format!("tool {}", shown(name)), "no tools", "none: this version serves no host tools"))
         }
-        Effect::Child { name, .. } => {
-            Err(not_granted(&format!("child {}", shown(name)), "no children", "none: this version serves no child workers"))
-        }
+        Effect::Child { name, .. } => Err(not_granted(
+            &format!("child {}", shown(name)),
+            "no children",
+            "none: this version serves no child workers",
+        )),
         Effect::Human { .. } => {
             Err(not_granted("a question to a person", "no questions", "none: this version serves no questions"))
         }

@@ -32,6 +32,13 @@ pub struct Standing {
 #[serde(transparent)]
 pub struct Seen(BTreeSet<Mark>);
 
+impl Seen {
+    /// Adds what a journal says was shown.
+    pub fn insert(&mut self, mark: Mark) {
+        self.0.insert(mark);
+    }
+}
+
 /// The marks of one run.
 #[derive(Clone, Debug)]
 pub struct Progress {

@@ -9,6 +9,9 @@ use super::andon::Pull;
 use super::ledger::Line;
 use super::spec::NoChange;
 
+/// Paths that a reason names; the record has all of them.
+const MAX_SHOWN_PATHS: usize = 20;
+
 /// What the worker says of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -184,7 +187,12 @@ impl Verdict {
                 format!("budget line {} of scope {scope} is used up", line.name())
             }
             Verdict::Halted { pull } => format!("the cord was pulled ({}): {}", pull.category.name(), pull.reason),
-            Verdict::ConstraintViolation { rule, paths } => format!("{rule}: {}", paths.join(", ")),
+            Verdict::ConstraintViolation { rule, paths } => {
+                let shown = &paths[..paths.len().min(MAX_SHOWN_PATHS)];
+                let more = paths.len() - shown.len();
+                let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+                format!("{rule}: {}{more}", shown.join(", "))
+            }
             Verdict::AttemptsExhausted { attempts, max } => {
                 format!("the item had {attempts} of {max} attempts; raise `[attempts] max` to allow more")
             }

@@ -15,7 +15,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::doors::command::{self, CommandEnd};
 use crate::doors::state::RunDir;
-use crate::doors::tree::ChangeKind;
+use crate::doors::tree::{self, ChangeKind, Manifest};
 use crate::doors::workspace;
 use crate::rules::digest::Digest;
 use crate::rules::effect::Stream;
@@ -29,7 +29,7 @@ use super::RunEnd;
 use super::bindings::verifier::jidoka::agent::review;
 use super::cord::Cord;
 use super::files::FileBooks;
-use super::gate::{Gate, Passage};
+use super::gate::{Gate, Passage, WorkspaceView};
 use super::host::Guest;
 use super::journal::Journal;
 use super::limits::Limits;
@@ -50,6 +50,7 @@ pub(super) struct Bench<'a> {
     pub runner: &'a Arc<Runner>,
     pub check: &'a Check,
     pub caps: &'a Caps,
+    pub serial: &'a str,
     pub journal: &'a Arc<Journal>,
     pub cord: &'a Cord,
     pub run_dir: &'a RunDir,
@@ -101,6 +102,30 @@ pub(super) fn handle_path(dir: &Dir) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()))
 }
 
+/// A check's own copy of the result.
+pub(super) struct Frozen {
+    name: String,
+    dir: Dir,
+    has_work: bool,
+}
+
+impl Frozen {
+    /// The directories that a verifier gets.
+    pub fn preopens(&self, context: Option<&Dir>) -> Result<Vec<(&'static str, Dir, FsPerms)>, RunEnd> {
+        let again = |dir: &Dir| {
+            dir.try_clone().map_err(|error| RunEnd::Fault(format!("the check's files could not be opened: {error}")))
+        };
+        let mut preopens = Vec::new();
+        if self.has_work {
+            preopens.push(("/work", again(&self.dir)?, FsPerms::ReadOnly));
+        }
+        if let Some(context) = context {
+            preopens.push(("/context", again(context)?, FsPerms::ReadOnly));
+        }
+        Ok(preopens)
+    }
+}
+
 impl Bench<'_> {
     /// Lets a verifier component judge.
     ///
@@ -131,6 +156,8 @@ impl Bench<'_> {
             ledger: Arc::clone(&ledger),
             scope,
             journal: Arc::clone(self.journal),
+            time: Arc::clone(self.time),
+            serial: self.serial.to_owned(),
             cord: cord.clone(),
             clock: self.runner.clock,
             progress: Arc::new(Mutex::new(Progress::new(Default::default(), Seen::default(), None))),
@@ -145,7 +172,7 @@ impl Bench<'_> {
         let guest = Guest {
             gate: Arc::clone(&gate),
             time: Arc::clone(self.time),
-            chances: Chances::new(self.seed),
+            chances: Chances::of_check(self.seed, &self.check.name),
             books: FileBooks::new(Arc::clone(&gate), self.start_ms, 0),
             limits: Limits::new(self.caps.memory_bytes),
             wasi,
@@ -184,38 +211,57 @@ impl Bench<'_> {
         })
     }
 
-    /// Runs a command in a fresh copy of the worker's tree.
+    /// Copies what will be applied if this check passes, and nothing else: a check must not be swayed by files that are
+    /// ignored, nor by a write that is still on its way.
+    ///
+    /// # Errors
+    /// [`RunEnd`]: the host's own trouble. Inside: why the copy is not what the host saw.
+    pub async fn freeze(&self, seen: Option<(WorkspaceView, Manifest)>) -> Result<Result<Frozen, String>, RunEnd> {
+        let name = format!("check-{}", self.check.name);
+        let fault = |error: String| RunEnd::Fault(format!("the check's copy could not be made: {error}"));
+        let dir = self.run_dir.subdir(&name).map_err(|error| fault(error.to_string()))?;
+        let Some((view, end)) = seen else { return Ok(Ok(Frozen { name, dir, has_work: false })) };
+        tokio::task::spawn_blocking(move || {
+            workspace::copy(&view.dir, &dir, &view.bounds, &view.ignore).map_err(|error| error.to_string())?;
+            let copied = tree::scan(&dir, &view.bounds, &view.ignore).map_err(|error| error.to_string())?;
+            if copied != end {
+                return Err("the worker's tree changed while it was judged".to_owned());
+            }
+            Ok(Frozen { name, dir, has_work: true })
+        })
+        .await
+        .map_err(|error| fault(error.to_string()))
+    }
+
+    /// Removes a check's copy.
+    ///
+    /// # Errors
+    /// [`RunEnd`]: the disk.
+    pub async fn thaw(&self, frozen: Frozen) -> Result<(), RunEnd> {
+        let fault = |error: String| RunEnd::Fault(format!("the check's copy could not be removed: {error}"));
+        let run_dir = self.run_dir.clone();
+        tokio::task::spawn_blocking(move || workspace::remove_tree(run_dir.dir(), &frozen.name))
+            .await
+            .map_err(|error| fault(error.to_string()))?
+            .map_err(|error| fault(error.to_string()))
+    }
+
+    /// Runs a command in a check's copy.
     ///
     /// # Errors
     /// [`RunEnd`]: the host's own trouble, or the cord was pulled while the command ran.
-    pub async fn command(&self, work: Option<&Dir>) -> Result<CheckEnd, RunEnd> {
+    pub async fn command(&self, frozen: &Frozen) -> Result<CheckEnd, RunEnd> {
         let CheckRun::Command(argv) = &self.check.run else {
             return Err(RunEnd::Fault("a check without a component is no command".into()));
         };
-        let fault = |error: String| RunEnd::Fault(format!("the check's copy could not be made: {error}"));
-        let name = format!("check-{}", self.check.name);
-        let copy = self.run_dir.subdir(&name).map_err(|error| fault(error.to_string()))?;
-        let copy = match work {
-            None => copy,
-            Some(work) => {
-                let work = work.try_clone().map_err(|error| fault(error.to_string()))?;
-                let bounds = self.runner.bounds;
-                tokio::task::spawn_blocking(move || {
-                    workspace::copy(&work, &copy, &bounds, &[]).map(|_| copy).map_err(|error| error.to_string())
-                })
-                .await
-                .map_err(|error| fault(error.to_string()))?
-                .map_err(fault)?
-            }
-        };
-        let path = std::fs::read_link(handle_path(&copy)).map_err(|error| fault(error.to_string()))?;
+        let path = std::fs::read_link(handle_path(&frozen.dir))
+            .map_err(|error| RunEnd::Fault(format!("the check's copy could not be found: {error}")))?;
         let time = Duration::from_millis(self.check.wall_ms);
         let ended = tokio::select! {
             biased;
             _ = self.cord.pulled() => return Err(RunEnd::Stopped),
             ended = command::run(argv, &path, time, &self.runner.commands) => ended,
         };
-        workspace::remove_tree(self.run_dir.dir(), &name).map_err(|error| fault(error.to_string()))?;
         Ok(match ended {
             CommandEnd::Exited { success: true, output, .. } => CheckEnd::Passed { summary: last_line(&output) },
             CommandEnd::Exited { success: false, status, output } => {

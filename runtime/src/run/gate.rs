@@ -5,11 +5,11 @@
 //! journalled call), intent durable before the world moves, answer durable before the guest hears.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::Dir;
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use crate::doors::clock::{Clock, millis};
 use crate::doors::evidence;
@@ -23,7 +23,7 @@ use crate::rules::digest::Digest;
 use crate::rules::effect::{
     Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Heard, Level, Reason, Refusal, Stream,
 };
-use crate::rules::ledger::{Amounts, Dispatched, Ledger, Line, ScopeId, Shortfall};
+use crate::rules::ledger::{Amounts, Dispatched, Ledger, Line, Reservation, ScopeId, Shortfall};
 use crate::rules::model::{Metered, Profile, Reply, Request, Usage};
 use crate::rules::policy::{self, Counts, MAX_BATCH, MAX_REFUSALS};
 use crate::rules::progress::{Mark, Progress, Standing};
@@ -34,6 +34,7 @@ use crate::rules::verdict::Stop;
 use super::RunEnd;
 use super::cord::Cord;
 use super::journal::Journal;
+use super::senses::VirtualClock;
 
 /// A granted model: what is known of it, and the way to it.
 pub struct ModelDoor {
@@ -72,6 +73,10 @@ pub struct Passage {
     pub ledger: Arc<Mutex<Ledger>>,
     pub scope: ScopeId,
     pub journal: Arc<Journal>,
+    /// The run's clock as its guest sees it.
+    pub time: Arc<VirtualClock>,
+    /// The run's serial number: part of each call's id on the wire.
+    pub serial: String,
     pub cord: Cord,
     pub clock: Clock,
     pub progress: Arc<Mutex<Progress>>,
@@ -85,13 +90,45 @@ pub struct Passage {
 pub struct Gate {
     passage: Passage,
     state: Mutex<State>,
-    waited_ms: AtomicU64,
+    waits: Mutex<Waits>,
+}
+
+/// Waits that the host caused; several parts of a batch may wait at once.
+#[derive(Default)]
+struct Waits {
+    running: u32,
+    since: Option<Instant>,
+    ended_ms: u64,
+}
+
+/// One running wait. It ends when this is dropped, however that comes about.
+struct Waiting<'a>(&'a Mutex<Waits>);
+
+impl<'a> Waiting<'a> {
+    fn begin(waits: &'a Mutex<Waits>) -> Self {
+        let mut running = lock(waits);
+        running.running += 1;
+        running.since.get_or_insert_with(Instant::now);
+        drop(running);
+        Self(waits)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waits = lock(self.0);
+        waits.running -= 1;
+        if waits.running == 0
+            && let Some(since) = waits.since.take()
+        {
+            waits.ended_ms = waits.ended_ms.saturating_add(millis(since.elapsed()));
+        }
+    }
 }
 
 #[derive(Default)]
 struct State {
     counts: Counts,
-    next_call: u64,
     refusals: u64,
     log_bytes: u64,
     notes_dropped: u64,
@@ -128,7 +165,6 @@ struct Admitted {
     reserved: Amounts,
     quote: Quote,
     schema: Option<Arc<Schema>>,
-    waited_ms: u64,
 }
 
 /// What a door brought back.
@@ -138,13 +174,14 @@ struct Performed {
     spent: Option<Amounts>,
     raw_usage: Option<String>,
     took_ms: u64,
+    waited_ms: u64,
     marked: Option<Mark>,
 }
 
 impl Gate {
     /// A gate that nothing has passed yet.
     pub fn new(passage: Passage) -> Self {
-        Self { passage, state: Mutex::default(), waited_ms: AtomicU64::new(0) }
+        Self { passage, state: Mutex::default(), waits: Mutex::default() }
     }
 
     /// Passes one effect.
@@ -171,22 +208,13 @@ impl Gate {
         for ask in asks {
             admitted.push(self.admit(ask).await?);
         }
-        let performed = join_all(admitted.into_iter().map(async |admitted| match admitted {
-            Ok((admitted, dispatched)) => {
-                let performed = self.perform(&admitted).await?;
-                Ok(Ok((admitted, dispatched, performed)))
-            }
-            Err(refusal) => Ok(Err(refusal)),
+        // Each part is booked when it is done, whatever becomes of the others.
+        let heard = join_all(admitted.into_iter().map(async |admitted| match admitted {
+            Ok((admitted, reservation)) => self.carry_out(admitted, reservation).await,
+            Err(refusal) => Ok(Err(Denied::Refused(refusal))),
         }))
         .await;
-        let mut heard = Vec::with_capacity(performed.len());
-        for part in performed {
-            heard.push(match part? {
-                Ok((admitted, dispatched, performed)) => self.settle(admitted, dispatched, performed).await?,
-                Err(refusal) => Err(Denied::Refused(refusal)),
-            });
-        }
-        Ok(heard)
+        heard.into_iter().collect()
     }
 
     /// Writes a note of the guest's. Past the byte cap notes are dropped and counted.
@@ -239,8 +267,29 @@ impl Gate {
     /// What is left on each bounded line, over all scopes.
     pub fn left(&self) -> Vec<(Line, u64)> {
         let ledger = lock(&self.passage.ledger);
-        let left = |line| Some((line, ledger.headroom(self.passage.scope, line)?.0));
+        let left = |line| {
+            let (left, _) = ledger.headroom(self.passage.scope, line)?;
+            Some((line, left.saturating_sub(self.running_ms(line))))
+        };
         Line::ALL.into_iter().filter_map(left).collect()
+    }
+
+    /// What this run has used of a line that is time and is booked at its end. On the virtual clock, which is all that a
+    /// guest may know of time.
+    fn running_ms(&self, line: Line) -> u64 {
+        match line {
+            Line::WallMs => self.passage.time.elapsed_ms(),
+            Line::WorkMs => self.passage.time.elapsed_ms().saturating_sub(self.waited_ms()),
+            Line::TokensIn
+            | Line::TokensOut
+            | Line::Tokens
+            | Line::MicroUsd
+            | Line::ModelCalls
+            | Line::ToolCalls
+            | Line::CpuMs
+            | Line::NetBytes
+            | Line::DiskBytes => 0,
+        }
     }
 
     /// The granted models.
@@ -266,9 +315,10 @@ impl Gate {
         }
     }
 
-    /// Milliseconds that the host made this guest wait for a pace.
+    /// Milliseconds that the host made this guest wait for a pace, a wait that goes on included.
     pub fn waited_ms(&self) -> u64 {
-        self.waited_ms.load(Ordering::Relaxed)
+        let waits = lock(&self.waits);
+        waits.ended_ms.saturating_add(waits.since.map_or(0, |since| millis(since.elapsed())))
     }
 
     /// The first budget line that refused something, if any.
@@ -287,19 +337,14 @@ impl Gate {
     }
 
     /// Policy, bound, reservation, intent. A refusal is journalled too.
-    async fn admit(&self, mut ask: Ask) -> Result<Result<(Admitted, Dispatched), Refusal>, RunEnd> {
+    async fn admit(&self, mut ask: Ask) -> Result<Result<(Admitted, Reservation), Refusal>, RunEnd> {
         let counts = self.state().counts;
         if let Err(refusal) = policy::rule(&self.passage.grants, counts, &ask.effect) {
             return self.refuse(ask.effect, refusal).await;
         }
-        let mut waited_ms = 0;
         let prepared = match &ask.effect {
             Effect::Model { request } => {
                 let door = self.door(request);
-                if let Some(pace) = &door.pace {
-                    waited_ms = millis(pace.wait().await);
-                    self.waited_ms.fetch_add(waited_ms, Ordering::Relaxed);
-                }
                 compile(request).and_then(|schema| Ok((self.quote(door, request)?, schema)))
             }
             Effect::Attach { bytes, .. } => {
@@ -330,14 +375,10 @@ impl Gate {
                 Effect::CheckIn { .. } => state.counts.check_ins += 1,
                 Effect::Attach { .. } => state.counts.evidence += 1,
                 Effect::Sleep { .. } => state.counts.sleeps += 1,
-                Effect::Model { .. }
-                | Effect::Tool { .. }
-                | Effect::Child { .. }
-                | Effect::Human { .. } => {}
+                Effect::Model { .. } | Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => {}
             }
             state.used.insert(ask.effect.kind());
-            state.next_call += 1;
-            state.next_call
+            self.passage.journal.next_call()
         };
         let body = Body::Intent { call, effect: ask.effect.clone(), reserved: reserved.clone() };
         // Only what leaves the host must be on disk first; a crash in the middle of the rest leaves nothing to settle.
@@ -346,8 +387,22 @@ impl Gate {
             lock(&self.passage.ledger).release(reservation);
             return Err(end);
         }
+        Ok(Ok((Admitted { call, ask, reserved, quote, schema }, reservation)))
+    }
+
+    /// Waits for the pace, sends, settles. Until it is sent, a dropped call costs nothing; afterwards it is held.
+    async fn carry_out(&self, admitted: Admitted, reservation: Reservation) -> Result<Heard, RunEnd> {
+        let mut waited_ms = 0;
+        if let Effect::Model { request } = &admitted.ask.effect
+            && let Some(pace) = &self.door(request).pace
+        {
+            let _waiting = Waiting::begin(&self.waits);
+            waited_ms = millis(pace.wait().await);
+        }
         let dispatched = lock(&self.passage.ledger).dispatch(reservation);
-        Ok(Ok((Admitted { call, ask, reserved, quote, schema, waited_ms }, dispatched)))
+        let mut performed = self.perform(&admitted).await?;
+        performed.waited_ms = waited_ms;
+        self.settle(admitted, dispatched, performed).await
     }
 
     async fn refuse<T>(&self, effect: Effect, refusal: Refusal) -> Result<Result<T, Refusal>, RunEnd> {
@@ -391,6 +446,7 @@ impl Gate {
         let ledger = lock(&self.passage.ledger);
         for line in [Line::WallMs, Line::WorkMs] {
             let (left, scope) = ledger.headroom(self.passage.scope, line).unwrap_or((0, "none"));
+            let left = left.saturating_sub(self.running_ms(line));
             if ms > left {
                 let shortfall = Shortfall { scope: scope.to_owned(), line, asked: ms, left };
                 return Err(quote::exhausted(shortfall));
@@ -404,7 +460,7 @@ impl Gate {
         let mut performed = match &admitted.ask.effect {
             Effect::Model { request } => {
                 let call = Call {
-                    id: format!("{}", admitted.call),
+                    id: format!("{}-{}", self.passage.serial, admitted.call),
                     request: request.clone(),
                     max_response_bytes: admitted.quote.max_response_bytes,
                 };
@@ -445,6 +501,7 @@ impl Gate {
             spent: Some(spent),
             raw_usage: None,
             took_ms: 0,
+            waited_ms: 0,
             marked: new.then_some(mark),
         })
     }
@@ -479,8 +536,8 @@ impl Gate {
     }
 
     async fn settle(&self, admitted: Admitted, dispatched: Dispatched, performed: Performed) -> Result<Heard, RunEnd> {
-        let Performed { heard, spent, raw_usage, took_ms, marked } = performed;
-        let mut cost = Cost { took_ms, waited_ms: admitted.waited_ms, raw_usage, ..Cost::default() };
+        let Performed { heard, spent, raw_usage, took_ms, waited_ms, marked } = performed;
+        let mut cost = Cost { took_ms, waited_ms, raw_usage, ..Cost::default() };
         let overrun = match spent {
             Some(spent) => {
                 let overrun = lock(&self.passage.ledger).settle(dispatched, &spent);
@@ -523,7 +580,7 @@ impl Quote {
 
 impl Performed {
     fn free(heard: Heard) -> Self {
-        Self { heard, spent: Some(Amounts::default()), raw_usage: None, took_ms: 0, marked: None }
+        Self { heard, spent: Some(Amounts::default()), raw_usage: None, took_ms: 0, waited_ms: 0, marked: None }
     }
 }
 
@@ -579,7 +636,7 @@ fn compile(request: &Request) -> Result<Option<Arc<Schema>>, Refusal> {
     schema.map(|schema| schema.map(Arc::new)).map_err(|problem| Refusal {
         reason: Reason::Invalid,
         asked: problem,
-        allowed: "a JSON schema without references to other documents".into(),
+        allowed: "a JSON schema of the keywords that are served".into(),
         setting: "the worker's own request".into(),
     })
 }
@@ -613,6 +670,7 @@ fn priced(received: Received, door: &ModelDoor, admitted: &Admitted) -> Performe
         spent,
         raw_usage,
         took_ms: 0,
+        waited_ms: 0,
         marked: None,
     }
 }

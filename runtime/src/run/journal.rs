@@ -22,6 +22,7 @@ pub struct Journal {
     time: Arc<VirtualClock>,
     watcher: Option<mpsc::UnboundedSender<Entry>>,
     next_seq: AtomicU64,
+    next_call: AtomicU64,
     /// Appends are serial: a sequence number is taken and its line handed to the store under this.
     order: tokio::sync::Mutex<()>,
 }
@@ -34,7 +35,20 @@ impl Journal {
         time: Arc<VirtualClock>,
         watcher: Option<mpsc::UnboundedSender<Entry>>,
     ) -> Self {
-        Self { store, clock, time, watcher, next_seq: AtomicU64::new(0), order: tokio::sync::Mutex::default() }
+        Self {
+            store,
+            clock,
+            time,
+            watcher,
+            next_seq: AtomicU64::new(0),
+            next_call: AtomicU64::new(1),
+            order: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// A number for a call: one series for all guests that write here, so that no two calls of a run share one.
+    pub fn next_call(&self) -> u64 {
+        self.next_call.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Appends; returns when `durability` holds.

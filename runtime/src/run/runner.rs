@@ -127,6 +127,8 @@ impl RunHandle {
     /// # Errors
     /// [`RunEnd::Fault`]: the runtime is shutting down.
     pub async fn verdict(self) -> Result<Record, RunEnd> {
+        // Nobody reads the entries any more; keeping the channel open would keep all of them.
+        drop(self.entries);
         self.task.await.map_err(|error| RunEnd::Fault(error.to_string()))
     }
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, Trap, UpdateDeadline,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig, Store,
+    Trap, UpdateDeadline,
 };
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::p2::bindings as wasi;
@@ -30,7 +31,7 @@ use super::bindings::{verifier, worker};
 use super::cord::Cord;
 use super::files::HasFiles;
 use super::host::{Guest, HasGuest};
-use super::limits::{CpuMeter, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
+use super::limits::{CpuMeter, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
 use super::senses::{HasChances, HasTime};
 use super::shape::{self, ShapeError};
 
@@ -327,6 +328,9 @@ fn fate(error: &wasmtime::Error, cord: &Cord) -> Outcome {
         },
         Some(RunEnd::Cap(cap)) => Outcome::Trapped(format!("past a cap: {cap}")),
         Some(RunEnd::Fault(fault)) => Outcome::Faulted(fault.clone()),
+        None if error.is::<PoolConcurrencyLimitError>() => {
+            Outcome::Faulted(format!("no room for one more guest: {}", plain(error)))
+        }
         None => match error.downcast_ref::<Trap>() {
             Some(trap) => Outcome::Trapped(format!("{trap}\n{}", plain(error))),
             None => Outcome::Trapped(plain(error)),
@@ -360,14 +364,16 @@ fn engine(slots: u32) -> wasmtime::Result<Engine> {
         .wasm_backtrace_max_frames(NonZeroUsize::new(20))
         .memory_reservation(4 << 30)
         .memory_init_cow(true);
+    let for_each_slot = |most: usize| slots.saturating_mul(u32::try_from(most).expect("small"));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
-        .total_core_instances(slots.saturating_mul(8))
-        .total_memories(slots.saturating_mul(2))
-        .total_tables(slots.saturating_mul(4))
+        // What one guest may take, for every slot: else a few guests with many tables leave their neighbours without.
+        .total_core_instances(for_each_slot(MAX_INSTANCES))
+        .total_memories(for_each_slot(MAX_MEMORIES))
+        .total_tables(for_each_slot(MAX_TABLES))
         .total_stacks(slots)
         .total_gc_heaps(1)
-        .max_core_instances_per_component(32)
+        .max_core_instances_per_component(u32::try_from(MAX_INSTANCES).expect("small"))
         .max_memories_per_component(u32::try_from(MAX_MEMORIES).expect("small"))
         .max_tables_per_component(u32::try_from(MAX_TABLES).expect("small"))
         .max_component_instance_size(256 << 10)

@@ -41,6 +41,11 @@ impl VirtualClock {
         self.now_ns.fetch_max(unix_ms.saturating_mul(1_000_000), Ordering::Relaxed);
     }
 
+    /// Milliseconds since the start, without moving the clock.
+    pub fn elapsed_ms(&self) -> u64 {
+        (self.now_ns.load(Ordering::Relaxed) - self.start_ns) / 1_000_000
+    }
+
     fn move_to_ns(&self, ns: u64) {
         self.now_ns.fetch_max(ns, Ordering::Relaxed);
     }
@@ -81,6 +86,11 @@ pub struct Chances {
 }
 
 impl Chances {
+    /// The streams of a check: nothing that the worker drew tells what the check will draw.
+    pub fn of_check(seed: u64, check: &str) -> Self {
+        Self::new(Chance::new(seed, &format!("check {check}")).word())
+    }
+
     /// All streams of a seed.
     pub fn new(seed: u64) -> Self {
         let mut hash_seed = Chance::new(seed, "wasi:random/insecure-seed");
@@ -179,32 +189,27 @@ impl monotonic_clock::Host for GuestTime<'_> {
 
 impl GuestTime<'_> {
     fn alarm(&mut self, target_ns: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let wait_ns = target_ns.saturating_sub(self.clock.now_ns.load(Ordering::Relaxed));
-        // Time that cannot be represented is for ever: the run's own deadline ends the wait.
-        let until = tokio::time::Instant::now().checked_add(Duration::from_nanos(wait_ns));
-        let alarm = Alarm { clock: self.clock.clone(), target_ns, until };
+        let alarm = Alarm { clock: self.clock.clone(), target_ns };
         let alarm = self.table.push(alarm)?;
         subscribe(self.table, alarm)
     }
 }
 
-/// Waits for real as long as the guest asked, then moves the virtual clock there.
+/// Waits for real as long as the guest asked, then moves the virtual clock there. A guest that only looks sees the
+/// virtual clock: asking again and again starts the wait anew, so that it cannot count how fast the machine is.
 struct Alarm {
     clock: std::sync::Arc<VirtualClock>,
     target_ns: u64,
-    until: Option<tokio::time::Instant>,
 }
 
 #[async_trait::async_trait]
 impl Pollable for Alarm {
     async fn ready(&mut self) {
-        match self.until {
-            // Yields even when it is due, so that a guest that polls in a loop cannot starve its neighbours.
-            Some(until) if until <= tokio::time::Instant::now() => tokio::task::yield_now().await,
-            Some(until) => tokio::time::sleep_until(until).await,
-            None => std::future::pending().await,
+        let wait_ns = self.target_ns.saturating_sub(self.clock.now_ns.load(Ordering::Relaxed));
+        if wait_ns > 0 {
+            tokio::time::sleep(Duration::from_nanos(wait_ns)).await;
+            self.clock.move_to_ns(self.target_ns);
         }
-        self.clock.move_to_ns(self.target_ns);
     }
 }
 

@@ -13,6 +13,9 @@ pub const MAX_FUNCTIONS: u64 = 100_000;
 pub const MAX_BODY_BYTES: usize = 512 << 10;
 /// Locals of one function. 20,000 over ten loops cost 29 s.
 pub const MAX_LOCALS: u64 = 5_000;
+/// Bytes of a function's body times its locals, summed over all functions: what the register allocator's time grows
+/// with. One function at both bounds above has 2,600,000,000 and can cost 20 s; a component has many functions.
+pub const MAX_BODY_LOCALS: u64 = 4_000_000_000;
 /// Element segment entries of all modules. A million cost 29 s and 3.3 GB.
 pub const MAX_ELEMENTS: u64 = 100_000;
 /// Core modules and nested components.
@@ -52,6 +55,7 @@ pub fn check(bytes: &[u8]) -> Result<(), ShapeError> {
 #[derive(Default)]
 struct Counts {
     functions: u64,
+    body_locals: u64,
     elements: u64,
     modules: u64,
     items: u64,
@@ -67,8 +71,10 @@ impl Counts {
                 return add("functions", &mut self.functions, u64::from(count), MAX_FUNCTIONS);
             }
             Payload::CodeSectionEntry(body) => {
-                at_most("bytes in one function", body.as_bytes().len() as u64, MAX_BODY_BYTES as u64)?;
-                return locals(&body);
+                let bytes = body.as_bytes().len() as u64;
+                at_most("bytes in one function", bytes, MAX_BODY_BYTES as u64)?;
+                let work = bytes.saturating_mul(locals(&body)?);
+                return add("locals times bytes of functions", &mut self.body_locals, work, MAX_BODY_LOCALS);
             }
             Payload::ElementSection(section) => return self.elements(section),
             Payload::TypeSection(section) => section.count(),
@@ -105,13 +111,13 @@ impl Counts {
     }
 }
 
-fn locals(body: &wasmparser::FunctionBody<'_>) -> Result<(), ShapeError> {
+fn locals(body: &wasmparser::FunctionBody<'_>) -> Result<u64, ShapeError> {
     let mut locals = 0;
     for group in body.get_locals_reader().map_err(malformed)? {
         let (count, _) = group.map_err(malformed)?;
         add("locals in one function", &mut locals, u64::from(count), MAX_LOCALS)?;
     }
-    Ok(())
+    Ok(locals)
 }
 
 fn add(what: &'static str, total: &mut u64, more: u64, max: u64) -> Result<(), ShapeError> {
@@ -152,6 +158,14 @@ mod tests {
             |count: u64| component(&format!("(func {})", "(local i32)".repeat(usize::try_from(count).expect("small"))));
         assert_eq!(check(&with(MAX_LOCALS)), Ok(()));
         assert!(matches!(check(&with(MAX_LOCALS + 1)), Err(ShapeError::TooMany { .. })));
+    }
+
+    #[test]
+    fn large_bodies_with_many_locals_are_refused_together() {
+        let locals = "(local i32)".repeat(usize::try_from(MAX_LOCALS).expect("small"));
+        let heavy = format!("(func {locals} {})", "nop ".repeat(MAX_BODY_BYTES - 1024));
+        assert_eq!(check(&component(&heavy)), Ok(()));
+        assert!(matches!(check(&component(&heavy.repeat(2))), Err(ShapeError::TooMany { .. })));
     }
 
     #[test]

@@ -31,7 +31,9 @@ use crate::rules::policy::{MAX_EVIDENCE, MAX_SUMMARY_BYTES};
 use crate::rules::progress::{Mark, Progress};
 use crate::rules::record::{Capabilities, Evidence, LedgerRecord, RECORD_FORMAT, Record};
 use crate::rules::spec::{FileGrant, MarkKind, RunSpec};
-use crate::rules::verdict::{CheckResult, Finding, Outcome, Report, Sight, Status, Stop, Verdict, conclude, judge};
+use crate::rules::verdict::{
+    CheckEnd, CheckResult, Finding, Outcome, Report, Sight, Status, Stop, Verdict, conclude, judge,
+};
 
 use super::RunEnd;
 use super::bindings::worker::jidoka::agent::work;
@@ -181,6 +183,9 @@ async fn admit(
             .start_attempt(spec.max_attempts)
             .map_err(|spent| Verdict::AttemptsExhausted { attempts: spent.attempts, max: spent.max })?;
         // Counted before anything runs: a crash in the middle is an attempt too.
+        if let Some(crashed) = item.open.replace(serial.clone()) {
+            item.recover(host.state.entries(&crashed).as_deref(), &spec.budget.attempt);
+        }
         lease.remember(&item).map_err(|error| faulted(format!("the item's memory could not be written: {error}")))?;
         let store = FileStore::create(run_dir.dir(), "journal.jsonl")
             .map_err(|error| faulted(format!("the journal could not be made: {error}")))?;
@@ -303,14 +308,15 @@ impl Admitted {
         self.item.spent = record.ledger.item.spent.clone();
         self.item.held = record.ledger.item.held.clone();
         self.item.seen = lock(&progress).clone().into_seen();
-        let verdict = match self.lease.remember(&self.item) {
-            Ok(()) => verdict,
-            Err(error) => faulted(format!("the item's memory could not be written: {error}")),
-        };
         let closed = Body::Closed { verdict: verdict.clone() };
-        match self.journal.append(closed, Durability::Durable).await {
-            Ok(()) => verdict,
-            Err(error) => faulted(error.to_string()),
+        let closed = self.journal.append(closed, Durability::Durable).await.map_err(|error| error.to_string());
+        self.item.open = None;
+        let remembered = self.lease.remember(&self.item);
+        let remembered = remembered.map_err(|error| format!("the item's memory could not be written: {error}"));
+        match closed.and(remembered) {
+            // What was applied was accepted, and the item's next attempt books this one from its journal.
+            Err(why) if !record.applied => faulted(why),
+            Ok(()) | Err(_) => verdict,
         }
     }
 
@@ -354,6 +360,8 @@ impl Admitted {
             ledger: Arc::clone(ledger),
             scope,
             journal: Arc::clone(&self.journal),
+            time: Arc::clone(&self.time),
+            serial: self.serial.clone(),
             cord: self.cord.clone(),
             clock: runner.clock,
             progress: Arc::clone(progress),
@@ -439,7 +447,7 @@ impl Admitted {
         if let (Some(perms), Some(trees)) = (work, &self.trees) {
             preopens.push(("/work", trees.work.try_clone()?, perms));
         }
-        if let Some(context) = &self.context {
+        if let (Some(_), Some(context)) = (work, &self.context) {
             preopens.push(("/context", context.try_clone()?, FsPerms::ReadOnly));
         }
         Ok(preopens)
@@ -456,6 +464,12 @@ impl Admitted {
         record: &mut Record,
     ) -> Verdict {
         let spec = &self.job.spec;
+        if let Outcome::Interrupted(stop) = &outcome {
+            let stopped = Body::Stopped { stop: stop.clone() };
+            if let Err(end) = self.journal.append(stopped, Durability::Durable).await {
+                return faulted(end.to_string());
+            }
+        }
         // G1 and G2 in one: whatever the outcome, the host looks before anything is decided.
         let look = self.look(runner).await;
         if let Some(digest) = look.digest {
@@ -476,16 +490,10 @@ impl Admitted {
         if let Err(end) = self.journal.append(ended, Durability::Lazy).await {
             return faulted(end.to_string());
         }
-        if let Outcome::Interrupted(stop) = &outcome {
-            let stopped = Body::Stopped { stop: stop.clone() };
-            if let Err(end) = self.journal.append(stopped, Durability::Durable).await {
-                return faulted(end.to_string());
-            }
-        }
         let unknown_evidence = unknown_evidence(&outcome, &record.evidence);
         let sight = Sight {
             exhausted: gate.exhausted(),
-            new_marks: lock(progress).earned().len(),
+            new_marks: marks_at_the_end(lock(progress).earned(), look.digest),
             changed: &look.changed,
             stray: &look.stray,
             unknown_evidence: &unknown_evidence,
@@ -501,7 +509,15 @@ impl Admitted {
             Err(end) => return self.stopped(end),
         }
         let verdict = conclude(finding, &record.gates);
+        if self.cord.is_pulled() {
+            // Somebody stopped the run while it was judged: nothing is applied after that.
+            return self.stopped(RunEnd::Stopped);
+        }
         if verdict == Verdict::Accepted && apply == Apply::Accepted {
+            let applying = Body::Applying { paths: look.changed.clone() };
+            if let Err(end) = self.journal.append(applying, Durability::Durable).await {
+                return faulted(end.to_string());
+            }
             return self.apply(runner, look.end, record).await;
         }
         verdict
@@ -554,6 +570,7 @@ impl Admitted {
                 runner,
                 check: &check.check,
                 caps: &self.job.spec.caps,
+                serial: &self.serial,
                 journal: &self.journal,
                 cord: &self.cord,
                 run_dir: &self.run_dir,
@@ -561,14 +578,23 @@ impl Admitted {
                 start_ms: self.start_ms,
                 seed: self.seed,
             };
-            let end = match prepared {
-                Some(prepared) => {
-                    let preopens = self.preopens(Some(FsPerms::ReadOnly));
-                    let preopens = preopens.map_err(|error| RunEnd::Fault(format!("the check's files: {error}")))?;
-                    let artifact = checks::artifact(&self.job.spec, &self.serial, look.digest, &look.all, evidence);
-                    bench.judge(prepared, preopens, artifact).await?
+            let name = check.check.name.clone();
+            self.journal.append(Body::Checking { name }, Durability::Lazy).await?;
+            let end = match bench.freeze(self.view(runner).zip(look.end.clone())).await? {
+                Err(why) => CheckEnd::Broken { why },
+                Ok(frozen) => {
+                    let end = match prepared {
+                        Some(prepared) => {
+                            let context = self.context.as_ref();
+                            let artifact =
+                                checks::artifact(&self.job.spec, &self.serial, look.digest, &look.all, evidence);
+                            bench.judge(prepared, frozen.preopens(context)?, artifact).await?
+                        }
+                        None => bench.command(&frozen).await?,
+                    };
+                    bench.thaw(frozen).await?;
+                    end
                 }
-                None => bench.command(self.trees.as_ref().map(|trees| trees.work.as_ref())).await?,
             };
             let result = CheckResult { name: check.check.name.clone(), end };
             let body = Body::Checked { result: result.clone() };
@@ -609,13 +635,27 @@ impl Admitted {
                 record.applied = true;
                 Verdict::Accepted
             }
-            Ok(Err(error @ (ApplyError::BaseMoved { .. } | ApplyError::Blocked { .. }))) => {
+            Ok(Err(error @ (ApplyError::BaseMoved { .. } | ApplyError::Blocked { .. } | ApplyError::Busy))) => {
                 Verdict::Rejected { gate: "apply".into(), findings: vec![chain(&error)] }
             }
+            Ok(Err(ApplyError::Reserved { path })) => Verdict::ConstraintViolation {
+                rule: "no run may change a `.git` or the staging of an apply".into(),
+                paths: vec![path],
+            },
+            Ok(Err(error @ ApplyError::WorkerTree { .. })) => Verdict::Unverifiable { why: chain(&error) },
             Ok(Err(error)) => faulted(format!("the accepted changes could not be applied: {}", chain(&error))),
             Err(panic) => faulted(format!("the accepted changes could not be applied: {panic}")),
         }
     }
+}
+
+/// Marks that count for a success: a tree that was shown on the way and taken back is not delivered.
+fn marks_at_the_end(earned: &[Mark], end: Option<Digest>) -> usize {
+    let counts = |mark: &&Mark| match mark.kind {
+        MarkKind::Tree => Some(mark.digest) == end,
+        MarkKind::Artifact => true,
+    };
+    earned.iter().filter(counts).count()
 }
 
 fn unknown_evidence(outcome: &Outcome, kept: &[Evidence]) -> Vec<String> {

@@ -13,7 +13,8 @@ fn run(task: Task) -> Result<Report> {
     tell("write past the cap", std::fs::write(format!("/work/{}/f", at(cap)), "x"));
     // From a handle in the middle, so that the path itself is short.
     let work = preopen("/work");
-    let middle = open_raw(&work, &at(cap / 2), OpenFlags::DIRECTORY, DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY);
+    let middle =
+        open_raw(&work, &at(cap / 2), OpenFlags::DIRECTORY, DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY);
     let middle = middle.expect("it is there");
     tell("mkdir past the cap from a handle", middle.create_directory_at(&at(cap - cap / 2 + 1)));
     Ok(Report::done("deep"))

@@ -15,6 +15,9 @@ fn run(task: Task) -> Result<Report> {
     tell("one more", file.set_len(cap + 1));
     tell("shrunk", file.set_len(0));
     tell("and again", file.set_len(1));
-    tell("another file", OpenOptions::new().create(true).write(true).open("/work/other").and_then(|file| file.set_len(1)));
+    tell(
+        "another file",
+        OpenOptions::new().create(true).write(true).open("/work/other").and_then(|file| file.set_len(1)),
+    );
     Ok(Report::done("grew"))
 }

@@ -24,8 +24,12 @@ fn run(task: Task) -> Result<Report> {
             let tool = ToolDefinition { name: "t".into(), description: huge, schema: "{}".into() };
             tell("tool", model::ask(&small().tool(tool)).map(|_| ()));
         }
-        "tool name" => drop(tell("name", tools::call_all(&[tools::Invocation { name: huge, input: "{}".into() }]).remove(0))),
-        "tool input" => drop(tell("input", tools::call_all(&[tools::Invocation { name: "t".into(), input: huge }]).remove(0))),
+        "tool name" => {
+            drop(tell("name", tools::call_all(&[tools::Invocation { name: huge, input: "{}".into() }]).remove(0)))
+        }
+        "tool input" => {
+            drop(tell("input", tools::call_all(&[tools::Invocation { name: "t".into(), input: huge }]).remove(0)))
+        }
         "child name" => drop(tell("name", children::run(&children::Child::new(huge, "t")).map(|_| ()))),
         "child task" => drop(tell("task", children::run(&children::Child::new("c", huge)).map(|_| ()))),
         "human question" => drop(tell("question", human::ask(&huge, &["a"], human::Risk::Low).map(|_| ()))),

@@ -8,7 +8,9 @@ use wasip2::filesystem::types::{DescriptorFlags, OpenFlags};
 fn run(task: Task) -> Result<Report> {
     let secret = task.input("secret").expect("the test gives it");
     let work = preopen("/work");
-    for path in [secret, "/etc/passwd", "/proc/self/environ", "/", "//etc/passwd", "/work/../etc/passwd", "/tmp/../etc/passwd"] {
+    for path in
+        [secret, "/etc/passwd", "/proc/self/environ", "/", "//etc/passwd", "/work/../etc/passwd", "/tmp/../etc/passwd"]
+    {
         tell(&format!("read {path}"), std::fs::read(path).map(|bytes| bytes.len()));
         tell(&format!("write {path}"), std::fs::write(format!("{path}.owned"), "owned"));
         tell(&format!("list {path}"), std::fs::read_dir(path).map(Iterator::count));

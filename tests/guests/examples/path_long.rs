@@ -8,7 +8,8 @@ use wasip2::filesystem::types::{DescriptorFlags, OpenFlags};
 fn run(task: Task) -> Result<Report> {
     let cap = number(&task, "cap") as usize;
     let work = preopen("/work");
-    let padded = |bytes: usize| format!("{}{}", "./".repeat(bytes / 2), if bytes % 2 == 1 { "f" } else { "ff" })[..].to_owned();
+    let padded =
+        |bytes: usize| format!("{}{}", "./".repeat(bytes / 2), if bytes % 2 == 1 { "f" } else { "ff" })[..].to_owned();
     for bytes in [cap - 1, cap + 1, 100_000] {
         let mut path = padded(bytes);
         path.truncate(bytes);

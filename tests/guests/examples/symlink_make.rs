@@ -6,7 +6,8 @@ use jidoka_hostile_guests::{preopen, tell};
 #[jidoka::worker]
 fn run(_: Task) -> Result<Report> {
     let work = preopen("/work");
-    for (target, link) in [("a.txt", "inside"), ("../../secret", "up"), ("/etc/passwd", "absolute"), ("a.txt", "a.txt")] {
+    for (target, link) in [("a.txt", "inside"), ("../../secret", "up"), ("/etc/passwd", "absolute"), ("a.txt", "a.txt")]
+    {
         tell(&format!("make {link}"), work.symlink_at(target, link));
     }
     Ok(Report::done("linked"))

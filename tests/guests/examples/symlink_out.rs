@@ -7,7 +7,15 @@ use wasip2::filesystem::types::{DescriptorFlags, OpenFlags};
 #[jidoka::worker]
 fn run(_: Task) -> Result<Report> {
     let work = preopen("/work");
-    for path in ["to-file", "to-file-by-dots", "to-etc/passwd", "to-dir/secret", "chain", "chain-dir/secret", "to-root/etc/passwd"] {
+    for path in [
+        "to-file",
+        "to-file-by-dots",
+        "to-etc/passwd",
+        "to-dir/secret",
+        "chain",
+        "chain-dir/secret",
+        "to-root/etc/passwd",
+    ] {
         tell(&format!("read {path}"), std::fs::read_to_string(format!("/work/{path}")));
         tell(&format!("write {path}"), std::fs::write(format!("/work/{path}"), "owned"));
         tell(&format!("stat {path}"), std::fs::metadata(format!("/work/{path}")).map(|_| ()));

@@ -16,7 +16,9 @@ fn run(_: Task) -> Result<Report> {
     fs::create_dir("/work/dir")?;
     let work = preopen("/work");
     tell("set times", work.set_times_at(PathFlags::empty(), "a", NewTimestamp::Now, NewTimestamp::Now));
-    let names: Vec<String> = fs::read_dir("/work")?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<Result<_>>()?;
+    let names: Vec<String> = fs::read_dir("/work")?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
     jidoka::info!("names {}", names.join(","));
     let mut times = BTreeSet::new();
     let mut links = BTreeSet::new();
@@ -31,7 +33,11 @@ fn run(_: Task) -> Result<Report> {
     jidoka::info!("distinct times {}", times.len());
     jidoka::info!("links {links:?}");
     let hash = |name: &str| work.metadata_hash_at(PathFlags::empty(), name).map(|hash| (hash.lower, hash.upper));
-    jidoka::info!("identity {:?} {:?}", hash("a").map_err(jidoka::Error::new)?, hash("dir").map_err(jidoka::Error::new)?);
+    jidoka::info!(
+        "identity {:?} {:?}",
+        hash("a").map_err(jidoka::Error::new)?,
+        hash("dir").map_err(jidoka::Error::new)?
+    );
     // Work that takes real time is not seen to take any: each reading is one tick.
     let (start, wall) = (Instant::now(), SystemTime::now());
     let mut count = 0_u64;

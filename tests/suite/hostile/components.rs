@@ -257,3 +257,17 @@ async fn a_real_component_with_a_flipped_bit_does_no_harm() {
         assert!(possible, "byte {at}: {} {}", end.record.verdict, end.record.why);
     }
 }
+
+/// Guests that take all the tables that they may leave their neighbours theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_with_many_tables_leaves_its_neighbours_theirs() {
+    let tables = "(core instance (instantiate $x))".repeat(MAX_TABLES);
+    let hog = component(&format!("(core module $x (table 1 funcref)) {tables}"), "", "(loop (br 0))", RUN);
+    // With 4 tables for every slot, the pool of 64 slots was empty after 16 of them.
+    let hogs: Vec<_> = (0..20)
+        .map(|_| tokio::spawn(Bench::of_bytes(hog.clone()).set("budget", "cpu = \"20s\"").wall("1s").run()))
+        .collect();
+    for hog in hogs {
+        hog.await.unwrap().expect("exhausted");
+    }
+}

@@ -118,7 +118,7 @@ pub(super) async fn symlink_inside() {
     assert_eq!(fs::read_link(real.join("inside")).unwrap().to_str(), Some("data/file.txt"));
 }
 
-/// A link that was moved to where its text leads outside leads nowhere for the guest, and is not applied.
+/// A link that was moved to where its text leads outside leads nowhere for the guest.
 #[tokio::test(flavor = "multi_thread")]
 pub(super) async fn symlink_moved() {
     let home = with_secrets();

@@ -47,7 +47,7 @@ pub(super) async fn environment() {
         .run()
         .await;
     assert_eq!(end.notes()[..2], ["vars []", "args []"]);
-    assert_eq!(end.notes().last(), Some(&"preopens [\"/context\"]"));
+    assert_eq!(end.notes().last(), Some(&"preopens []"));
 }
 
 /// The same seed gives the same chance to every source, another seed another.
