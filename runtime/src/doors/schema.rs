@@ -38,7 +38,7 @@ pub const SERVED: [&str; 25] = [
 ];
 
 /// Schemas inside of schemas. Each is a frame of the host's stack, of which a fiber has at least 1.5 MiB.
-const MAX_DEPTH: usize = 32;
+pub const MAX_DEPTH: usize = 32;
 
 /// Values of `enum`, each of which is compared with the reply.
 const MAX_ENUM: usize = 256;

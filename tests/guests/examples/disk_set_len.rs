@@ -17,7 +17,7 @@ fn run(task: Task) -> Result<Report> {
     tell("and again", file.set_len(1));
     tell(
         "another file",
-        OpenOptions::new().create(true).write(true).open("/work/other").and_then(|file| file.set_len(1)),
+        OpenOptions::new().create_new(true).write(true).open("/work/other").and_then(|file| file.set_len(1)),
     );
     Ok(Report::done("grew"))
 }

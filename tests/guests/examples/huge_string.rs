@@ -4,6 +4,10 @@ use jidoka::model::{Request, ToolDefinition};
 use jidoka::{Report, Result, Task, andon, children, evidence, human, log, model, progress, tools};
 use jidoka_hostile_guests::{number, tell};
 
+fn note<T, E: std::fmt::Display>(step: &str, result: Result<T, E>) {
+    tell(step, result.map(|_| ()));
+}
+
 #[jidoka::worker]
 fn run(task: Task) -> Result<Report> {
     let huge = "h".repeat(number(&task, "bytes") as usize);
@@ -13,27 +17,25 @@ fn run(task: Task) -> Result<Report> {
         "log field" => log::emit(log::Level::Info, "m", &[("key", &huge)]),
         "andon reason" => andon::pull(andon::Category::Defect, &huge, &[]),
         "andon evidence" => andon::pull(andon::Category::Defect, "r", std::slice::from_ref(&huge)),
-        "check-in note" => drop(tell("note", progress::check_in(&huge).map(|_| ()))),
-        "evidence kind" => drop(tell("kind", evidence::attach(&huge, "n", "b"))),
-        "evidence name" => drop(tell("name", evidence::attach("k", &huge, "b"))),
-        "evidence bytes" => drop(tell("bytes", evidence::attach("k", "n", &huge))),
-        "model name" => drop(tell("model", model::ask(&Request::new(huge)).map(|_| ()))),
-        "model text" => drop(tell("text", model::ask(&small().user(huge)).map(|_| ()))),
-        "model schema" => drop(tell("schema", model::ask(&Request { schema: Some(huge), ..small() }).map(|_| ()))),
+        "check-in note" => note("note", progress::check_in(&huge)),
+        "evidence kind" => note("kind", evidence::attach(&huge, "n", "b")),
+        "evidence name" => note("name", evidence::attach("k", &huge, "b")),
+        "evidence bytes" => note("bytes", evidence::attach("k", "n", &huge)),
+        "model name" => note("model", model::ask(&Request::new(huge))),
+        "model text" => note("text", model::ask(&small().user(huge))),
+        "model schema" => note("schema", model::ask(&Request { schema: Some(huge), ..small() })),
         "model tool" => {
             let tool = ToolDefinition { name: "t".into(), description: huge, schema: "{}".into() };
-            tell("tool", model::ask(&small().tool(tool)).map(|_| ()));
+            note("tool", model::ask(&small().tool(tool)));
         }
-        "tool name" => {
-            drop(tell("name", tools::call_all(&[tools::Invocation { name: huge, input: "{}".into() }]).remove(0)))
-        }
+        "tool name" => note("name", tools::call_all(&[tools::Invocation { name: huge, input: "{}".into() }]).remove(0)),
         "tool input" => {
-            drop(tell("input", tools::call_all(&[tools::Invocation { name: "t".into(), input: huge }]).remove(0)))
+            note("input", tools::call_all(&[tools::Invocation { name: "t".into(), input: huge }]).remove(0))
         }
-        "child name" => drop(tell("name", children::run(&children::Child::new(huge, "t")).map(|_| ()))),
-        "child task" => drop(tell("task", children::run(&children::Child::new("c", huge)).map(|_| ()))),
-        "human question" => drop(tell("question", human::ask(&huge, &["a"], human::Risk::Low).map(|_| ()))),
-        "human option" => drop(tell("option", human::ask("q", &[&huge], human::Risk::Low).map(|_| ()))),
+        "child name" => note("name", children::run(&children::Child::new(huge, "t"))),
+        "child task" => note("task", children::run(&children::Child::new("c", huge))),
+        "human question" => note("question", human::ask(&huge, &["a"], human::Risk::Low)),
+        "human option" => note("option", human::ask("q", &[&huge], human::Risk::Low)),
         "report" => return Ok(Report::done(huge)),
         "error" => return Err(huge.into()),
         "report evidence" => return Ok(Report::done("d").with_evidence(huge)),
