@@ -1,7 +1,7 @@
 //! Commands of the operator, run for a check in a copy of the result.
 //!
 //! Never: runs what the operator did not approve (the job does not load then), inherits more of the environment than
-//! [`PASSED_ON`], outlives its time: the whole process group is killed. A command is native code over files that an
+//! [`PASSED_ON`], outlives its time: its whole process group is killed, which a program that makes a group of its own can leave. A command is native code over files that an
 //! untrusted worker wrote; approving one is the operator's decision.
 
 use std::path::Path;
@@ -96,7 +96,7 @@ async fn tail(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<String>
     }
 }
 
-/// A process group that ends with its owner: a command must not leave children behind, however it ends.
+/// A process group that ends with its owner, however that comes about.
 struct Group(Option<u32>);
 
 impl Drop for Group {

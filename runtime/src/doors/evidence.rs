@@ -29,7 +29,7 @@ pub fn keep(dir: &Dir, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(error),
     };
-    let kept = file.write_all(bytes).and_then(|()| file.sync_all());
+    let kept = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| dir.open(".")?.sync_all());
     if kept.is_err() {
         // A torn file under a good name would later pass for the evidence.
         dir.remove_file(&name)?;

@@ -1,8 +1,8 @@
 //! The OpenAI chat-completions dialect: a request to JSON, and JSON or one event of a stream into a [`Draft`].
 //!
-//! Never: does I/O, keeps state of its own, decides when to stop reading. Invariants: one cap field and `n` of one on
-//! the wire, `include_usage` whenever a stream is asked for, several choices are refused (a server was seen to bill all
-//! of them and to report one), and usage is final only after the last word on output.
+//! Never: does I/O, keeps state of its own, decides when to stop reading. Invariants: one cap field on the wire,
+//! `include_usage` whenever a stream is asked for, several choices are never asked for and refused (a server was seen to
+//! bill all of them and to report one), and usage is final only after the last word on output.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

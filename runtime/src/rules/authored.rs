@@ -87,8 +87,8 @@ const MEMORY: Key<Amount> =
     Key { name: "memory", kind: Amount::new(Unit::Size, 64 << 10, 1 << 30), example: "\"64MiB\"" };
 const LOG: Key<Amount> = Key { name: "log", kind: Amount::new(Unit::Size, 0, 16 << 20), example: "\"256KiB\"" };
 const STDIO: Key<Amount> = Key { name: "stdio", kind: Amount::new(Unit::Size, 0, 16 << 20), example: "\"64KiB\"" };
-/// Each is an inode of the host's.
-const FILE_COUNT: Key<Amount> = Key { name: "files", kind: Amount::new(Unit::Count, 0, 1_000_000), example: "10000" };
+/// Each is an inode of the host's; of a tree with more the host could not say whether it is progress.
+const FILE_COUNT: Key<Amount> = Key { name: "files", kind: Amount::new(Unit::Count, 0, 100_000), example: "10000" };
 /// The preopens, stdio and a stream or two need some, or no guest starts.
 const HANDLES: Key<Amount> = Key { name: "handles", kind: Amount::new(Unit::Count, 16, 65_536), example: "1024" };
 /// A request's texts must fit (`policy::MAX_REQUEST_BYTES` bounds them again).

@@ -217,6 +217,9 @@ pub struct Sight<'a> {
     pub changed: &'a [String],
     /// Changed paths outside of them.
     pub stray: &'a [String],
+    /// Symbolic links that are new or lead elsewhere than at the start. A guest cannot make one, but it can move one, and
+    /// then it may lead out of the real directory.
+    pub links: &'a [String],
     /// Evidence that the report cites and the host does not have.
     pub unknown_evidence: &'a [String],
     /// Why the workspace could not be read, if so.
@@ -264,6 +267,10 @@ pub fn judge(outcome: &Outcome, sight: &Sight<'_>) -> Finding {
     if !sight.stray.is_empty() {
         let rule = "changed outside the deliverables of [done] tree".to_owned();
         return Finding::Decided(Verdict::ConstraintViolation { rule, paths: sight.stray.to_vec() });
+    }
+    if !sight.links.is_empty() {
+        let rule = "changed a symbolic link".to_owned();
+        return Finding::Decided(Verdict::ConstraintViolation { rule, paths: sight.links.to_vec() });
     }
     match report.status {
         Status::NoChangeNeeded => no_change(sight),
@@ -357,6 +364,7 @@ mod tests {
             new_marks: 1,
             changed: &[],
             stray: &[],
+            links: &[],
             unknown_evidence: &[],
             unreadable: None,
             no_change: NoChange::Refused,

@@ -202,7 +202,13 @@ impl Gate {
             return Err(RunEnd::Stopped);
         }
         if let Err(refusal) = policy::at_most("requests in one batch", asks.len() as u64, MAX_BATCH as u64) {
-            return Ok(asks.iter().map(|_| Err(Denied::Refused(refusal.clone()))).collect());
+            let mut heard = Vec::with_capacity(asks.len());
+            for ask in asks {
+                if let Err(refusal) = self.refuse::<Answer>(ask.effect, refusal.clone()).await? {
+                    heard.push(Err(Denied::Refused(refusal)));
+                }
+            }
+            return Ok(heard);
         }
         let mut admitted = Vec::with_capacity(asks.len());
         for ask in asks {

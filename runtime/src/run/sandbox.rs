@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -473,9 +472,4 @@ fn wasi_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     wasi::sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
     wasi::sockets::udp::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
     Ok(linker)
-}
-
-/// Whether a file is a compiled component of anybody's: never loaded, only named in an error.
-pub fn looks_compiled(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "cwasm")
 }

@@ -20,7 +20,7 @@ use crate::doors::apply::{self, ApplyError, ChangeSet};
 use crate::doors::clock::{Clock, millis};
 use crate::doors::state::{ItemLease, RunDir};
 use crate::doors::store::{Durability, FileStore};
-use crate::doors::tree::{Manifest, under};
+use crate::doors::tree::{self, Manifest, under};
 use crate::doors::workspace;
 use crate::rules::andon::cut_address;
 use crate::rules::digest::Digest;
@@ -256,8 +256,7 @@ fn copies(runner: &Runner, job: &Job, run_dir: &RunDir) -> Result<Option<Trees>,
     apply::recover(real).map_err(|error| unreadable(&error))?;
     let work = run_dir.subdir("work").map_err(|error| unreadable(&error))?;
     workspace::copy(real, &work, &runner.bounds, &job.spec.done.ignore).map_err(|error| unreadable(&error))?;
-    let base =
-        crate::doors::tree::scan(&work, &runner.bounds, &job.spec.done.ignore).map_err(|error| unreadable(&error))?;
+    let base = tree::scan(&work, &runner.bounds, &job.spec.done.ignore).map_err(|error| unreadable(&error))?;
     Ok(Some(Trees { work: Arc::new(work), base: Arc::new(base) }))
 }
 
@@ -276,6 +275,7 @@ struct Look {
     unreadable: Option<String>,
     changed: Vec<String>,
     stray: Vec<String>,
+    links: Vec<String>,
     all: Vec<(String, checks::Change)>,
     digest: Option<Digest>,
 }
@@ -496,6 +496,7 @@ impl Admitted {
             new_marks: marks_at_the_end(lock(progress).earned(), look.digest),
             changed: &look.changed,
             stray: &look.stray,
+            links: &look.links,
             unknown_evidence: &unknown_evidence,
             unreadable: look.unreadable.as_deref(),
             no_change: spec.done.no_change,
@@ -548,7 +549,10 @@ impl Admitted {
         let all = Manifest::changes(&view.base, &end);
         let (changed, stray) =
             all.iter().map(|change| change.path.clone()).partition(|path| under(&view.deliverables, path));
+        let is_link = |path: &String| matches!(end.get(path), Some(tree::Entry::Link { .. }));
+        let links = all.iter().map(|change| change.path.clone()).filter(is_link).collect();
         Look {
+            links,
             digest: Some(end.digest(&view.deliverables)),
             end: Some(end),
             unreadable: None,

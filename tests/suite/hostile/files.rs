@@ -130,6 +130,9 @@ pub(super) async fn symlink_moved() {
     refused(&end, "read after");
     refused(&end, "write after");
     nothing_escaped(&end);
+    end.expect("constraint-violation");
+    assert_eq!(end.record.detail["paths"], serde_json::json!(["link"]));
+    assert!(real.join("link").symlink_metadata().is_err(), "nothing of it is in the real directory");
 }
 
 /// A tree is at most as deep as the cap, from a handle in the middle too.

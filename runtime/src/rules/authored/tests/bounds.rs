@@ -26,7 +26,7 @@ const ENDS: &[(&str, &str, &str, &str)] = &[
     ("caps.log", "\"0B\"", "\"-1B\"", "does not start with a whole number"),
     ("caps.log", "\"16MiB\"", "\"16777217B\"", "is above 16MiB"),
     ("caps.stdio", "\"16MiB\"", "\"16777217B\"", "is above 16MiB"),
-    ("caps.files", "1000000", "1000001", "is above 1000000"),
+    ("caps.files", "100000", "100001", "is above 100000"),
     ("caps.handles", "16", "15", "is below 16"),
     ("caps.handles", "65536", "65537", "is above 65536"),
     ("caps.lifted", "\"64KiB\"", "\"65535B\"", "is below 64KiB"),
