@@ -205,6 +205,38 @@ fn what_a_killed_run_spent_counts_for_the_items_next_attempt() {
     assert_eq!(verdict["detail"]["scope"], "item");
 }
 
+#[test]
+fn a_full_disk_is_a_clear_error_and_loses_nothing() {
+    let state = state();
+    let job = state.path().join("jidoka.toml");
+    let text = format!(
+        "line = \"x\"\nitem = \"one\"\n[worker]\ncrate = {:?}\n[task]\ntext = \"t\"\n[workspace]\ndir = \"project\"\n\
+         [grants]\nfiles = \"read-write\"\n[budget]\nwall = \"20s\"\n[attempts]\nmax = 1\n\
+         [done]\nmarks = [\"tree\"]\ntree = [\".\"]\n",
+        example("liar").canonicalize().unwrap().display().to_string()
+    );
+    std::fs::write(&job, text).unwrap();
+    std::fs::create_dir(state.path().join("project")).unwrap();
+    let large = vec![b'x'; 24 << 20];
+    std::fs::write(state.path().join("project/large"), &large).unwrap();
+    assert_eq!(run(&state, &["build", example("liar").to_str().unwrap()]).status.code(), Some(0));
+    // No file may grow past 16 MiB: writes fail as they do on a full disk, for whoever runs this.
+    let output = Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 16384; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_jidoka")])
+        .args(["run", job.to_str().unwrap()])
+        .env("JIDOKA_STATE", state.path())
+        .env("XDG_CONFIG_HOME", state.path().join("no-config"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(30), "{said}");
+    assert!(said.contains("the workspace: copy \"large\" into the worker's tree"), "{said}");
+    assert_eq!(std::fs::read(state.path().join("project/large")).unwrap(), large);
+    let again = run(&state, &["run", job.to_str().unwrap(), "--json"]);
+    let verdict: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((again.status.code(), &verdict["attempt"]), (Some(21), &serde_json::json!(1)), "no attempt was lost");
+}
+
 /// Waits until the journal of the only run has this text.
 fn wait_for(state: &TempDir, text: &str) {
     let journal = || {

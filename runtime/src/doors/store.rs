@@ -131,4 +131,17 @@ mod tests {
         assert_eq!(entries, [note(0), note(1), note(2)]);
         assert!(FileStore::create(&handle, "journal.jsonl").is_err(), "a journal is never written over");
     }
+
+    #[tokio::test]
+    async fn after_a_write_that_failed_nothing_is_appended() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device of every Linux");
+        let store = FileStore {
+            file: Arc::new(Mutex::new(File::from_std(full))),
+            pending: Arc::default(),
+            broken: Arc::default(),
+        };
+        store.append(&note(0), Durability::Lazy).await.expect("nothing is written yet");
+        assert!(store.append(&note(1), Durability::Durable).await.is_err());
+        assert!(store.append(&note(2), Durability::Lazy).await.is_err(), "there would be a gap before it");
+    }
 }
