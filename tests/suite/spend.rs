@@ -67,7 +67,7 @@ async fn money_is_a_limit_like_any_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_never_answered_stays_held_in_full() {
     let provider = FakeProvider::start(vec![Behaviour::Stall]).await;
-    let end = told(&["ask hello", "done ready"]).model(http(&provider, Dialect::Openai)).wall("400ms").run().await;
+    let end = told(&["ask hello", "done ready"]).model(http(&provider, Dialect::Openai)).wall("2s").run().await;
     end.expect("exhausted");
     assert_eq!(end.record.detail["line"], "wall-ms");
     assert_eq!(held(&end, Line::ModelCalls), 1);

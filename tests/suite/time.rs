@@ -12,7 +12,7 @@ fn told(lines: &[&str]) -> Bench {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runaway_is_stopped_and_another_run_goes_on_unaffected() {
-    let runaway = Bench::new(examples::RUNAWAY).wall("300ms").run();
+    let runaway = Bench::new(examples::RUNAWAY).wall("3s").run();
     let other = told(&["write a x", "sleep 50", "write b x", "sleep 50", "done ready"]).run();
     let (runaway, other) = tokio::join!(tokio::spawn(runaway), tokio::spawn(other));
     let (runaway, other) = (runaway.unwrap(), other.unwrap());

@@ -94,7 +94,7 @@ pub(super) async fn evidence_cited() {
     let end = Bench::new(hostile::EVIDENCE_CITED).set("task", &input("many", "yes")).run().await;
     end.expect("rejected");
     assert!(written_down(&end) < 256 << 10, "{}", written_down(&end));
-    assert!(end.took < Duration::from_secs(5), "{:?}", end.took);
+    assert!(end.took < Duration::from_secs(30), "{:?}", end.took);
 }
 
 /// A verifier sees the files and cannot change them, nor reach what the host keeps.

@@ -212,7 +212,7 @@ async fn compile_bombs_are_refused_before_the_compiler() {
     for (bytes, what) in bombs {
         let end = Bench::of_bytes(bytes).run().await;
         not_admitted(&end, what);
-        assert!(end.took < Duration::from_secs(2), "{what} took {:?}", end.took);
+        assert!(end.took < Duration::from_secs(10), "{what} took {:?}", end.took);
     }
 }
 

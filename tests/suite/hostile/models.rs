@@ -87,7 +87,7 @@ pub(super) async fn schema_bomb() {
             .await;
         println!("{bomb}: {} in {:?}: {}", end.record.verdict, end.took, end.notes().first().unwrap_or(&""));
         assert!(["no-progress", "exhausted"].contains(&end.record.verdict), "{bomb}: {}", end.record.why);
-        assert!(end.took < Duration::from_secs(4), "{bomb} took {:?}", end.took);
+        assert!(end.took < Duration::from_secs(30), "{bomb} took {:?}", end.took);
     }
 }
 
@@ -116,7 +116,7 @@ impl Model for Silent {
 #[tokio::test(flavor = "multi_thread")]
 pub(super) async fn model_silent() {
     let model = Arc::new(Silent { asked: AtomicU64::new(0) });
-    let end = Bench::new(hostile::MODEL_SILENT).model(model.clone()).wall("200ms").run().await;
+    let end = Bench::new(hostile::MODEL_SILENT).model(model.clone()).wall("1s").run().await;
     end.expect("exhausted");
     assert_eq!(end.record.detail["line"], "wall-ms");
     assert_eq!(model.asked.load(Ordering::SeqCst), 1);

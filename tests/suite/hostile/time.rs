@@ -7,7 +7,7 @@ use jidoka_tests::hostile;
 use super::*;
 
 /// How late a run may end in a test: the machine is shared with other tests, the benchmark measures the real bound.
-const LATE: Duration = Duration::from_secs(2);
+const LATE: Duration = Duration::from_secs(20);
 
 /// Fails unless the run ended by its clock, and not long after.
 #[track_caller]
