@@ -58,6 +58,7 @@ pub mod doors {
 
 /// One run, from admission to verdict.
 pub mod run {
+    mod admission;
     pub mod bindings;
     mod checks;
     pub mod cord;
@@ -67,11 +68,18 @@ pub mod run {
     pub mod journal;
     pub mod limits;
     mod output;
+    mod race;
     pub mod runner;
     pub mod sandbox;
     pub mod senses;
     pub mod shape;
     mod supervisor;
+    mod waits;
+
+    /// A poisoned lock means a panic of ours in another task of the same run; the data is plain and still true.
+    fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 
     /// A serial number for a run that starts now: sortable by time, and not to be guessed twice.
     pub fn serial(unix_ms: u64, chance: u32) -> String {

@@ -34,10 +34,11 @@ use super::host::Guest;
 use super::journal::Journal;
 use super::limits::Limits;
 use super::output::Output;
+use super::race::GuestCall;
 use super::runner::Runner;
 use super::sandbox::{Call, Prepared, Returned};
 use super::senses::{Chances, VirtualClock};
-use super::supervisor::{GuestCall, cut};
+use super::supervisor::cut;
 
 /// What a path became.
 pub(super) type Change = ChangeKind;

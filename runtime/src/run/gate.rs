@@ -5,11 +5,10 @@
 //! journalled call), intent durable before the world moves, answer durable before the guest hears.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use cap_std::fs::Dir;
 use futures_util::future::join_all;
-use tokio::time::Instant;
 
 use crate::doors::clock::{Clock, millis};
 use crate::doors::evidence;
@@ -34,7 +33,9 @@ use crate::rules::verdict::Stop;
 use super::RunEnd;
 use super::cord::Cord;
 use super::journal::Journal;
+use super::lock;
 use super::senses::VirtualClock;
+use super::waits::{Waiting, Waits};
 
 /// A granted model: what is known of it, and the way to it.
 pub struct ModelDoor {
@@ -91,39 +92,6 @@ pub struct Gate {
     passage: Passage,
     state: Mutex<State>,
     waits: Mutex<Waits>,
-}
-
-/// Waits that the host caused; several parts of a batch may wait at once.
-#[derive(Default)]
-struct Waits {
-    running: u32,
-    since: Option<Instant>,
-    ended_ms: u64,
-}
-
-/// One running wait. It ends when this is dropped, however that comes about.
-struct Waiting<'a>(&'a Mutex<Waits>);
-
-impl<'a> Waiting<'a> {
-    fn begin(waits: &'a Mutex<Waits>) -> Self {
-        let mut running = lock(waits);
-        running.running += 1;
-        running.since.get_or_insert_with(Instant::now);
-        drop(running);
-        Self(waits)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut waits = lock(self.0);
-        waits.running -= 1;
-        if waits.running == 0
-            && let Some(since) = waits.since.take()
-        {
-            waits.ended_ms = waits.ended_ms.saturating_add(millis(since.elapsed()));
-        }
-    }
 }
 
 #[derive(Default)]
@@ -323,8 +291,7 @@ impl Gate {
 
     /// Milliseconds that the host made this guest wait for a pace, a wait that goes on included.
     pub fn waited_ms(&self) -> u64 {
-        let waits = lock(&self.waits);
-        waits.ended_ms.saturating_add(waits.since.map_or(0, |since| millis(since.elapsed())))
+        lock(&self.waits).total_ms()
     }
 
     /// The first budget line that refused something, if any.
@@ -698,9 +665,4 @@ fn amounts(usage: Usage, net_bytes: u64, door: &ModelDoor) -> Option<Amounts> {
 /// Runs host work that blocks, away from the threads that guests run on.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunEnd> {
     tokio::task::spawn_blocking(work).await.map_err(|error| RunEnd::Fault(format!("host work failed: {error}")))
-}
-
-/// A poisoned lock means a panic of ours in another task of the same run; the data is plain and still true.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

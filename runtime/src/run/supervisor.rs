@@ -5,28 +5,21 @@
 //! kept and never applied.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::doors::apply::{self, ApplyError, ChangeSet};
-use crate::doors::clock::{Clock, millis};
-use crate::doors::state::{ItemLease, RunDir};
-use crate::doors::store::{Durability, FileStore};
+use crate::doors::store::Durability;
 use crate::doors::tree::{self, Manifest, under};
-use crate::doors::workspace;
 use crate::rules::andon::cut_address;
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, Entry, FORMAT, Opening, Stream};
-use crate::rules::item::ItemRecord;
-use crate::rules::ledger::{Ledger, Line, ScopeId};
+use crate::rules::effect::{Body, Entry, Stream};
+use crate::rules::ledger::{Ledger, ScopeId};
 use crate::rules::policy::{MAX_EVIDENCE, MAX_SUMMARY_BYTES};
 use crate::rules::progress::{Mark, Progress};
 use crate::rules::record::{Capabilities, Evidence, LedgerRecord, RECORD_FORMAT, Record};
@@ -36,18 +29,20 @@ use crate::rules::verdict::{
 };
 
 use super::RunEnd;
+use super::admission::{Admitted, admit, chain, faulted};
 use super::bindings::worker::jidoka::agent::work;
 use super::checks;
 use super::cord::Cord;
 use super::files::FileBooks;
 use super::gate::{Gate, ModelDoor, Passage, WorkspaceView};
 use super::host::Guest;
-use super::journal::Journal;
-use super::limits::{CpuMeter, Limits};
+use super::limits::Limits;
+use super::lock;
 use super::output::Output;
+use super::race::GuestCall;
 use super::runner::{Apply, Job, Runner};
-use super::sandbox::{Call, CallBounds, ENGINE_NAME, Prepared, Returned, World};
-use super::senses::{Chances, VirtualClock};
+use super::sandbox::{Call, ENGINE_NAME, Returned};
+use super::senses::Chances;
 
 /// The record of a run of which nothing is known yet.
 pub(super) fn blank_record(spec: &RunSpec, serial: &str) -> Record {
@@ -103,169 +98,6 @@ pub(super) async fn run(
         record.why = format!("{} (and verdict.json could not be written: {error})", record.why);
     }
     record
-}
-
-/// A run that may begin: everything is opened, counted and copied.
-struct Admitted {
-    job: Job,
-    serial: String,
-    run_dir: RunDir,
-    lease: ItemLease,
-    item: ItemRecord,
-    prepared: Prepared,
-    checks: Vec<Option<Prepared>>,
-    trees: Option<Trees>,
-    context: Option<Dir>,
-    journal: Arc<Journal>,
-    cord: Cord,
-    time: Arc<VirtualClock>,
-    start_ms: u64,
-    seed: u64,
-}
-
-struct Trees {
-    /// The private copy.
-    work: Arc<Dir>,
-    base: Arc<Manifest>,
-}
-
-fn not_admitted(why: impl ToString) -> Verdict {
-    Verdict::NotAdmitted { why: vec![why.to_string()] }
-}
-
-fn faulted(why: impl ToString) -> Verdict {
-    Verdict::Fault { why: why.to_string() }
-}
-
-/// An error with all its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
-/// Opens, counts and copies everything that the run needs. Nothing of the worker runs.
-async fn admit(
-    runner: &Arc<Runner>,
-    job: Job,
-    serial: &str,
-    run_dir: &RunDir,
-    cord: Cord,
-    watcher: mpsc::UnboundedSender<Entry>,
-    record: &mut Record,
-) -> Result<Admitted, Verdict> {
-    let host = Arc::clone(runner);
-    let (serial, run_dir) = (serial.to_owned(), run_dir.clone());
-    let item_name = record.item.clone();
-    let admitted = tokio::task::spawn_blocking(move || {
-        let spec = &job.spec;
-        let (lease, mut item) =
-            host.state.lease(&spec.line, &item_name).map_err(|error| not_admitted(chain(&error)))?;
-        let prepare = |bytes: &[u8], world, what: &str| {
-            host.sandbox.prepare(bytes, world).map_err(|error| not_admitted(format!("{what}: {}", chain(&error))))
-        };
-        let prepared = prepare(&job.component, World::Worker, "worker")?;
-        let checks = job
-            .checks
-            .iter()
-            .map(|check| {
-                let what = format!("check \"{}\"", check.check.name);
-                check.component.as_deref().map(|bytes| prepare(bytes, World::Verifier, &what)).transpose()
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let trees = copies(&host, &job, &run_dir)?;
-        let context = context_copy(&host, &job, &run_dir)?;
-        let attempt = item
-            .start_attempt(spec.max_attempts)
-            .map_err(|spent| Verdict::AttemptsExhausted { attempts: spent.attempts, max: spent.max })?;
-        // Counted before anything runs: a crash in the middle is an attempt too.
-        if let Some(crashed) = item.open.replace(serial.clone()) {
-            item.recover(host.state.entries(&crashed).as_deref(), &spec.budget.attempt);
-        }
-        lease.remember(&item).map_err(|error| faulted(format!("the item's memory could not be written: {error}")))?;
-        let store = FileStore::create(run_dir.dir(), "journal.jsonl")
-            .map_err(|error| faulted(format!("the journal could not be made: {error}")))?;
-        let start_ms = host.clock.unix_ms();
-        let time = Arc::new(VirtualClock::starting_at_ms(start_ms));
-        let journal = Journal::new(Arc::new(store), host.clock, Arc::clone(&time), Some(watcher));
-        let seed = match spec.seed {
-            Some(seed) => seed,
-            None => fresh_seed()?,
-        };
-        Ok::<_, Verdict>((
-            attempt,
-            Admitted {
-                serial,
-                run_dir,
-                lease,
-                item,
-                prepared,
-                checks,
-                trees,
-                context,
-                journal: Arc::new(journal),
-                cord,
-                time,
-                start_ms,
-                seed,
-                job,
-            },
-        ))
-    })
-    .await
-    .map_err(|error| faulted(format!("the admission panicked: {error}")))?;
-    let (attempt, admitted) = admitted?;
-    record.attempt = attempt;
-    record.component = Some(admitted.prepared.digest);
-    let spec = &admitted.job.spec;
-    let opening = Opening {
-        format: FORMAT,
-        serial: admitted.serial.clone(),
-        line: spec.line.clone(),
-        item: record.item.clone(),
-        attempt,
-        component: admitted.prepared.digest,
-        engine: ENGINE_NAME.to_owned(),
-        seed: admitted.seed,
-        grants: spec.grants.clone(),
-        caps: spec.caps,
-        base: admitted.trees.as_ref().map(|trees| trees.base.digest(&spec.done.tree)),
-    };
-    admitted
-        .journal
-        .append(Body::Opened { opening: Box::new(opening) }, Durability::Durable)
-        .await
-        .map_err(|error| faulted(error.to_string()))?;
-    Ok(admitted)
-}
-
-fn fresh_seed() -> Result<u64, Verdict> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|error| faulted(format!("the machine gives no randomness: {error}")))?;
-    // Below 2^63, so that the seed can be written into a job file.
-    Ok(u64::from_le_bytes(seed) >> 1)
-}
-
-fn copies(runner: &Runner, job: &Job, run_dir: &RunDir) -> Result<Option<Trees>, Verdict> {
-    let Some(real) = &job.workspace else { return Ok(None) };
-    let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the workspace: {}", chain(error)));
-    apply::recover(real).map_err(|error| unreadable(&error))?;
-    let work = run_dir.subdir("work").map_err(|error| unreadable(&error))?;
-    workspace::copy(real, &work, &runner.bounds, &job.spec.done.ignore).map_err(|error| unreadable(&error))?;
-    let base = tree::scan(&work, &runner.bounds, &job.spec.done.ignore).map_err(|error| unreadable(&error))?;
-    Ok(Some(Trees { work: Arc::new(work), base: Arc::new(base) }))
-}
-
-fn context_copy(runner: &Runner, job: &Job, run_dir: &RunDir) -> Result<Option<Dir>, Verdict> {
-    let Some(context) = &job.context else { return Ok(None) };
-    let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the context: {}", chain(error)));
-    let copy = run_dir.subdir("context").map_err(|error| unreadable(&error))?;
-    workspace::copy(context, &copy, &runner.bounds, &[]).map_err(|error| unreadable(&error))?;
-    Ok(Some(copy))
 }
 
 /// What the host saw of the files when the guest was gone.
@@ -707,85 +539,4 @@ pub(super) fn cut(mut text: String) -> String {
     }
     text.truncate(end);
     text
-}
-
-/// A guest's call against its clocks: whoever is first ends it.
-pub(super) struct GuestCall {
-    pub clock: Clock,
-    pub cord: Cord,
-    pub gate: Arc<Gate>,
-    pub ledger: Arc<Mutex<Ledger>>,
-    pub scope: ScopeId,
-}
-
-impl GuestCall {
-    /// Calls, and books the time that it took.
-    pub async fn race<F: Future<Output = Result<Returned, Outcome>>>(
-        self,
-        call: impl FnOnce(CallBounds) -> F,
-        caps: &crate::rules::spec::Caps,
-    ) -> Result<Returned, Outcome> {
-        let started = self.clock.now();
-        let [wall, work, cpu] = [Line::WallMs, Line::WorkMs, Line::CpuMs].map(|line| self.left(line));
-        let meter = CpuMeter::default();
-        let bounds = CallBounds {
-            cord: self.cord.clone(),
-            cpu: meter.clone(),
-            // One thread cannot use more processor time than time: a limit that is no tighter would only race with
-            // the clock for whose name the verdict has.
-            cpu_left_ns: if cpu.0 < wall.0 { cpu.0.saturating_mul(1_000_000) } else { u64::MAX },
-            when_cpu_is_used: exhausted(&cpu.1, Line::CpuMs),
-            lifted_bytes: caps.lifted_bytes,
-            handles: caps.handles,
-        };
-        let ended = tokio::select! {
-            biased;
-            never = self.watch(started, &wall, &work) => match never {},
-            ended = call(bounds) => ended,
-        };
-        let wall_ms = millis(started.elapsed());
-        let mut ledger = lock(&self.ledger);
-        ledger.meter(self.scope, Line::WallMs, wall_ms);
-        ledger.meter(self.scope, Line::WorkMs, wall_ms.saturating_sub(self.gate.waited_ms()));
-        ledger.meter(self.scope, Line::CpuMs, meter.total_ns() / 1_000_000);
-        ended
-    }
-
-    /// What is left of a line, and the scope that says so.
-    fn left(&self, line: Line) -> (u64, String) {
-        let ledger = lock(&self.ledger);
-        let (left, scope) = ledger.headroom(self.scope, line).unwrap_or((0, "none"));
-        (left, scope.to_owned())
-    }
-
-    /// Pulls the cord when the time is up. Work time stands still while the host makes the guest wait.
-    async fn watch(&self, started: Instant, wall: &(u64, String), work: &(u64, String)) -> Infallible {
-        let after = |ms: u64| started.checked_add(Duration::from_millis(ms));
-        loop {
-            let work_ends = after(work.0.saturating_add(self.gate.waited_ms()));
-            let (ends, stop) = match (after(wall.0), work_ends) {
-                (Some(wall_ends), Some(work_ends)) if work_ends < wall_ends => {
-                    (work_ends, exhausted(&work.1, Line::WorkMs))
-                }
-                (Some(wall_ends), _) => (wall_ends, exhausted(&wall.1, Line::WallMs)),
-                // A limit beyond what the clock can hold never comes.
-                (None, _) => return std::future::pending().await,
-            };
-            self.clock.sleep_until(ends).await;
-            let still = after(work.0.saturating_add(self.gate.waited_ms())) == work_ends;
-            if still || matches!(stop, Stop::Exhausted { line: Line::WallMs, .. }) {
-                self.cord.pull(stop);
-                return std::future::pending().await;
-            }
-        }
-    }
-}
-
-fn exhausted(scope: &str, line: Line) -> Stop {
-    Stop::Exhausted { scope: scope.to_owned(), line }
-}
-
-/// A poisoned lock means a panic of ours in another task of the same run; the data is plain and still true.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
