@@ -86,11 +86,15 @@ impl State {
         Ok(RunDir { dir: Arc::new(dir) })
     }
 
-    /// The entries of a run, as far as they are whole: a crash may have torn the last one. `None` if there is no journal
-    /// or it cannot be read.
+    /// The entries of a run, as far as they are whole: a crash may have torn the last one. None at all if the run never
+    /// came to have a journal; `None` if there is one that cannot be read.
     pub fn entries(&self, serial: &str) -> Option<Vec<Entry>> {
-        let text = self.dir.open_dir("runs").ok()?.open_dir(serial).ok()?.read_to_string("journal.jsonl").ok()?;
-        Some(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
+        let path = format!("runs/{serial}/journal.jsonl");
+        match self.dir.read_to_string(path) {
+            Ok(text) => Some(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
+            Err(_) => None,
+        }
     }
 
     /// Takes an item for one run and reads what it remembers.

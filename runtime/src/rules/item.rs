@@ -37,13 +37,17 @@ const BOOKED_AT_THE_END: [Line; 4] = [Line::WallMs, Line::WorkMs, Line::CpuMs, L
 
 impl ItemRecord {
     /// Books a run that ended without doing so, from its journal: what was answered is spent, what was only sent is held,
-    /// what nobody recorded is held up to the attempt's `limits`. Without a journal all of the limits are held.
+    /// what nobody recorded is held up to the attempt's `limits`, and so is everything if the journal cannot be read.
     pub fn recover(&mut self, entries: Option<&[Entry]>, limits: &BTreeMap<Line, u64>) {
         let limit = |line: Line| limits.get(&line).copied().unwrap_or(0);
         let Some(entries) = entries else {
             self.held = self.held.plus(&limits.iter().map(|(&line, &limit)| (line, limit)).collect());
             return;
         };
+        if entries.is_empty() {
+            // The first entry is durable before anything of the worker runs.
+            return;
+        }
         let mut sent: BTreeMap<u64, &Amounts> = BTreeMap::new();
         for entry in entries {
             match &entry.body {
@@ -118,6 +122,9 @@ mod tests {
         assert_eq!(item.spent.get(Line::Tokens), 60);
         assert_eq!(item.held.get(Line::Tokens), 30);
         assert_eq!(item.held.get(Line::WallMs), 1_000);
+        let mut never_began = ItemRecord::default();
+        never_began.recover(Some(&[]), &limits);
+        assert_eq!(never_began, ItemRecord::default());
         let mut blind = ItemRecord::default();
         blind.recover(None, &limits);
         assert_eq!(blind.held.get(Line::Tokens), 500);

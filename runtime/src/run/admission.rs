@@ -104,7 +104,9 @@ pub(super) async fn admit(
             .map_err(|spent| Verdict::AttemptsExhausted { attempts: spent.attempts, max: spent.max })?;
         // Counted before anything runs: a crash in the middle is an attempt too.
         if let Some(crashed) = item.open.replace(serial.clone()) {
-            item.recover(host.state.entries(&crashed).as_deref(), &spec.budget.attempt);
+            let mut limits = spec.budget.item.clone();
+            limits.extend(&spec.budget.attempt);
+            item.recover(host.state.entries(&crashed).as_deref(), &limits);
         }
         lease.remember(&item).map_err(|error| faulted(format!("the item's memory could not be written: {error}")))?;
         let store = FileStore::create(run_dir.dir(), "journal.jsonl")
