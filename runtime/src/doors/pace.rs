@@ -1,4 +1,4 @@
-//! A pace for a model: so many requests a minute over all runs of this process.
+//! A pace for a model: so many requests a minute over all who share it.
 //!
 //! Never: holds a budget; what a run may spend is the ledger's business. Waiting here is the host's doing: it counts
 //! as wall time, never as work time.

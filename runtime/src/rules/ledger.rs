@@ -277,14 +277,6 @@ impl Ledger {
         self.each(scope, |scope| scope.spent.add(&measured));
     }
 
-    /// The first line on which a scope is over its limit, innermost scope first.
-    pub fn breached(&self, scope: ScopeId) -> Option<(&str, Line)> {
-        self.path(scope).find_map(|scope| {
-            let over = |line: &Line| scope.limits.get(line).is_some_and(|&limit| scope.committed(*line) > limit);
-            Line::ALL.into_iter().find(over).map(|line| (scope.name.as_str(), line))
-        })
-    }
-
     /// Ends every open call: what was not sent is released, what may have been sent is held.
     pub fn close(&mut self) {
         let open: Vec<(u64, bool)> = self.calls.iter().map(|(&id, call)| (id, call.sent)).collect();
@@ -405,7 +397,7 @@ mod tests {
         let dispatched = ledger.dispatch(reservation);
         let overrun = ledger.settle(dispatched, &of(Line::Tokens, 15));
         assert_eq!(overrun.get(Line::Tokens), 7);
-        assert_eq!(ledger.breached(attempt), Some(("attempt", Line::Tokens)));
+        assert_eq!(ledger.totals(attempt).overrun.get(Line::Tokens), 7);
         assert!(ledger.reserve(attempt, of(Line::Tokens, 1)).is_err());
     }
 

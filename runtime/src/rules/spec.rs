@@ -87,7 +87,7 @@ pub enum FileGrant {
 pub struct ModelSpec {
     pub profile: Profile,
     pub reach: Reach,
-    /// Pace over all runs of this process, if set: requests per minute.
+    /// Pace of this model's door, if set: requests per minute.
     pub requests_per_minute: Option<u32>,
 }
 

@@ -5,7 +5,8 @@
 //! | write, extend, leave a hole | every byte is charged to `disk-bytes` before it is written |
 //! | create a file or directory | one of `[caps] files` |
 //! | make a link, rename between `/work` and `/context` | not permitted |
-//! | go deep, use a long path | at most [`MAX_DEPTH`] and [`MAX_PATH_BYTES`] |
+//! | make or open something deep, use a long path | at most [`MAX_DEPTH`] below its preopen, and [`MAX_PATH_BYTES`] |
+//! | move a deep tree deeper | the bound of the host's own walk: the run is `unverifiable` |
 //! | list a directory | sorted by name |
 //! | read times, link counts, identity | the run's start, 1, a hash of the path |
 //!
