@@ -11,24 +11,30 @@
 pub mod rules {
     pub mod andon;
     pub mod authored;
+    pub mod call;
     pub mod digest;
     pub mod effect;
     pub mod item;
     pub mod ledger;
+    pub mod line;
     pub mod model;
+    pub mod operate;
     pub mod policy;
     pub mod progress;
     pub mod quote;
     pub mod record;
+    pub mod scope;
     pub mod spec;
     pub mod units;
     pub mod verdict;
+    pub mod window;
 }
 
 /// The world, one effect family a file, each handed its authority.
 pub mod doors {
     mod anthropic;
     pub mod apply;
+    mod bucket;
     pub mod cache;
     pub mod clock;
     pub mod command;
@@ -43,9 +49,12 @@ pub mod doors {
     pub mod pace;
     mod plan;
     pub mod provider;
+    pub mod rates;
+    mod rows;
     pub mod schema;
     pub mod script;
     pub mod secret;
+    pub mod sqlite;
     mod sse;
     pub mod state;
     pub mod store;
@@ -62,13 +71,16 @@ pub mod run {
     pub mod bindings;
     mod checks;
     pub mod cord;
+    pub mod desk;
     pub mod files;
     pub mod gate;
     pub mod host;
     pub mod journal;
     pub mod limits;
+    pub mod meter;
     mod output;
     mod race;
+    mod recovery;
     pub mod runner;
     pub mod sandbox;
     pub mod senses;

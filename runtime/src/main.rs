@@ -2,8 +2,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the one place with ambient authority")]
 
+use std::collections::HashMap;
 use std::io::Write;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,16 +18,19 @@ use clap::Parser;
 use jidoka::doors::cache::Cache;
 use jidoka::doors::clock::{Clock, millis};
 use jidoka::doors::command::CommandEnvironment;
-use jidoka::doors::pace::Pace;
+use jidoka::doors::pace::{Pace, Rates};
 use jidoka::doors::provider::HttpModel;
 use jidoka::doors::script::ScriptedModel;
 use jidoka::doors::secret::Secret;
+use jidoka::doors::sqlite::{self, SqliteStore};
 use jidoka::doors::state::State;
+use jidoka::doors::store::Store;
 use jidoka::doors::{evidence, toolchain};
 use jidoka::front::cli::{self, Arguments};
 use jidoka::front::machine::{Health, Machine};
-use jidoka::rules::spec::{KeySource, ModelSpec, Reach};
-use jidoka::run::runner::{Reached, Runner};
+use jidoka::rules::spec::{KeySource, ModelSpec, Provider, Reach, RunSpec};
+use jidoka::run::desk::Desk;
+use jidoka::run::runner::{Account, Reached, Runner};
 use jidoka::run::sandbox::{ENGINE_NAME, Sandbox, Surface};
 use jidoka::run::serial;
 
@@ -58,6 +62,8 @@ struct RealMachine {
     state_dir: PathBuf,
     clock: OnceLock<Clock>,
     sandbox: Mutex<Option<Arc<Sandbox>>>,
+    store: Mutex<Option<Arc<dyn Store>>>,
+    paces: Mutex<HashMap<String, Arc<Pace>>>,
 }
 
 impl RealMachine {
@@ -76,6 +82,8 @@ impl RealMachine {
             state_dir: state_dir.unwrap_or_else(|| below("XDG_STATE_HOME", ".local/state")),
             clock: OnceLock::new(),
             sandbox: Mutex::default(),
+            store: Mutex::default(),
+            paces: Mutex::default(),
         }
     }
 
@@ -107,6 +115,26 @@ impl RealMachine {
             Arc::new(Sandbox::new(SLOTS, Some(cache)).map_err(anyhow::Error::from).context("start the engine")?);
         *made = Some(Arc::clone(&sandbox));
         Ok(sandbox)
+    }
+
+    fn store(&self) -> anyhow::Result<Arc<dyn Store>> {
+        let mut opened = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = &*opened {
+            return Ok(Arc::clone(store));
+        }
+        self.state()?;
+        let dir = Dir::open_ambient_dir(&self.state_dir, ambient_authority()).context("open the host's directory")?;
+        let store = SqliteStore::open(&dir, &self.state_dir, self.clock());
+        let store: Arc<dyn Store> =
+            Arc::new(store.with_context(|| format!("open the store {}", self.state_dir.join(sqlite::FILE).display()))?);
+        *opened = Some(Arc::clone(&store));
+        Ok(store)
+    }
+
+    /// One pace for all who share a model of the operator's, whatever jobs call it, or a tenant.
+    fn pace(&self, shared: String, rates: Rates) -> Arc<Pace> {
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(paces.entry(shared).or_insert_with(|| Arc::new(Pace::new(rates))))
     }
 
     fn key(&self, source: &KeySource) -> anyhow::Result<Option<Secret>> {
@@ -156,27 +184,49 @@ impl Machine for RealMachine {
     }
 
     fn reach(&self, _: &str, spec: &ModelSpec, job_dir: &Path) -> anyhow::Result<Reached> {
-        let pace = spec.requests_per_minute.and_then(NonZeroU32::new).map(|rate| Arc::new(Pace::new(rate)));
+        let rates = Rates {
+            requests_per_minute: spec.requests_per_minute.and_then(NonZeroU32::new),
+            tokens_per_minute: spec.tokens_per_minute.and_then(NonZeroU64::new),
+        };
+        // Also without rates of ours: a provider may say when to come back.
+        let pace = |provider: &Provider| {
+            Some(self.pace(format!("model {} {:?} {}", provider.url, provider.key, provider.model), rates))
+        };
         Ok(match &spec.reach {
             Reach::Script { transcript } => {
                 let path = job_dir.join(transcript);
                 let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
                 let model = ScriptedModel::parse(&text).with_context(|| format!("read {}", path.display()))?;
-                Reached { model: Arc::new(model), pace, max_response_bytes: 0 }
+                Reached { model: Arc::new(model), pace: None, max_response_bytes: 0 }
             }
             Reach::Provider(provider) => {
                 let model = HttpModel::new(provider, self.key(&provider.key)?)?;
                 let max_response_bytes = provider.limits.max_response_bytes;
-                Reached { model: Arc::new(model), pace, max_response_bytes }
+                Reached { model: Arc::new(model), pace: pace(provider), max_response_bytes }
             }
         })
+    }
+
+    fn account(&self, spec: &RunSpec) -> Account {
+        let requests_per_minute = spec.shared.tenant_requests_per_minute.and_then(NonZeroU32::new);
+        let rates = Rates { requests_per_minute, ..Rates::default() };
+        let paced = requests_per_minute.is_some();
+        Account { pace: paced.then(|| self.pace(format!("tenant {}", spec.tenant), rates)) }
+    }
+
+    fn desk(&self) -> anyhow::Result<Desk> {
+        Ok(Desk::new(self.store()?, self.state()?))
+    }
+
+    fn user(&self) -> String {
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned())
     }
 
     fn runner(&self) -> anyhow::Result<Arc<Runner>> {
         let commands = CommandEnvironment::from_variables(
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
         );
-        Ok(Arc::new(Runner::new(self.sandbox()?, self.state()?, self.clock(), commands, RUNS)))
+        Ok(Arc::new(Runner::new(self.sandbox()?, self.state()?, self.store()?, self.clock(), commands, RUNS)))
     }
 
     fn inspect(&self, component: &[u8]) -> anyhow::Result<(String, Surface)> {

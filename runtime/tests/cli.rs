@@ -241,8 +241,9 @@ fn a_full_disk_is_a_clear_error_and_loses_nothing() {
 fn wait_for(state: &TempDir, text: &str) {
     let journal = || {
         let runs = std::fs::read_dir(state.path().join("runs")).ok()?;
-        let run = runs.flatten().next()?;
-        std::fs::read_to_string(run.path().join("journal.jsonl")).ok().filter(|journal| journal.contains(text))
+        let serial = runs.flatten().next()?.file_name().into_string().ok()?;
+        let trace = run(state, &["trace", &serial, "--json"]);
+        String::from_utf8(trace.stdout).ok().filter(|journal| journal.contains(text))
     };
     for _ in 0..6_000 {
         if journal().is_some() {

@@ -116,6 +116,7 @@ impl fmt::Display for Line {
             Line::CpuMs => "cpu-ms",
             Line::NetBytes => "net-bytes",
             Line::DiskBytes => "disk-bytes",
+            Line::MemoryBytes => "memory-bytes",
         })
     }
 }

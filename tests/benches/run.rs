@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jidoka::doors::clock::Clock;
 use jidoka::doors::model::{Call as ModelCall, Model, Received};
-use jidoka::doors::store::{FileStore, MemoryStore, Store};
+use jidoka::doors::sqlite::SqliteStore;
+use jidoka::doors::store::{Durability, MemoryStore, Store, transact};
 use jidoka::rules::effect::Effect;
-use jidoka::rules::ledger::{Ledger, Line};
+use jidoka::rules::ledger::{CallId, LimitKind, Limits as LineLimits, Line, ScopeId, Terms};
 use jidoka::rules::model::{Message, Metered, Price, Profile, Reply, Request, Role, Stop, Usage};
 use jidoka::rules::progress::{Progress, Seen};
 use jidoka::rules::spec::{FileGrant, Grants};
@@ -25,6 +26,7 @@ use jidoka::run::gate::{Gate, ModelDoor, Passage};
 use jidoka::run::host::Guest;
 use jidoka::run::journal::Journal;
 use jidoka::run::limits::{CpuMeter, Limits};
+use jidoka::run::meter::Meter;
 use jidoka::run::sandbox::{Call, CallBounds, Prepared, Sandbox, World};
 use jidoka::run::senses::{Chances, VirtualClock};
 use jidoka_tests::bench::{self, Bench};
@@ -50,7 +52,7 @@ fn main() {
         let memory = gate(rounds(20_000), Arc::new(MemoryStore::default())).await;
         memory.print("gate: one effect of 1 KiB, memory store");
         let dir = tempfile::tempdir().expect("a directory");
-        let store = FileStore::create(&bench::open(dir.path()), "journal.jsonl").expect("a store");
+        let store = SqliteStore::open(&bench::open(dir.path()), dir.path(), Clock::starting_at(0)).expect("a store");
         let durable = gate(rounds(300), Arc::new(store)).await;
         durable.print("gate: one effect of 1 KiB, two entries on disk");
         let fsync = fsyncs(rounds(300));
@@ -138,7 +140,7 @@ async fn start_ours(rounds: usize) -> Times {
     let mut times = Vec::new();
     for round in 0..rounds + rounds / 10 {
         let started = Instant::now();
-        let (gate, time) = new_gate(Arc::new(MemoryStore::default()));
+        let (gate, time) = new_gate(Arc::new(MemoryStore::default())).await;
         let guest = guest(Arc::new(gate), time);
         let returned = sandbox.call(&prepared, guest, Call::Run(task()), bounds(Cord::default())).await;
         assert!(returned.is_ok());
@@ -160,7 +162,7 @@ async fn whole_run(rounds: usize) -> Times {
 }
 
 async fn gate(rounds: usize, store: Arc<dyn Store>) -> Times {
-    let (gate, _) = new_gate(store);
+    let (gate, _) = new_gate(store).await;
     let message = Message { role: Role::User, content: "x".repeat(1024), tool_calls: vec![], tool_call_id: None };
     let request = Request {
         model: "instant".into(),
@@ -209,7 +211,7 @@ async fn stop(rounds: usize, component: &str, neighbours: usize) -> Times {
         let running = tokio::spawn(run_one(Arc::clone(&sandbox), prepared.clone(), cord.clone()));
         let deadline = tokio::time::Instant::now() + Duration::from_millis(20);
         tokio::time::sleep_until(deadline).await;
-        cord.pull(RunStop::Exhausted { scope: "attempt".into(), line: Line::WallMs });
+        cord.pull(RunStop::Exhausted { scope: "attempt".into(), line: Line::WallMs, limit: LimitKind::Total });
         let outcome = running.await.expect("no panic");
         late.push(deadline.elapsed());
         assert!(matches!(outcome, Some(Outcome::Interrupted(_))), "{outcome:?}");
@@ -222,20 +224,13 @@ async fn stop(rounds: usize, component: &str, neighbours: usize) -> Times {
 }
 
 async fn run_one(sandbox: Arc<Sandbox>, prepared: Prepared, cord: Cord) -> Option<Outcome> {
-    let (gate, time) = new_gate(Arc::new(MemoryStore::default()));
+    let (gate, time) = new_gate(Arc::new(MemoryStore::default())).await;
     let guest = guest(Arc::new(gate), time);
     sandbox.call(&prepared, guest, Call::Run(task()), bounds(cord)).await.err()
 }
 
 fn bounds(cord: Cord) -> CallBounds {
-    CallBounds {
-        cord,
-        cpu: CpuMeter::default(),
-        cpu_left_ns: u64::MAX,
-        when_cpu_is_used: RunStop::Cancelled,
-        lifted_bytes: 2 << 20,
-        handles: 1024,
-    }
+    CallBounds { cord, cpu: CpuMeter::default(), lifted_bytes: 2 << 20, handles: 1024 }
 }
 
 fn guest(gate: Arc<Gate>, time: Arc<VirtualClock>) -> Guest {
@@ -250,14 +245,23 @@ fn guest(gate: Arc<Gate>, time: Arc<VirtualClock>) -> Guest {
     }
 }
 
-fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
+async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
     let clock = Clock::starting_at(0);
     let time = Arc::new(VirtualClock::starting_at_ms(0));
-    let mut ledger = Ledger::default();
-    let limits = || Line::ALL.into_iter().map(|line| (line, u64::MAX / 4)).collect();
-    let item = ledger.open("item", None, limits());
-    let attempt = ledger.open("attempt", Some(item), limits());
-    let scope = ledger.open("worker", Some(attempt), BTreeMap::new());
+    let (call, begun) = (CallId::new("bench-meter"), CallId::new("bench-meter"));
+    let opened = transact(&*store, vec![], Durability::Lazy, move |books| {
+        let limits: LineLimits = Line::ALL.into_iter().map(|line| (line, u64::MAX / 4)).collect();
+        let mut scope = ScopeId::host();
+        books.ledger.open(&scope, Terms { limits, ..Terms::default() }, 0)?;
+        for name in ["tenant", "line", "item", "attempt"] {
+            scope = scope.child(name);
+            books.ledger.open(&scope, Terms { limits, ..Terms::default() }, 0)?;
+        }
+        let begun = Meter::begin(books.ledger, &scope, &begun, 1, 0)?;
+        Ok::<_, jidoka::rules::ledger::Denial>((scope, begun))
+    });
+    let (scope, begun) = opened.await.expect("kept").expect("opens");
+    let meter = Meter::new(Arc::clone(&store), scope.clone(), call, begun);
     let price = Price { micro_usd_per_mtok_in: 1, micro_usd_per_mtok_out: 1 };
     let profile = Profile {
         window: 100_000,
@@ -272,9 +276,10 @@ fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
     let gate = Gate::new(Passage {
         grants: Grants { files: FileGrant::None, models: BTreeSet::from(["instant".to_owned()]) },
         models: BTreeMap::from([("instant".to_owned(), door)]),
-        ledger: Arc::new(Mutex::new(ledger)),
         scope,
-        journal: Arc::new(Journal::new(store, clock, Arc::clone(&time), None)),
+        meter: Arc::new(meter),
+        tenant_pace: None,
+        journal: Arc::new(Journal::new(store, "bench", clock, Arc::clone(&time), None)),
         time: Arc::clone(&time),
         serial: "bench".to_owned(),
         cord: Cord::default(),
@@ -303,6 +308,6 @@ impl Model for Instantly {
     async fn ask(&self, _: &ModelCall) -> Received {
         let reply = Reply { text: "y".repeat(1024), tool_calls: vec![], stop: Stop::End };
         let metered = Metered::Exact(Usage { tokens_in: 10, tokens_out: 10 });
-        Received { result: Ok(reply), metered, net_bytes: 0, raw_usage: None }
+        Received { result: Ok(reply), metered, net_bytes: 0, raw_usage: None, rates: Default::default() }
     }
 }

@@ -14,13 +14,15 @@ use jidoka::doors::command::CommandEnvironment;
 use jidoka::doors::model::Model;
 use jidoka::doors::provider::HttpModel;
 use jidoka::doors::script::ScriptedModel;
+use jidoka::doors::sqlite::SqliteStore;
 use jidoka::doors::state::State;
+use jidoka::doors::store::Store;
 use jidoka::rules::authored::{self, OperatorFile, Overrides};
 use jidoka::rules::effect::{Body, Entry};
 use jidoka::rules::record::Record;
 use jidoka::rules::spec::{CheckRun, ComponentSource, Dialect, KeySource, Provider, RunSpec, WireLimits};
 use jidoka::run::cord::Cord;
-use jidoka::run::runner::{Apply, CheckJob, Job, Reached, Runner};
+use jidoka::run::runner::{Account, Apply, CheckJob, Job, Reached, Runner};
 use jidoka::run::sandbox::Sandbox;
 use tempfile::TempDir;
 
@@ -298,6 +300,7 @@ impl Bench {
                 .is_some_and(|files| files.context.is_some())
                 .then(|| open(&home.context())),
             models: self.models.into_iter().map(|(name, model)| (name, reached(model))).collect(),
+            account: Account::default(),
             spec,
         };
         let runner = runner(&home.state());
@@ -318,7 +321,12 @@ pub fn runner(dir: &Path) -> Arc<Runner> {
     let state = State::open(open(dir)).expect("a state directory");
     let clock = Clock::starting_at(1_700_000_000_000);
     let commands = CommandEnvironment::from_variables(std::env::vars());
-    Arc::new(Runner::new(sandbox(), state, clock, commands, 64))
+    Arc::new(Runner::new(sandbox(), state, store(dir), clock, commands, 64))
+}
+
+/// The books in `dir`.
+pub fn store(dir: &Path) -> Arc<dyn Store> {
+    Arc::new(SqliteStore::open(&open(dir), dir, Clock::starting_at(1_700_000_000_000)).expect("a store"))
 }
 
 /// A way to a fake provider, without a key.
@@ -357,10 +365,10 @@ impl End {
             .collect()
     }
 
-    /// The journal as it is on disk.
+    /// The journal as it is on disk, one entry a line.
     pub fn journal(&self) -> String {
-        let path = self.home.state().join(&self.record.kept).join("journal.jsonl");
-        std::fs::read_to_string(path).unwrap_or_default()
+        let entries = store(&self.home.state()).entries(&self.record.serial).expect("reads");
+        entries.iter().map(|entry| serde_json::to_string(entry).expect("plain data") + "\n").collect()
     }
 
     /// A file of the real directory.

@@ -45,12 +45,27 @@ pub enum Behaviour {
     EchoKeyInError(u16),
     /// Answers twice in one reply. OpenAI dialect only.
     TwoChoices(String),
+    /// Does something, with these headers besides.
+    Headers(Vec<(&'static str, String)>, Box<Behaviour>),
+}
+
+/// What the provider does with requests to count the input of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Counting {
+    /// Says what the call would be booked with.
+    True,
+    /// Answers 200 with this body.
+    Says(String),
+    /// One of those that are no answer of a model's: a status, a redirect, silence, a flood, the key in an error.
+    Does(Behaviour),
 }
 
 /// The provider's books.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pub calls: u64,
+    /// Requests to count a call's input; they are no calls.
+    pub counts: u64,
     /// The sum of the output caps that clients asked for.
     pub output_requested: u64,
     /// Bodies of requests.
@@ -87,10 +102,14 @@ impl Seen {
     }
 
     fn dialect(&self) -> Dialect {
-        match self.path.ends_with("/messages") {
+        match self.path.ends_with("/messages") || self.is_count() {
             true => Dialect::Anthropic,
             false => Dialect::Openai,
         }
+    }
+
+    fn is_count(&self) -> bool {
+        self.path.ends_with("/messages/count_tokens")
     }
 }
 
@@ -109,13 +128,18 @@ pub struct FakeProvider {
 }
 
 impl FakeProvider {
-    /// The first call meets the first behaviour, and so on; the last one is for all further calls.
+    /// The first call meets the first behaviour, and so on; the last one is for all further calls. Counts are true.
     pub async fn start(behaviours: Vec<Behaviour>) -> Self {
+        Self::start_counting(behaviours, Counting::True).await
+    }
+
+    /// As [`FakeProvider::start`], and every count meets `counting`.
+    pub async fn start_counting(behaviours: Vec<Behaviour>, counting: Counting) -> Self {
         assert!(!behaviours.is_empty(), "a provider needs a behaviour");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let books = watch::Sender::new(Books::default());
-        let server = tokio::spawn(serve(listener, behaviours, books.clone())).abort_handle();
+        let server = tokio::spawn(serve(listener, behaviours, counting, books.clone())).abort_handle();
         Self { address, books, server }
     }
 
@@ -128,7 +152,7 @@ impl FakeProvider {
         self.books.borrow().counters
     }
 
-    /// Every call so far.
+    /// Every call so far, and every count.
     pub fn seen(&self) -> Vec<Seen> {
         self.books.borrow().seen.clone()
     }
@@ -148,13 +172,14 @@ impl Drop for FakeProvider {
 }
 
 /// Connections belong to the accepting task and end with it.
-async fn serve(listener: TcpListener, behaviours: Vec<Behaviour>, books: watch::Sender<Books>) {
+async fn serve(listener: TcpListener, behaviours: Vec<Behaviour>, counting: Counting, books: watch::Sender<Books>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let (behaviours, books) = (behaviours.clone(), books.clone());
+        let (behaviours, counting, books) = (behaviours.clone(), counting.clone(), books.clone());
         connections.spawn(async move {
             // A client that hangs up is what some tests are about; it is booked where the answer is written.
-            let _ = Connection { stream: BufReader::new(stream), books }.answer_one(&behaviours).await;
+            let connection = Connection { stream: BufReader::new(stream), books, headers: String::new() };
+            let _ = connection.answer_one(&behaviours, &counting).await;
         });
         while connections.try_join_next().is_some() {}
     }
@@ -170,22 +195,34 @@ enum Dialect {
 struct Connection {
     stream: BufReader<TcpStream>,
     books: watch::Sender<Books>,
+    /// Lines that every head has besides its own.
+    headers: String,
 }
 
 impl Connection {
-    async fn answer_one(mut self, behaviours: &[Behaviour]) -> io::Result<()> {
+    async fn answer_one(mut self, behaviours: &[Behaviour], counting: &Counting) -> io::Result<()> {
         let Some((seen, body_bytes)) = self.read_call().await? else { return Ok(()) };
         let tokens_in = tokens(text_bytes(&seen.body));
-        let mut number = 0;
+        let mut earlier_calls = 0;
         self.book(|books| {
-            number = books.seen.len();
             books.seen.push(seen.clone());
-            books.counters.calls += 1;
             books.counters.bytes_in += body_bytes;
+            if seen.is_count() {
+                books.counters.counts += 1;
+                return;
+            }
+            earlier_calls = books.counters.calls;
+            books.counters.calls += 1;
             books.counters.output_requested = books.counters.output_requested.saturating_add(seen.cap());
         });
+        let number = usize::try_from(earlier_calls).unwrap_or(usize::MAX);
         let behaviour = &behaviours[number.min(behaviours.len() - 1)];
-        let written = self.answer(&seen, behaviour, tokens_in).await;
+        let written = match (seen.is_count(), counting) {
+            (true, Counting::True) => self.say(&json!({ "input_tokens": tokens_in }).to_string()).await,
+            (true, Counting::Says(body)) => self.say(body).await,
+            (true, Counting::Does(behaviour)) => self.answer(&seen, behaviour, 0).await,
+            (false, _) => self.answer(&seen, behaviour, tokens_in).await,
+        };
         if written.is_err() {
             self.book(|books| books.counters.aborted += 1);
         }
@@ -240,6 +277,10 @@ impl Connection {
                 answer.say(seen.key(), u64::MAX);
                 answer.call("echo", &json!({ "key": seen.key() }).to_string());
             }
+            Behaviour::Headers(headers, then) => {
+                self.headers.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
+                return Box::pin(self.answer(seen, then, tokens_in)).await;
+            }
             Behaviour::Stall => return self.stall().await,
             Behaviour::Endless => return self.endless(seen).await,
             Behaviour::HugeBody(bytes) => return self.huge_body(seen, *bytes).await,
@@ -283,7 +324,9 @@ impl Connection {
     }
 
     async fn head(&mut self, status: u16, kind: &str, more: &str) -> io::Result<()> {
-        let head = format!("HTTP/1.1 {status} Told\r\ncontent-type: {kind}\r\nconnection: close\r\n{more}\r\n");
+        let besides = &self.headers;
+        let head =
+            format!("HTTP/1.1 {status} Told\r\ncontent-type: {kind}\r\nconnection: close\r\n{besides}{more}\r\n");
         self.stream.write_all(head.as_bytes()).await
     }
 
@@ -300,6 +343,11 @@ impl Connection {
     async fn chunk(&mut self, text: &str) -> io::Result<()> {
         self.book(|books| books.counters.bytes_out += text.len() as u64);
         self.stream.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes()).await
+    }
+
+    async fn say(&mut self, body: &str) -> io::Result<()> {
+        self.head(200, "application/json", "").await?;
+        self.body(body.as_bytes()).await
     }
 
     async fn complain(&mut self, status: u16, message: &str) -> io::Result<()> {

@@ -80,8 +80,8 @@ fn kept_dir(end: &End) -> std::path::PathBuf {
 
 /// Bytes that the host wrote down about a run, the guest's own files not counted.
 fn written_down(end: &End) -> u64 {
-    let size = |name: &str| std::fs::metadata(kept_dir(end).join(name)).map_or(0, |data| data.len());
-    size("journal.jsonl") + size("verdict.json")
+    let verdict = std::fs::metadata(kept_dir(end).join("verdict.json")).map_or(0, |data| data.len());
+    end.journal().len() as u64 + verdict
 }
 
 /// The directory around a home's own three.

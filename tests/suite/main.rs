@@ -4,6 +4,7 @@
 
 mod architecture;
 mod hostile;
+mod rates;
 mod spend;
 mod time;
 mod verdicts;

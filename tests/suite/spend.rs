@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use jidoka::doors::model::{Call, Model, Received};
 use jidoka::doors::provider::HttpModel;
+use jidoka::doors::rates::RateNews;
 use jidoka::doors::secret::Secret;
+use jidoka::rules::effect::{Body, Entry};
 use jidoka::rules::ledger::Line;
 use jidoka::rules::model::{Metered, Reply, Request, Stop, Usage};
 use jidoka::rules::spec::{Dialect, KeySource, Provider, WireLimits};
-use jidoka_tests::bench::{Bench, End, Home, http};
+use jidoka_tests::bench::{self, Bench, End, Home, http};
 use jidoka_tests::provider::{Behaviour, FakeProvider};
 use jidoka_tests::{examples, plain};
 
@@ -139,7 +141,7 @@ async fn bytes_on_the_network_are_metered_and_limited() {
 
 /// A model that looks into the journal on disk at the moment it is asked.
 struct Witness {
-    runs: PathBuf,
+    state: PathBuf,
     saw: Mutex<Vec<bool>>,
 }
 
@@ -154,21 +156,20 @@ impl Model for Witness {
     }
 
     async fn ask(&self, call: &Call) -> Received {
-        let run = std::fs::read_dir(&self.runs).unwrap().next().unwrap().unwrap().path();
-        let journal = std::fs::read_to_string(run.join("journal.jsonl")).unwrap();
-        let number = call.id.rsplit('-').next().unwrap();
-        let intent = format!("\"entry\":\"intent\",\"call\":{number}");
-        self.saw.lock().unwrap().push(journal.lines().last().is_some_and(|line| line.contains(&intent)));
+        let (serial, number) = call.id.rsplit_once('-').unwrap();
+        let entries = bench::store(&self.state).entries(serial).unwrap();
+        let intent = |entry: &Entry| matches!(&entry.body, Body::Intent { call, .. } if call.to_string() == number);
+        self.saw.lock().unwrap().push(entries.last().is_some_and(intent));
         let reply = Reply { text: "seen".into(), tool_calls: vec![], stop: Stop::End };
         let metered = Metered::Exact(Usage { tokens_in: 1, tokens_out: 1 });
-        Received { result: Ok(reply), metered, net_bytes: 0, raw_usage: None }
+        Received { result: Ok(reply), metered, net_bytes: 0, raw_usage: None, rates: RateNews::default() }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_leaves_before_its_intent_is_on_disk() {
     let home = Home::new();
-    let witness = Arc::new(Witness { runs: home.state().join("runs"), saw: Mutex::default() });
+    let witness = Arc::new(Witness { state: home.state(), saw: Mutex::default() });
     let end = told(&["ask one", "ask two", "write a x", "done ready"]).model(witness.clone()).at(&home).run().await;
     end.expect("accepted");
     assert_eq!(*witness.saw.lock().unwrap(), [true, true]);

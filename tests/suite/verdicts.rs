@@ -4,7 +4,7 @@ use jidoka::rules::andon::{Category, Pull, Puller};
 use jidoka::rules::ledger::Line;
 use jidoka::rules::spec::Dialect;
 use jidoka::rules::verdict::{Status, Stop};
-use jidoka_tests::bench::{Bench, Home, http};
+use jidoka_tests::bench::{self, Bench, Home, http};
 use jidoka_tests::provider::{Behaviour, FakeProvider};
 use jidoka_tests::{examples, hostile, plain};
 
@@ -244,18 +244,38 @@ async fn a_verifier_cannot_change_what_it_judges() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_cannot_write_faults_and_changes_nothing() {
     let home = Home::new();
-    // The item's memory is a directory: reading what the item did before fails, and guessing would forget it.
-    std::fs::create_dir_all(home.state().join("items/tests/one.json/x")).unwrap();
-    let end = told(&["write a x", "done ready"]).item("one").at(&home).run().await;
+    let run = || told(&["write a x", "log one", "attach proof", "done ready"]).item("one").at(&home).run();
+    // What the item remembers is damaged: guessing would forget what it did before.
+    drop(bench::store(&home.state()));
+    sql(&home, "INSERT INTO item VALUES ('default/tests/one', '{')");
+    let end = run().await;
     end.expect("not-admitted");
     assert_eq!(end.real_file("a"), None);
-    // What the item remembers cannot be written: an attempt that is not counted does not start.
-    let home = Home::new();
-    std::fs::create_dir_all(home.state().join("items/tests/one.json.draft/x")).unwrap();
-    let end = told(&["write a x", "done ready"]).item("one").at(&home).run().await;
+    // An attempt that cannot be counted does not start.
+    sql(&home, "DELETE FROM item");
+    sql(&home, "CREATE TRIGGER broken BEFORE INSERT ON item BEGIN SELECT RAISE (ABORT, 'broken'); END");
+    let end = run().await;
+    end.expect("not-admitted");
+    assert_eq!((end.record.attempt, end.real_file("a")), (0, None));
+    // A run whose end cannot be written is not accepted.
+    sql(&home, "DROP TRIGGER broken");
+    sql(
+        &home,
+        "CREATE TRIGGER broken BEFORE INSERT ON entry WHEN NEW.seq > 2 BEGIN SELECT RAISE (ABORT, 'broken'); END",
+    );
+    let end = run().await;
     end.expect("fault");
-    assert_eq!(end.record.exit_code, 70);
-    assert_eq!(end.real_file("a"), None);
+    assert_eq!((end.record.attempt, end.record.exit_code, end.real_file("a")), (1, 70, None));
+    sql(&home, "DROP TRIGGER broken");
+    let end = run().await;
+    end.expect("accepted");
+    assert_eq!(end.record.attempt, 2, "and nothing that was kept is lost");
+}
+
+/// Does something to the host's store behind its back.
+fn sql(home: &Home, statement: &str) {
+    let store = rusqlite::Connection::open(home.state().join("ledger.sqlite")).unwrap();
+    store.execute_batch(statement).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use super::complaint;
 use super::draft::{Draft, UsageStage, broken};
 use super::encode::{EncodeError, call_id, cap, schema_object};
 use super::fold::Flow;
+use super::rates::RateHeaders;
 use super::sse::Event;
 use super::usage::UsageSnapshot;
 use crate::rules::effect::{Failure, FailureKind};
@@ -19,15 +20,37 @@ use crate::rules::model::{Message, Request, Role, Stop, ToolCall, ToolDefinition
 /// Path below the provider's base address.
 pub const PATH: &str = "messages";
 
+/// Path of the endpoint that counts a request's input, below the provider's base address.
+pub const COUNT_PATH: &str = "messages/count_tokens";
+
+/// See <https://platform.claude.com/docs/en/api/rate-limits>. The tokens are those of the tightest limit in effect,
+/// rounded to thousands.
+pub const RATE_HEADERS: RateHeaders = RateHeaders {
+    remaining_tokens: "anthropic-ratelimit-tokens-remaining",
+    remaining_requests: "anthropic-ratelimit-requests-remaining",
+    reset_tokens: None,
+};
+
 /// The version of the API that this file speaks, for the header that must name one.
 pub const VERSION: &str = "2023-06-01";
 
 /// The body of a request. `model` is the provider's own name for it.
 pub fn encode(request: &Request, model: &str, stream: bool) -> Result<Value, EncodeError> {
-    let mut body = Map::new();
-    body.insert("model".into(), model.into());
+    let mut body = input(request, model)?;
     body.insert("max_tokens".into(), cap(request)?.into());
     body.insert("stream".into(), stream.into());
+    Ok(Value::Object(body))
+}
+
+/// The body of a request to count the input of a request.
+pub fn encode_count(request: &Request, model: &str) -> Result<Value, EncodeError> {
+    input(request, model).map(Value::Object)
+}
+
+/// All of a request that costs input tokens: the same for a call and for a count of it.
+fn input(request: &Request, model: &str) -> Result<Map<String, Value>, EncodeError> {
+    let mut body = Map::new();
+    body.insert("model".into(), model.into());
     let system: Vec<&str> = request
         .messages
         .iter()
@@ -45,7 +68,7 @@ pub fn encode(request: &Request, model: &str, stream: bool) -> Result<Value, Enc
         let schema = schema_object("the reply", schema)?;
         body.insert("output_config".into(), json!({ "format": { "type": "json_schema", "schema": schema } }));
     }
-    Ok(Value::Object(body))
+    Ok(body)
 }
 
 /// Turns alternate, and all results of one turn's tool calls belong into one turn: neighbours of a role become one.
@@ -196,6 +219,25 @@ pub fn whole(draft: &mut Draft, body: &[u8]) -> Result<(), Failure> {
         draft.stop(stop(&reason));
     }
     Ok(())
+}
+
+/// The answer to a count.
+#[derive(Deserialize)]
+struct Count {
+    #[serde(default)]
+    input_tokens: Value,
+    #[serde(default)]
+    error: Value,
+}
+
+/// The input tokens that the answer to a count states. Every request has input, so zero is no count.
+pub fn counted(body: &[u8]) -> Result<u64, Failure> {
+    let count: Count = parse(body)?;
+    if !count.error.is_null() {
+        return Err(rejected(&count.error));
+    }
+    let tokens = count.input_tokens.as_u64().filter(|tokens| *tokens > 0);
+    tokens.ok_or_else(|| broken("the answer to a count has no count"))
 }
 
 impl Block {

@@ -5,8 +5,12 @@
 
 use async_trait::async_trait;
 
+use super::rates::RateNews;
 use crate::rules::effect::Failure;
 use crate::rules::model::{Metered, Reply, Request};
+
+/// Bytes read of the answer to a count: it is one number, and an error's reason is short.
+pub const COUNT_RESPONSE_BYTES: u64 = 64 << 10;
 
 /// One call, as it goes on the wire.
 #[derive(Clone, Debug)]
@@ -28,6 +32,17 @@ pub struct Received {
     pub net_bytes: u64,
     /// The provider's usage object as it came, for the journal. At most 4 KiB.
     pub raw_usage: Option<String>,
+    /// What the provider said of its rate, for the pace; whatever the result is.
+    pub rates: RateNews,
+}
+
+/// What a count came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Input tokens, at least 1.
+    pub result: Result<u64, Failure>,
+    /// Bytes sent and received, bodies only.
+    pub net_bytes: u64,
 }
 
 /// A way to reach one model.
@@ -41,4 +56,20 @@ pub trait Model: Send + Sync {
 
     /// Makes the call. Dropping the future aborts it: the connection is closed and nothing more is read.
     async fn ask(&self, call: &Call) -> Received;
+
+    /// Bytes that a count will put on the network before the response, which has at most [`COUNT_RESPONSE_BYTES`].
+    /// `None`: nobody counts for this model.
+    fn count_request_bytes(&self, _: &Request) -> Option<u64> {
+        None
+    }
+
+    /// Asks the provider how many input tokens the call's request has, without running it. It costs no tokens, but it
+    /// leaves the host: the call's id must be journalled. `None`: nobody counts for this model, and nothing was sent.
+    ///
+    /// The provider calls its own count an estimate that
+    /// [may be off by a small amount](https://platform.claude.com/docs/en/build-with-claude/token-counting), so it is no
+    /// bound by itself. Its rate is another than that of calls, so no news of it are told.
+    async fn count(&self, _: &Call) -> Option<Counted> {
+        None
+    }
 }

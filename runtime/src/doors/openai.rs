@@ -11,6 +11,7 @@ use super::complaint;
 use super::draft::{Draft, UsageStage, broken};
 use super::encode::{EncodeError, call_id, cap, schema_object};
 use super::fold::Flow;
+use super::rates::RateHeaders;
 use super::sse::Event;
 use super::usage::UsageSnapshot;
 use crate::rules::effect::{Failure, FailureKind};
@@ -18,6 +19,14 @@ use crate::rules::model::{Message, Request, Role, Stop, ToolDefinition, Usage};
 
 /// Path below the provider's base address.
 pub const PATH: &str = "chat/completions";
+
+/// See <https://platform.openai.com/docs/guides/rate-limits>. The reset of requests is when all of them are there again,
+/// which is long after the next one may go.
+pub const RATE_HEADERS: RateHeaders = RateHeaders {
+    remaining_tokens: "x-ratelimit-remaining-tokens",
+    remaining_requests: "x-ratelimit-remaining-requests",
+    reset_tokens: Some("x-ratelimit-reset-tokens"),
+};
 
 /// Names, up to a version, of the models that refuse `max_tokens`.
 const REASONING_MODELS: [&str; 5] = ["gpt-5", "gpt-6", "o1", "o3", "o4"];

@@ -2,7 +2,8 @@
 //!
 //! Never: follows a redirect, uses a proxy, retries, speaks plain `http` off this machine, shows the key. Invariants:
 //! an exchange ends within its timeouts and its byte cap; each one is sent at most once; [`Metered::Exact`] of zero is
-//! said only where no model can have run; what leaves here as text went through the key's scrubber.
+//! said only where no model can have run; what leaves here as text went through the key's scrubber. A count of a
+//! request's input obeys the same rules.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
@@ -12,11 +13,13 @@ use async_trait::async_trait;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use thiserror::Error;
+use tokio::time::Instant;
 use tracing::instrument;
 
 use super::encode::EncodeError;
 use super::fold::{Fold, Folded, Framing};
-use super::model::{Call, Model, Received};
+use super::model::{COUNT_RESPONSE_BYTES, Call, Counted, Model, Received};
+use super::rates::RateNews;
 use super::secret::Secret;
 use super::{anthropic, complaint, openai};
 use crate::rules::effect::{Failure, FailureKind};
@@ -34,6 +37,8 @@ const ERROR_BYTES: u64 = 64 << 10;
 pub struct HttpModel {
     client: Client,
     endpoint: Url,
+    /// Only the Anthropic dialect has one.
+    count_endpoint: Option<Url>,
     provider: Provider,
     key: Option<Secret>,
 }
@@ -53,7 +58,12 @@ pub enum HttpModelError {
 
 impl HttpModel {
     pub fn new(provider: &Provider, key: Option<Secret>) -> Result<Self, HttpModelError> {
-        let endpoint = endpoint(provider)?;
+        let (path, count_path) = match provider.dialect {
+            Dialect::Openai => (openai::PATH, None),
+            Dialect::Anthropic => (anthropic::PATH, Some(anthropic::COUNT_PATH)),
+        };
+        let endpoint = endpoint(provider, path)?;
+        let count_endpoint = count_path.map(|path| self::endpoint(provider, path)).transpose()?;
         let loopback = is_loopback(&endpoint);
         let limits = provider.limits;
         // Whoever came first has installed it; there is only one kind of provider in this program.
@@ -81,7 +91,7 @@ impl HttpModel {
             client = client.tls_certs_only([]);
         }
         let client = client.build().map_err(HttpModelError::Client)?;
-        Ok(Self { client, endpoint, provider: provider.clone(), key })
+        Ok(Self { client, endpoint, count_endpoint, provider: provider.clone(), key })
     }
 
     fn encode(&self, request: &Request) -> Result<Vec<u8>, EncodeError> {
@@ -93,10 +103,14 @@ impl HttpModel {
         Ok(body.to_string().into_bytes())
     }
 
-    fn request(&self, id: &str, body: Vec<u8>) -> RequestBuilder {
+    fn encode_count(&self, request: &Request) -> Result<Vec<u8>, EncodeError> {
+        Ok(anthropic::encode_count(request, &self.provider.model)?.to_string().into_bytes())
+    }
+
+    fn request(&self, endpoint: &Url, id: &str, body: Vec<u8>) -> RequestBuilder {
         let mut request = self
             .client
-            .post(self.endpoint.clone())
+            .post(endpoint.clone())
             .header(CONTENT_TYPE, "application/json")
             .header("x-client-request-id", id)
             .body(body);
@@ -116,28 +130,60 @@ impl HttpModel {
     async fn exchange(&self, call: &Call) -> Exchange {
         let body = match self.encode(&call.request) {
             Ok(body) => body,
-            Err(error) => return Exchange::nothing_sent(FailureKind::Rejected, error.to_string()),
+            Err(error) => return Exchange::nothing_sent(unencodable(error)),
         };
         let sent = body.len() as u64;
-        let mut response = match self.request(&call.id, body).send().await {
+        let mut response = match self.request(&self.endpoint, &call.id, body).send().await {
             Ok(response) => response,
-            Err(error) if error.is_connect() => {
-                return Exchange::nothing_sent(FailureKind::Unavailable, reason(error));
-            }
-            Err(error) if error.is_builder() => {
-                return Exchange::nothing_sent(FailureKind::Rejected, reason(error));
-            }
-            Err(error) => return Exchange { folded: unknown(interrupted(error)), net_bytes: sent },
+            Err(error) => match Unanswered::from(error) {
+                Unanswered::NothingSent(failure) => return Exchange::nothing_sent(failure),
+                Unanswered::Interrupted(failure) => {
+                    return Exchange { folded: unknown(failure), net_bytes: sent, rates: RateNews::default() };
+                }
+            },
         };
-        let mut exchange = match response.status() {
+        let (rates, said) = (self.rates(&response), Instant::now());
+        let (folded, received) = match response.status() {
             StatusCode::OK => self.read_reply(&mut response, call).await,
             status => self.read_complaint(&mut response, call, status).await,
         };
-        exchange.net_bytes = exchange.net_bytes.saturating_add(sent);
-        exchange
+        Exchange { folded, net_bytes: sent.saturating_add(received), rates: RateNews { age: said.elapsed(), ..rates } }
     }
 
-    async fn read_reply(&self, response: &mut Response, call: &Call) -> Exchange {
+    /// A count at its endpoint. Not scrubbed yet.
+    async fn counted(&self, endpoint: &Url, call: &Call) -> Counted {
+        let body = match self.encode_count(&call.request) {
+            Ok(body) => body,
+            Err(error) => return Counted { result: Err(unencodable(error)), net_bytes: 0 },
+        };
+        let sent = body.len() as u64;
+        let mut response = match self.request(endpoint, &call.id, body).send().await {
+            Ok(response) => response,
+            Err(error) => {
+                return match Unanswered::from(error) {
+                    Unanswered::NothingSent(failure) => Counted { result: Err(failure), net_bytes: 0 },
+                    Unanswered::Interrupted(failure) => Counted { result: Err(failure), net_bytes: sent },
+                };
+            }
+        };
+        let mut meter = self.meter(call, COUNT_RESPONSE_BYTES);
+        let result = match response.status() {
+            StatusCode::OK => meter.read_all(&mut response).await.and_then(|body| anthropic::counted(&body)),
+            status => Err(meter.complaint(&mut response, status).await),
+        };
+        Counted { result, net_bytes: sent.saturating_add(meter.bytes) }
+    }
+
+    fn rates(&self, response: &Response) -> RateNews {
+        let names = match self.provider.dialect {
+            Dialect::Openai => &openai::RATE_HEADERS,
+            Dialect::Anthropic => &anthropic::RATE_HEADERS,
+        };
+        RateNews::read(response.headers(), names)
+    }
+
+    /// Also the bytes of the body that were read.
+    async fn read_reply(&self, response: &mut Response, call: &Call) -> (Folded, u64) {
         let framing = self.framing(response);
         let mut fold = Fold::new(self.provider.dialect, framing, call.request.max_output);
         let mut meter = self.meter(call, u64::MAX);
@@ -151,7 +197,7 @@ impl HttpModel {
                 Err(failure) => break fold.cut(failure),
             }
         };
-        Exchange { folded, net_bytes: meter.bytes }
+        (folded, meter.bytes)
     }
 
     /// What the server says it sends, and what was asked for if it does not say: either can be read.
@@ -165,33 +211,19 @@ impl HttpModel {
         }
     }
 
-    /// A status other than 200.
+    /// A status other than 200, and the bytes of the body that were read.
     ///
     /// With 4xx the server says that it did not take the request, and no known provider bills one: exactly zero. Not so
     /// 408 and 499, with which proxies report that they stopped waiting for a server that may well be at work. 5xx may
     /// come after the work, and anything else is no answer of a model's: unknown.
-    async fn read_complaint(&self, response: &mut Response, call: &Call, status: StatusCode) -> Exchange {
+    async fn read_complaint(&self, response: &mut Response, call: &Call, status: StatusCode) -> (Folded, u64) {
         let mut meter = self.meter(call, ERROR_BYTES);
-        let mut body = Vec::new();
-        // What cannot be read of a complaint changes nothing of the answer, which is the status.
-        while let Ok(Some(bytes)) = meter.read(response).await {
-            body.extend_from_slice(bytes.as_ref());
-        }
-        let words = match status.is_redirection() {
-            true => "redirects are never followed".to_owned(),
-            false => complaint::in_body(&body),
-        };
-        let kind = match status.as_u16() {
-            408 | 504 => FailureKind::TimedOut,
-            400..=599 => FailureKind::Rejected,
-            _ => FailureKind::Broken,
-        };
-        let failure = Failure { kind, message: format!("the provider answered {}: {words}", status.as_u16()) };
+        let failure = meter.complaint(response, status).await;
         let folded = match status.is_client_error() && !matches!(status.as_u16(), 408 | 499) {
             true => Folded { metered: Metered::Exact(Usage::default()), ..unknown(failure) },
             false => unknown(failure),
         };
-        Exchange { folded, net_bytes: meter.bytes }
+        (folded, meter.bytes)
     }
 
     fn meter(&self, call: &Call, cap: u64) -> Meter {
@@ -203,6 +235,11 @@ impl HttpModel {
             Some(key) => key.scrub(text),
             None => text,
         }
+    }
+
+    fn scrub_failure(&self, Failure { kind, message }: Failure) -> Failure {
+        // The key first: a cut could leave a part of it.
+        Failure { kind, message: complaint::clean(&self.scrub(message)) }
     }
 }
 
@@ -219,7 +256,7 @@ impl Model for HttpModel {
 
     #[instrument(skip_all, fields(call = %call.id, model = %self.provider.model))]
     async fn ask(&self, call: &Call) -> Received {
-        let Exchange { folded, net_bytes } = self.exchange(call).await;
+        let Exchange { folded, net_bytes, rates } = self.exchange(call).await;
         let result = match folded.result {
             Ok(mut reply) => {
                 reply.text = self.scrub(reply.text);
@@ -230,24 +267,56 @@ impl Model for HttpModel {
                 }
                 Ok(reply)
             }
-            // The key first: a cut could leave a part of it.
-            Err(Failure { kind, message }) => Err(Failure { kind, message: complaint::clean(&self.scrub(message)) }),
+            Err(failure) => Err(self.scrub_failure(failure)),
         };
         let raw_usage = folded.raw_usage.map(|usage| self.scrub(usage));
-        Received { result, metered: folded.metered, net_bytes, raw_usage }
+        Received { result, metered: folded.metered, net_bytes, raw_usage, rates }
+    }
+
+    fn count_request_bytes(&self, request: &Request) -> Option<u64> {
+        self.count_endpoint.as_ref()?;
+        // What cannot be encoded is refused by `count` and sends nothing.
+        Some(self.encode_count(request).map_or(0, |body| body.len() as u64))
+    }
+
+    #[instrument(skip_all, fields(call = %call.id, model = %self.provider.model))]
+    async fn count(&self, call: &Call) -> Option<Counted> {
+        let Counted { result, net_bytes } = self.counted(self.count_endpoint.as_ref()?, call).await;
+        Some(Counted { result: result.map_err(|failure| self.scrub_failure(failure)), net_bytes })
     }
 }
 
-/// What came of one exchange; bodies only.
+/// What came of one exchange.
 struct Exchange {
     folded: Folded,
+    /// Bodies only.
     net_bytes: u64,
+    rates: RateNews,
 }
 
 impl Exchange {
-    fn nothing_sent(kind: FailureKind, message: String) -> Self {
-        let folded = unknown(Failure { kind, message });
-        Self { folded: Folded { metered: Metered::Exact(Usage::default()), ..folded }, net_bytes: 0 }
+    fn nothing_sent(failure: Failure) -> Self {
+        let folded = Folded { metered: Metered::Exact(Usage::default()), ..unknown(failure) };
+        Self { folded, net_bytes: 0, rates: RateNews::default() }
+    }
+}
+
+/// Why there is no response.
+enum Unanswered {
+    NothingSent(Failure),
+    /// The exchange broke off after the request may have left.
+    Interrupted(Failure),
+}
+
+impl From<reqwest::Error> for Unanswered {
+    fn from(error: reqwest::Error) -> Self {
+        if error.is_connect() {
+            return Self::NothingSent(Failure { kind: FailureKind::Unavailable, message: reason(error) });
+        }
+        if error.is_builder() {
+            return Self::NothingSent(Failure { kind: FailureKind::Rejected, message: reason(error) });
+        }
+        Self::Interrupted(interrupted(error))
     }
 }
 
@@ -267,13 +336,44 @@ impl Meter {
         }
         Ok(Some(bytes))
     }
+
+    /// The whole body.
+    async fn read_all(&mut self, response: &mut Response) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        while let Some(bytes) = self.read(response).await? {
+            body.extend_from_slice(bytes.as_ref());
+        }
+        Ok(body)
+    }
+
+    /// What a status other than 200 means, in the server's words.
+    async fn complaint(&mut self, response: &mut Response, status: StatusCode) -> Failure {
+        let mut body = Vec::new();
+        // What cannot be read of a complaint changes nothing of the answer, which is the status.
+        while let Ok(Some(bytes)) = self.read(response).await {
+            body.extend_from_slice(bytes.as_ref());
+        }
+        let words = match status.is_redirection() {
+            true => "redirects are never followed".to_owned(),
+            false => complaint::in_body(&body),
+        };
+        let kind = match status.as_u16() {
+            408 | 504 => FailureKind::TimedOut,
+            400..=599 => FailureKind::Rejected,
+            _ => FailureKind::Broken,
+        };
+        Failure { kind, message: format!("the provider answered {}: {words}", status.as_u16()) }
+    }
+}
+
+fn unencodable(error: EncodeError) -> Failure {
+    Failure { kind: FailureKind::Rejected, message: error.to_string() }
 }
 
 fn unknown(failure: Failure) -> Folded {
     Folded { result: Err(failure), metered: Metered::Unknown, raw_usage: None }
 }
 
-/// The exchange broke off after the request may have left.
 fn interrupted(error: reqwest::Error) -> Failure {
     let kind = match error.is_timeout() {
         true => FailureKind::TimedOut,
@@ -294,7 +394,7 @@ fn reason(error: reqwest::Error) -> String {
     line
 }
 
-fn endpoint(provider: &Provider) -> Result<Url, HttpModelError> {
+fn endpoint(provider: &Provider, path: &str) -> Result<Url, HttpModelError> {
     let mut url = Url::parse(provider.url.trim()).map_err(|_| HttpModelError::NotAnAddress)?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(HttpModelError::NotAnAddress);
@@ -303,10 +403,6 @@ fn endpoint(provider: &Provider) -> Result<Url, HttpModelError> {
     if !plain || url.query().is_some() || url.fragment().is_some() {
         return Err(HttpModelError::NotABase);
     }
-    let path = match provider.dialect {
-        Dialect::Openai => openai::PATH,
-        Dialect::Anthropic => anthropic::PATH,
-    };
     url.set_path(&format!("{}/{path}", url.path().trim_end_matches('/')));
     Ok(url)
 }
@@ -374,7 +470,7 @@ mod tests {
         for dialect in [Dialect::Openai, Dialect::Anthropic] {
             let key = Secret::parse("sk-secret-0123456789", "a test".into()).unwrap();
             let model = HttpModel::new(&provider(dialect, "https://example.com/v1"), Some(key)).unwrap();
-            let request = model.request("call-7", Vec::new()).build().unwrap();
+            let request = model.request(&model.endpoint, "call-7", Vec::new()).build().unwrap();
             let shown = format!("{request:?}");
             assert!(shown.contains("Sensitive") && !shown.contains("0123456789"), "{shown}");
         }
@@ -383,10 +479,13 @@ mod tests {
     #[test]
     fn the_dialects_path_is_put_below_the_base() {
         for base in ["https://example.com/v1", "https://example.com/v1/", " https://example.com/v1 "] {
-            let url = endpoint(&provider(Dialect::Openai, base)).unwrap();
-            assert_eq!(url.as_str(), "https://example.com/v1/chat/completions");
-            let url = endpoint(&provider(Dialect::Anthropic, base)).unwrap();
-            assert_eq!(url.as_str(), "https://example.com/v1/messages");
+            let openai = HttpModel::new(&provider(Dialect::Openai, base), None).unwrap();
+            assert_eq!(openai.endpoint.as_str(), "https://example.com/v1/chat/completions");
+            assert_eq!(openai.count_endpoint, None);
+            let anthropic = HttpModel::new(&provider(Dialect::Anthropic, base), None).unwrap();
+            assert_eq!(anthropic.endpoint.as_str(), "https://example.com/v1/messages");
+            let count_endpoint = anthropic.count_endpoint.unwrap();
+            assert_eq!(count_endpoint.as_str(), "https://example.com/v1/messages/count_tokens");
         }
     }
 }

@@ -14,6 +14,7 @@ use thiserror::Error;
 use toml::Spanned;
 
 use super::model::{Call, Model, Received};
+use super::rates::RateNews;
 use crate::rules::effect::{Failure, FailureKind};
 use crate::rules::model::{Message, Metered, Reply, Request, Stop, ToolCall, Usage};
 
@@ -165,7 +166,7 @@ impl Model for ScriptedModel {
                 turn.answer(request)
             }
         };
-        Received { result, metered, net_bytes: 0, raw_usage: None }
+        Received { result, metered, net_bytes: 0, raw_usage: None, rates: RateNews::default() }
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! | below it | what |
 //! | --- | --- |
-//! | `runs/SERIAL/` | `journal.jsonl`, `verdict.json`, `evidence/`, and the worker's tree in `work/` |
-//! | `items/LINE/ITEM.json` | what the item remembers; `ITEM.lock` is held while a run works on it |
+//! | `ledger.sqlite` | the store: ledger, items, journals |
+//! | `runs/SERIAL/` | `verdict.json`, `evidence/`, the worker's tree in `work/`; `lock` is held while the run is alive |
+//! | `items/TENANT/LINE/ITEM.lock` | held while a run works on the item |
 //! | `cache/` | compiled components |
 //!
 //! Never: decides. Invariant here: a record that was written is whole after a crash, the old one or the new one.
@@ -16,9 +17,6 @@ use cap_std::fs::{Dir, OpenOptions};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::rules::effect::Entry;
-use crate::rules::item::ItemRecord;
-
 /// The host's directory.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -29,13 +27,13 @@ pub struct State {
 #[derive(Clone, Debug)]
 pub struct RunDir {
     dir: Arc<Dir>,
+    /// The kernel lets it go when the process ends, however it ends.
+    _alive: Arc<std::fs::File>,
 }
 
 /// An item that this process works on. Dropping it lets others.
 #[derive(Debug)]
 pub struct ItemLease {
-    dir: Dir,
-    name: String,
     _lock: std::fs::File,
 }
 
@@ -46,10 +44,8 @@ pub enum LeaseError {
     /// Another run works on it.
     #[error("item {item:?} is being worked on by another run")]
     Taken { item: String },
-    /// What the item remembers is not readable; guessing would forget attempts and spend.
-    #[error("the memory of item {item:?} is damaged")]
-    Damaged { item: String, source: serde_json::Error },
-    #[error("reach the memory of item {item:?}")]
+    /// The disk is full, read-only or broken.
+    #[error("lease item {item:?}")]
     Io { item: String, source: io::Error },
 }
 
@@ -81,58 +77,48 @@ impl State {
         let runs = self.dir.open_dir("runs")?;
         runs.create_dir(serial)?;
         let dir = runs.open_dir(serial)?;
+        let alive = dir.create("lock")?.into_std();
+        alive.try_lock()?;
         dir.create_dir("evidence")?;
         runs.open(".")?.sync_all()?;
-        Ok(RunDir { dir: Arc::new(dir) })
+        Ok(RunDir { dir: Arc::new(dir), _alive: Arc::new(alive) })
     }
 
-    /// The entries of a run, as far as they are whole: a crash may have torn the last one. None at all if the run never
-    /// came to have a journal; `None` if there is one that cannot be read.
-    pub fn entries(&self, serial: &str) -> Option<Vec<Entry>> {
-        let path = format!("runs/{serial}/journal.jsonl");
-        match self.dir.read_to_string(path) {
-            Ok(text) => Some(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
-            Err(_) => None,
+    /// Whether the process that had this run is gone, or the run's directory is.
+    ///
+    /// # Errors
+    /// Nobody can say.
+    pub fn is_dead(&self, serial: &str) -> io::Result<bool> {
+        let lock = match self.dir.open(format!("runs/{serial}/lock")) {
+            Ok(lock) => lock.into_std(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        match lock.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 
-    /// Takes an item for one run and reads what it remembers.
+    /// Takes an item for one run.
     ///
     /// # Errors
     /// [`LeaseError`]: nothing was changed.
-    pub fn lease(&self, line: &str, item: &str) -> Result<(ItemLease, ItemRecord), LeaseError> {
+    pub fn lease(&self, tenant: &str, line: &str, item: &str) -> Result<ItemLease, LeaseError> {
         let failed = |source| LeaseError::Io { item: item.to_owned(), source };
-        let items = self.dir.open_dir("items").map_err(failed)?;
-        items.create_dir_all(line).map_err(failed)?;
-        let dir = items.open_dir(line).map_err(failed)?;
-        let lock = dir
-            .open_with(format!("{item}.lock"), OpenOptions::new().write(true).create(true))
+        let place = format!("items/{tenant}/{line}");
+        self.dir.create_dir_all(&place).map_err(failed)?;
+        let lock = self
+            .dir
+            .open_with(format!("{place}/{item}.lock"), OpenOptions::new().write(true).create(true))
             .map_err(failed)?
             .into_std();
         match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LeaseError::Taken { item: item.to_owned() }),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Ok(()) => Ok(ItemLease { _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(LeaseError::Taken { item: item.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
         }
-        let lease = ItemLease { dir, name: format!("{item}.json"), _lock: lock };
-        let record = match lease.dir.read(&lease.name) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|source| LeaseError::Damaged { item: item.to_owned(), source })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => ItemRecord::default(),
-            Err(error) => return Err(failed(error)),
-        };
-        Ok((lease, record))
-    }
-}
-
-impl ItemLease {
-    /// Writes what the item remembers, durably.
-    ///
-    /// # Errors
-    /// The disk is full, read-only or broken: the old record stands.
-    pub fn remember(&self, record: &ItemRecord) -> io::Result<()> {
-        write_whole(&self.dir, &self.name, record)
     }
 }
 
@@ -190,23 +176,24 @@ mod tests {
     #[test]
     fn an_item_is_worked_on_by_one_run_at_a_time() {
         let (_dir, state) = state();
-        let (lease, _) = state.lease("line", "item").expect("free");
-        assert!(matches!(state.lease("line", "item"), Err(LeaseError::Taken { .. })));
-        assert!(state.lease("line", "other").is_ok());
+        let lease = state.lease("acme", "line", "item").expect("free");
+        assert!(matches!(state.lease("acme", "line", "item"), Err(LeaseError::Taken { .. })));
+        assert!(state.lease("acme", "line", "other").is_ok());
+        assert!(state.lease("globex", "line", "item").is_ok());
         drop(lease);
-        assert!(state.lease("line", "item").is_ok());
+        assert!(state.lease("acme", "line", "item").is_ok());
     }
 
     #[test]
-    fn an_item_remembers_and_a_damaged_memory_is_not_a_fresh_one() {
+    fn a_run_is_dead_when_whoever_had_it_is_gone() {
         let (_dir, state) = state();
-        let (lease, mut record) = state.lease("line", "item").expect("free");
-        record.attempts = 3;
-        lease.remember(&record).expect("written");
-        drop(lease);
-        assert_eq!(state.lease("line", "item").expect("free").1.attempts, 3);
-        state.dir.write("items/line/item.json", b"{").expect("writes");
-        assert!(matches!(state.lease("line", "item"), Err(LeaseError::Damaged { .. })));
+        let run = state.create_run("a").expect("new");
+        let shared = run.clone();
+        drop(run);
+        assert!(!state.is_dead("a").expect("can be told"));
+        drop(shared);
+        assert!(state.is_dead("a").expect("can be told"));
+        assert!(state.is_dead("never was").expect("can be told"));
     }
 
     #[test]

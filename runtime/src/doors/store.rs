@@ -1,147 +1,295 @@
-//! Where the entries of a run are kept.
+//! Where the books are kept: the ledger, what items remember, and the entries of every run, changed together or not at all.
 //!
-//! Never: interprets an entry, changes or removes one. Invariant here: when `append` of a [`Durability::Durable`] entry
-//! returns, that entry and all before it survive a crash of the machine.
+//! A [`Work`] is one transaction over all three. Never: interprets an entry, decides what may be spent. Invariants here:
+//! a work is whole or did nothing; when a [`Durability::Durable`] one is done, it and all before it survive a crash of
+//! the machine; works of one store are done in the order in which they came.
 
-use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
-use cap_std::fs::{Dir, File, OpenOptions};
+use thiserror::Error;
+use tokio::sync::oneshot;
 
 use crate::rules::effect::Entry;
+use crate::rules::item::ItemRecord;
+use crate::rules::ledger::{CallId, Ledger, ScopeId};
+use crate::rules::operate::Act;
 
-/// What `append` promises when it returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is promised when a work is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
-    /// It is on disk.
-    Durable,
-    /// It is on disk once a durable entry is appended after it.
+    /// It survives a crash of this process and is seen by all others; a crash of the machine may undo it.
     Lazy,
+    /// It survives a crash of the machine.
+    Durable,
 }
 
-/// The entries of one run, in order.
-#[async_trait]
+/// Why the books could not be changed or read. Nothing was changed, and nothing may be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No room on the disk.
+    #[error("the disk is full")]
+    Full,
+    /// The file or its directory cannot be written.
+    #[error("the store is read-only")]
+    ReadOnly,
+    /// Somebody else has had it for too long.
+    #[error("the store was locked by another process for {waited_ms} ms")]
+    Locked { waited_ms: u64 },
+    /// What is there is not what was written.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// A later version wrote it.
+    #[error("the store has format {found}; this version knows {known}")]
+    Newer { found: i64, known: i64 },
+    /// The host's clock is far behind what the store has seen: windows cannot be told.
+    #[error(
+        "the clock is {behind_ms} ms behind what the store has seen: set it right, or `jidoka budget accept-clock`"
+    )]
+    ClockBehind { behind_ms: u64 },
+    /// Anything else.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// What a work touches, so that it is at hand when the work is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A scope and all around it.
+    Scope(ScopeId),
+    /// A scope with all open scopes and calls below it.
+    Tree(ScopeId),
+    /// A call and its scope.
+    Call(CallId),
+    /// What an item remembers.
+    Item(ScopeId),
+}
+
+/// The books, open at the pages that a work needs.
+pub struct Books<'a> {
+    pub ledger: &'a mut Ledger,
+    /// Milliseconds since 1970-01-01T00:00:00Z; never less than at an earlier work.
+    pub now_ms: u64,
+    pub(super) items: &'a mut HashMap<ScopeId, ItemRecord>,
+    pub(super) written: &'a mut Written,
+}
+
+/// What works wrote beside the ledger.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub entries: Vec<(Arc<str>, Entry)>,
+    pub items: Vec<ScopeId>,
+    pub acts: Vec<Act>,
+    pub accept_clock: bool,
+}
+
+impl Books<'_> {
+    /// What an item remembers; nothing yet, if it is new.
+    pub fn item(&self, id: &ScopeId) -> ItemRecord {
+        self.items.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Keeps what an item remembers.
+    pub fn remember(&mut self, id: &ScopeId, record: ItemRecord) {
+        self.items.insert(id.clone(), record);
+        self.written.items.push(id.clone());
+    }
+
+    /// Appends an entry to a run's journal.
+    pub fn append(&mut self, serial: &Arc<str>, entry: Entry) {
+        self.written.entries.push((Arc::clone(serial), entry));
+    }
+
+    /// Keeps what an operator did, for ever.
+    pub fn record(&mut self, act: Act) {
+        self.written.acts.push(act);
+    }
+}
+
+/// What is called when a work is kept, or could not be.
+pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// What a work does to the books. Called once: with the books, or with the reason why there are none.
+pub type Change = Box<dyn FnOnce(Result<&mut Books<'_>, StoreError>) -> Done + Send>;
+
+/// One transaction.
+pub struct Work {
+    pub needs: Vec<Need>,
+    pub durability: Durability,
+    pub clock: AtClock,
+    pub change: Change,
+}
+
+/// How far the clock may be behind what the store has seen for a work to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtClock {
+    /// Hardly.
+    NotBehind,
+    /// At all: for the work that accepts it.
+    Any,
+}
+
+/// Keeps the books.
 pub trait Store: Send + Sync {
-    /// Appends an entry.
+    /// Takes a work, which is done after all that were taken before it. Never waits.
+    fn submit(&self, work: Work);
+
+    /// The entries of a run that were kept, in order. Blocking.
     ///
     /// # Errors
-    /// The disk is full, read-only or broken: the entry may be lost, and the run must not go on.
-    async fn append(&self, entry: &Entry, durability: Durability) -> io::Result<()>;
+    /// [`StoreError`].
+    fn entries(&self, serial: &str) -> Result<Vec<Entry>, StoreError>;
+
+    /// The attempts whose scopes are open. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn open_attempts(&self) -> Result<Vec<ScopeId>, StoreError>;
+
+    /// The whole ledger as it was at one moment, without calls that are over. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn survey(&self) -> Result<Ledger, StoreError>;
+
+    /// What operators did, the oldest first. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn acts(&self) -> Result<Vec<Act>, StoreError>;
 }
 
-/// Keeps entries in memory: the oracle of tests, and the floor of benchmarks.
+/// Changes the books and returns what came of it, once it is kept.
+///
+/// # Errors
+/// [`StoreError`]: nothing was changed. If the store vanished on the way, nobody knows; the next one who opens it will.
+pub async fn transact<T: Send + 'static>(
+    store: &dyn Store,
+    needs: Vec<Need>,
+    durability: Durability,
+    change: impl FnOnce(&mut Books<'_>) -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    answer_of(submit(store, needs, durability, AtClock::NotBehind, change).await)
+}
+
+/// As [`transact`], on disk when it returns, for whoever has no runtime to wait in.
+///
+/// # Errors
+/// As [`transact`].
+pub fn transact_blocking<T: Send + 'static>(
+    store: &dyn Store,
+    needs: Vec<Need>,
+    change: impl FnOnce(&mut Books<'_>) -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    answer_of(submit(store, needs, Durability::Durable, AtClock::NotBehind, change).blocking_recv())
+}
+
+/// Believes the clock as it is now, however far it is behind; `act` says who did that and why.
+///
+/// # Errors
+/// As [`transact`].
+pub async fn accept_clock(store: &dyn Store, act: Act) -> Result<(), StoreError> {
+    let change = move |books: &mut Books<'_>| {
+        books.written.accept_clock = true;
+        books.record(act);
+    };
+    answer_of(submit(store, vec![], Durability::Durable, AtClock::Any, change).await)
+}
+
+fn submit<T: Send + 'static>(
+    store: &dyn Store,
+    needs: Vec<Need>,
+    durability: Durability,
+    clock: AtClock,
+    change: impl FnOnce(&mut Books<'_>) -> T + Send + 'static,
+) -> oneshot::Receiver<Result<T, StoreError>> {
+    let (answer, answered) = oneshot::channel();
+    store.submit(Work { needs, durability, clock, change: answering(change, answer) });
+    answered
+}
+
+fn answer_of<T>(answer: Result<Result<T, StoreError>, oneshot::error::RecvError>) -> Result<T, StoreError> {
+    answer.unwrap_or_else(|_| Err(StoreError::Failed("its writer is gone".into())))
+}
+
+/// A change that tells one listener what came of it. Who stopped listening is not told, and the change is kept all the
+/// same.
+fn answering<T: Send + 'static>(
+    change: impl FnOnce(&mut Books<'_>) -> T + Send + 'static,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+) -> Change {
+    Box::new(move |books| match books {
+        Ok(books) => {
+            let result = change(books);
+            Box::new(move |kept| drop(answer.send(kept.map(|()| result))))
+        }
+        Err(error) => {
+            drop(answer.send(Err(error)));
+            Box::new(|_| ())
+        }
+    })
+}
+
+/// Keeps the books in memory: the oracle of tests, and the floor of benchmarks.
 #[derive(Debug, Default)]
-pub struct MemoryStore(Mutex<Vec<Entry>>);
+pub struct MemoryStore(Mutex<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    ledger: Ledger,
+    items: HashMap<ScopeId, ItemRecord>,
+    written: Written,
+    now_ms: u64,
+}
 
 impl MemoryStore {
-    /// All entries so far.
-    pub fn entries(&self) -> Vec<Entry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the time; it only goes forward.
+    pub fn set_now_ms(&self, now_ms: u64) {
+        let mut memory = self.memory();
+        memory.now_ms = memory.now_ms.max(now_ms);
     }
 }
 
-#[async_trait]
 impl Store for MemoryStore {
-    async fn append(&self, entry: &Entry, _: Durability) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry.clone());
-        Ok(())
+    fn submit(&self, work: Work) {
+        let mut memory = self.memory();
+        let Memory { ledger, items, written, now_ms } = &mut *memory;
+        let done = (work.change)(Ok(&mut Books { ledger, now_ms: *now_ms, items, written }));
+        drop(memory);
+        done(Ok(()));
     }
-}
 
-/// Bytes of lazy lines that wait in memory: what a guest makes the host write must not pile up until a durable entry.
-const MAX_PENDING_BYTES: usize = 1 << 20;
-
-/// A file of JSON lines, one an entry.
-#[derive(Debug)]
-pub struct FileStore {
-    file: Arc<Mutex<File>>,
-    /// Lines in order that are not written yet. An append that is dropped midway leaves its line here, whole.
-    pending: Arc<Mutex<Vec<u8>>>,
-    /// A write failed: lines are lost, and nothing may be appended after the gap.
-    broken: Arc<AtomicBool>,
-}
-
-impl FileStore {
-    /// Creates `name` below `dir`, durably.
-    ///
-    /// # Errors
-    /// The file exists already or cannot be made.
-    pub fn create(dir: &Dir, name: &str) -> io::Result<Self> {
-        let file = dir.open_with(name, OpenOptions::new().create_new(true).append(true))?;
-        file.sync_all()?;
-        dir.open(".")?.sync_all()?;
-        Ok(Self { file: Arc::new(Mutex::new(file)), pending: Arc::default(), broken: Arc::default() })
+    fn entries(&self, serial: &str) -> Result<Vec<Entry>, StoreError> {
+        let memory = self.memory();
+        let of_run = memory.written.entries.iter().filter(|(run, _)| &**run == serial);
+        Ok(of_run.map(|(_, entry)| entry.clone()).collect())
     }
-}
 
-#[async_trait]
-impl Store for FileStore {
-    async fn append(&self, entry: &Entry, durability: Durability) -> io::Result<()> {
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
-        if self.broken.load(Ordering::Acquire) {
-            return Err(io::Error::other("an earlier entry could not be written"));
+    fn open_attempts(&self) -> Result<Vec<ScopeId>, StoreError> {
+        use crate::rules::ledger::Level;
+        let memory = self.memory();
+        let open = memory.ledger.scopes().filter(|(id, scope)| id.level() == Level::Attempt && !scope.closed);
+        Ok(open.map(|(id, _)| id.clone()).collect())
+    }
+
+    fn survey(&self) -> Result<Ledger, StoreError> {
+        let memory = self.memory();
+        let mut survey = Ledger::default();
+        let mut scopes: Vec<_> = memory.ledger.scopes().collect();
+        scopes.sort_by_key(|(id, _)| *id);
+        scopes.into_iter().for_each(|(id, scope)| survey.restore_scope(id.clone(), scope.clone()));
+        for (id, call) in memory.ledger.calls().filter(|(_, call)| call.state.is_open()) {
+            survey.restore_call(id.clone(), call.clone());
         }
-        let waiting = {
-            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            pending.extend_from_slice(&line);
-            pending.len()
-        };
-        if durability == Durability::Lazy && waiting <= MAX_PENDING_BYTES {
-            return Ok(());
-        }
-        let (file, pending, broken) = (Arc::clone(&self.file), Arc::clone(&self.pending), Arc::clone(&self.broken));
-        // Goes on even if the one who waits for it is dropped: then the next append must hear how it ended.
-        let flushed = move || flush(&file, &pending).inspect_err(|_| broken.store(true, Ordering::Release));
-        tokio::task::spawn_blocking(flushed).await.map_err(io::Error::other)?
-    }
-}
-
-/// Whoever flushes first writes all that is pending, so the file has the order of the appends.
-fn flush(file: &Mutex<File>, pending: &Mutex<Vec<u8>>) -> io::Result<()> {
-    let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-    let lines = std::mem::take(&mut *pending.lock().unwrap_or_else(PoisonError::into_inner));
-    file.write_all(&lines)?;
-    file.sync_data()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rules::effect::{Body, Level};
-
-    fn note(seq: u64) -> Entry {
-        let body = Body::Noted { level: Level::Info, message: format!("note {seq}"), fields: vec![] };
-        Entry { seq, at_ms: 0, body }
+        Ok(survey)
     }
 
-    #[tokio::test]
-    async fn entries_are_in_the_file_in_order_once_a_durable_one_is() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let handle = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).expect("opens");
-        let store = FileStore::create(&handle, "journal.jsonl").expect("creates");
-        let durability = [Durability::Lazy, Durability::Lazy, Durability::Durable];
-        for (seq, durability) in durability.into_iter().enumerate() {
-            store.append(&note(seq as u64), durability).await.expect("appends");
-        }
-        let text = handle.read_to_string("journal.jsonl").expect("reads");
-        let entries: Vec<Entry> = text.lines().map(|line| serde_json::from_str(line).expect("an entry")).collect();
-        assert_eq!(entries, [note(0), note(1), note(2)]);
-        assert!(FileStore::create(&handle, "journal.jsonl").is_err(), "a journal is never written over");
-    }
-
-    #[tokio::test]
-    async fn after_a_write_that_failed_nothing_is_appended() {
-        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device of every Linux");
-        let store = FileStore {
-            file: Arc::new(Mutex::new(File::from_std(full))),
-            pending: Arc::default(),
-            broken: Arc::default(),
-        };
-        store.append(&note(0), Durability::Lazy).await.expect("nothing is written yet");
-        assert!(store.append(&note(1), Durability::Durable).await.is_err());
-        assert!(store.append(&note(2), Durability::Lazy).await.is_err(), "there would be a gap before it");
+    fn acts(&self) -> Result<Vec<Act>, StoreError> {
+        Ok(self.memory().written.acts.clone())
     }
 }

@@ -54,6 +54,8 @@ pub enum Command {
         /// One JSON document.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        overrides: OverrideArguments,
     },
     /// Show every setting of a job and where it comes from.
     Explain {
@@ -64,6 +66,14 @@ pub enum Command {
         json: bool,
         #[command(flatten)]
         overrides: OverrideArguments,
+    },
+    /// Show what a run did: its journal, entry by entry.
+    Trace {
+        /// The run's serial number.
+        run: String,
+        /// One JSON document a line, an entry each.
+        #[arg(long)]
+        json: bool,
     },
     /// Build a worker crate into a component and print its path.
     Build {
@@ -105,6 +115,9 @@ pub struct RunArguments {
 /// Settings of a job that the command line may change.
 #[derive(Debug, Args)]
 pub struct OverrideArguments {
+    /// On whose account the run is: a tenant of the operator's file.
+    #[arg(long, value_name = "NAME", env = "JIDOKA_TENANT")]
+    tenant: Option<String>,
     /// The item that this run is an attempt of.
     #[arg(long, value_name = "NAME")]
     item: Option<String>,
@@ -133,6 +146,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 impl OverrideArguments {
     fn overrides(&self) -> Overrides {
         Overrides {
+            tenant: self.tenant.clone(),
             item: self.item.clone(),
             models: self.models.iter().cloned().collect(),
             seed: self.seed,
@@ -162,8 +176,9 @@ async fn interrupt() -> Option<&'static str> {
 pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
     let done = match command {
         Command::Run(arguments) => start(machine, arguments).await,
-        Command::Inspect { path, json } => inspect(machine, &path, json),
+        Command::Inspect { path, json, overrides } => inspect(machine, &path, json, &overrides.overrides()),
         Command::Explain { path, json, overrides } => explain(machine, &path, json, &overrides.overrides()),
+        Command::Trace { run, json } => trace(machine, &run, json).await,
         Command::Build { path } => build(machine, &path),
         Command::New { path, sdk } => create(machine, &path, sdk),
         Command::Doctor { json } => doctor(machine, json),
@@ -229,12 +244,12 @@ async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, Loa
     Ok(record.exit_code)
 }
 
-fn inspect(machine: &dyn Machine, path: &std::path::Path, json: bool) -> Result<u8, LoadError> {
+fn inspect(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides: &Overrides) -> Result<u8, LoadError> {
     let is_component = path.extension().is_some_and(|extension| extension == "wasm");
     let (bytes, job) = if is_component {
         (machine.read(path).with_context(|| format!("read {}", path.display()))?, None)
     } else {
-        let Loaded { dir, spec } = load::load(machine, path, &Overrides::default())?;
+        let Loaded { dir, spec } = load::load(machine, path, overrides)?;
         let spinner = Spinner::new(json);
         let bytes = load::component(machine, &dir, &spec.worker, &|what| spinner.say(what));
         spinner.end();
@@ -289,6 +304,22 @@ fn explain(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides:
             Origin::Default => style("default").dim(),
         };
         println!("{:keys$}  {:values$}  {origin}", setting.key, setting.value.replace('\n', " "));
+    }
+    Ok(0)
+}
+
+async fn trace(machine: &dyn Machine, serial: &str, json: bool) -> Result<u8, LoadError> {
+    let entries = machine.desk()?.entries(serial).await.context("read the journal")?;
+    if entries.is_empty() {
+        return Err(anyhow::anyhow!("no run {serial} has a journal here").into());
+    }
+    let mut screen = Screen::new(Default::default());
+    for entry in &entries {
+        if json {
+            println!("{}", serde_json::to_string(entry).context("write the entry")?);
+        } else {
+            screen.entry(entry).iter().for_each(|line| println!("{line}"));
+        }
     }
     Ok(0)
 }

@@ -55,6 +55,7 @@ pub fn load(machine: &dyn Machine, path: &Path, overrides: &Overrides) -> Result
     };
     let mut spec = authored::job(&text, &operator, overrides)
         .map_err(|mistakes| LoadError::Mistakes(reports(&file, &text, mistakes)))?;
+    spec.shared.declared = machine.operator_file().is_some();
     if let Some(component) = component {
         spec.worker = ComponentSource::File(component);
     }
@@ -127,7 +128,8 @@ pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> a
         let reached = machine.reach(name, model, &dir).with_context(|| format!("reach model \"{name}\""))?;
         models.insert(name.clone(), reached);
     }
-    Ok(Job { spec, component, checks, workspace, context, models })
+    let account = machine.account(&spec);
+    Ok(Job { spec, component, checks, workspace, context, models, account })
 }
 
 /// The bytes of a component, built first if it is a crate.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use cap_std::fs::Dir;
 
-use crate::rules::spec::ModelSpec;
-use crate::run::runner::{Reached, Runner};
+use crate::rules::spec::{ModelSpec, RunSpec};
+use crate::run::desk::Desk;
+use crate::run::runner::{Account, Reached, Runner};
 use crate::run::sandbox::Surface;
 
 /// What a front end may ask of the machine.
@@ -51,6 +52,18 @@ pub trait Machine {
     /// # Errors
     /// The transcript is wrong, the key is missing, or the address is not allowed.
     fn reach(&self, name: &str, spec: &ModelSpec, job_dir: &Path) -> anyhow::Result<Reached>;
+
+    /// What the run shares with all others of its tenant.
+    fn account(&self, spec: &RunSpec) -> Account;
+
+    /// The books, for an operator.
+    ///
+    /// # Errors
+    /// The host's directory cannot be written, or the store is damaged.
+    fn desk(&self) -> anyhow::Result<Desk>;
+
+    /// Who acts, as the machine knows them.
+    fn user(&self) -> String;
 
     /// The runner.
     ///

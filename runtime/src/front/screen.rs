@@ -6,7 +6,7 @@
 use console::{Style, style};
 
 use crate::rules::effect::{Answer, Body, Cost, Denied, Effect, Entry, Level};
-use crate::rules::ledger::{Amounts, Line, Totals};
+use crate::rules::ledger::{Amounts, LimitKind, Line, Totals};
 use crate::rules::record::Record;
 use crate::rules::verdict::{CheckEnd, Stop};
 
@@ -45,6 +45,9 @@ impl Screen {
             Body::Answered { call, heard, cost } => {
                 self.used = self.used.plus(&cost.spent).plus(&cost.held);
                 let effect = self.asked.remove(call);
+                if effect == Some(Effect::Left) {
+                    return vec![];
+                }
                 let mut lines = vec![self.effect(effect.as_ref(), cost)];
                 match heard {
                     Err(Denied::Failed(failure)) => lines.push(warn(&format!("failed: {}", failure.message))),
@@ -57,7 +60,13 @@ impl Screen {
                             lines.push(dim(&format!("says {}", reply.text)));
                         }
                     }
-                    Ok(Answer::Tool { .. } | Answer::Attached { .. } | Answer::CheckedIn { .. } | Answer::Slept) => {}
+                    Ok(
+                        Answer::Tool { .. }
+                        | Answer::Attached { .. }
+                        | Answer::CheckedIn { .. }
+                        | Answer::Slept
+                        | Answer::Left { .. },
+                    ) => {}
                 }
                 lines
             }
@@ -95,7 +104,12 @@ impl Screen {
             }],
             Body::Stopped { stop } => vec![warn(&match stop {
                 Stop::Pulled { pull } => format!("cord pulled ({}): {}", pull.category.name(), pull.reason),
-                Stop::Exhausted { scope, line } => format!("stopped: {} of scope {scope} is used up", line.name()),
+                Stop::Exhausted { scope, line, limit } => match limit {
+                    LimitKind::Gap | LimitKind::FirstGap => format!("stopped: {} without a mark", line.name()),
+                    LimitKind::Total | LimitKind::Hour | LimitKind::Day | LimitKind::Week => {
+                        format!("stopped: {} of scope {scope} is used up", line.name())
+                    }
+                },
                 Stop::Cancelled => "cancelled".to_owned(),
             })],
             Body::Checking { .. } | Body::Applying { .. } | Body::Ended { .. } | Body::Closed { .. } => vec![],
@@ -169,7 +183,8 @@ fn totals(totals: &Totals) -> String {
             | Line::WorkMs
             | Line::CpuMs
             | Line::NetBytes
-            | Line::DiskBytes => format!("{amount} {}", line.name()),
+            | Line::DiskBytes
+            | Line::MemoryBytes => format!("{amount} {}", line.name()),
         };
         parts.push(if held > 0 { format!("{shown} (of which in doubt: {held})") } else { shown });
     }

@@ -6,13 +6,20 @@
 
 mod amount;
 mod budget;
+mod caps;
+mod ceiling;
 mod document;
 mod done;
+mod gap;
 mod kinds;
+mod limit;
 mod mistake;
 mod models;
 mod operator;
+mod provider;
 mod reader;
+mod shared;
+mod tenant;
 #[cfg(test)]
 mod tests;
 
@@ -21,19 +28,26 @@ use std::ops::Range;
 
 use self::amount::{Amount, Unit};
 use self::budget::{Circumstances, Models};
+use self::ceiling::{Ceiling, Excess, Shown};
 use self::done::{COMPONENT, CRATE};
-use self::kinds::{Characters, Choice, HostPath, Kind, List, Name, Repeats, Text, Texts};
+use self::kinds::{Choice, HostPath, Kind, List, Name, Repeats, Text, Texts};
 pub use self::mistake::Mistake;
 use self::models::Names;
-pub use self::operator::{OperatorFile, OperatorModel, Policy, operator};
+pub use self::operator::{OperatorFile, Policy, operator};
+pub use self::provider::OperatorModel;
 use self::reader::{Found, Key, Read, Reader, Required, Section};
+pub use self::shared::Shared;
+pub use self::tenant::{Tenant, TenantLines};
 use super::spec::{
-    Budget, Caps, ComponentSource, FileGrant, Grants, ModelSpec, Origin, Reach, RunSpec, TaskSpec, WorkspaceSpec,
+    Budget, ComponentSource, FileGrant, Grants, ModelSpec, Origin, Reach, RunSpec, SharedBudget, TaskSpec,
+    WorkspaceSpec,
 };
 
 /// What the command line says over the job. The default says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
+    /// `--tenant`.
+    pub tenant: Option<String>,
     /// `--item`.
     pub item: Option<String>,
     /// `--model`: from the job's name for a model to the operator's.
@@ -57,8 +71,7 @@ const MOST_ATTEMPTS: u64 = 100;
 
 const VALUES: Texts = Texts { text: Text { least: 0, most: MOST_VALUE_BYTES }, most: MOST_VALUES };
 
-const LINE: Key<Name> =
-    Key { name: "line", kind: Name { characters: Characters::Lower, most: 64 }, example: "\"examples\"" };
+const LINE: Key<Name> = Key { name: "line", kind: shared::NAME, example: "\"examples\"" };
 const ITEM: Key<Name> = Key { name: "item", kind: done::NAME, example: "\"fix-basket\"" };
 const SEED: Key<Amount> = Key { name: "seed", kind: Amount::new(Unit::Count, 0, u64::MAX), example: "42" };
 const ENV: Key<Texts> = Key { name: "env", kind: VALUES, example: "{ KEY = \"value\" }" };
@@ -83,17 +96,6 @@ const MODELS: Key<List<Name>> = Key {
     kind: List { of: models::NAME, least: 0, most: MOST_MODELS, repeats: Repeats::Refused },
     example: "[\"coder\"]",
 };
-const MEMORY: Key<Amount> =
-    Key { name: "memory", kind: Amount::new(Unit::Size, 64 << 10, 1 << 30), example: "\"64MiB\"" };
-const LOG: Key<Amount> = Key { name: "log", kind: Amount::new(Unit::Size, 0, 16 << 20), example: "\"256KiB\"" };
-const STDIO: Key<Amount> = Key { name: "stdio", kind: Amount::new(Unit::Size, 0, 16 << 20), example: "\"64KiB\"" };
-/// Each is an inode of the host's; of a tree with more the host could not say whether it is progress.
-const FILE_COUNT: Key<Amount> = Key { name: "files", kind: Amount::new(Unit::Count, 0, 100_000), example: "10000" };
-/// The preopens, stdio and a stream or two need some, or no guest starts.
-const HANDLES: Key<Amount> = Key { name: "handles", kind: Amount::new(Unit::Count, 16, 65_536), example: "1024" };
-/// A request's texts must fit (`policy::MAX_REQUEST_BYTES` bounds them again).
-const LIFTED: Key<Amount> =
-    Key { name: "lifted", kind: Amount::new(Unit::Size, 64 << 10, 64 << 20), example: "\"2MiB\"" };
 const MAX: Key<Amount> = Key { name: "max", kind: Amount::new(Unit::Count, 1, MOST_ATTEMPTS), example: "3" };
 
 const WORKER: Required =
@@ -134,6 +136,8 @@ struct Job<'a> {
 impl Job<'_> {
     fn read(mut self, mut file: Section<'_>) -> Option<RunSpec> {
         let line = file.required(self.reader, &LINE);
+        let named = line.as_ref().map(|line| line.value.as_str());
+        let tenant = tenant::of(self.reader, &self.operator.tenants, named, self.overrides.tenant.as_deref());
         let item = self.item(&mut file);
         let seed = self.seed(&mut file);
         let worker = file.required_section(self.reader, &WORKER).map(|section| self.worker(section));
@@ -148,9 +152,11 @@ impl Job<'_> {
             file.required_section(self.reader, &DONE).map(|section| done::read(section, self.reader, granted.files));
         let written = done::checks(&mut file, self.reader, &self.operator.policy);
         let (done, checks) = listed.map_or((None, Vec::new()), |listed| listed.against(self.reader, written));
-        let caps = self.caps(&mut file);
+        let caps = file.optional_section(self.reader, "caps");
+        let caps = caps.map(|section| caps::read(section, self.reader, &self.operator.policy.caps));
         file.finish(self.reader);
         self.reader.adopt(self.operator.policy.settings.iter().cloned());
+        let shared = line.as_ref().zip(tenant.as_ref()).map(|(line, tenant)| self.shared(&line.value, tenant));
 
         let worker = worker?;
         let workspace = match workspace {
@@ -160,6 +166,7 @@ impl Job<'_> {
         };
         let names = granted.models?.into_iter().map(|(name, _)| name).collect();
         Some(RunSpec {
+            tenant: tenant?,
             line: line?.value,
             item,
             worker: worker.source?,
@@ -170,7 +177,8 @@ impl Job<'_> {
             args: worker.args,
             models: models?,
             budget: budget?,
-            caps,
+            shared: shared?,
+            caps: caps?,
             max_attempts: max_attempts?,
             done: done?,
             checks,
@@ -183,7 +191,7 @@ impl Job<'_> {
         let read = file.read(self.reader, &ITEM);
         if let Some(item) = &self.overrides.item {
             if let Err(problem) = ITEM.kind.check(item) {
-                self.reader.mistake(flag(
+                self.reader.mistake(Mistake::of_flag(
                     format!("--item {item:?} {problem}"),
                     ITEM.kind.allowed(),
                     "--item fix-basket",
@@ -198,6 +206,22 @@ impl Job<'_> {
             None => self.reader.set(ITEM.name, "each run is an item of its own", Origin::Default),
         }
         item
+    }
+
+    /// What the run shares with others, and the settings that say so.
+    fn shared(&mut self, line: &str, tenant: &str) -> SharedBudget {
+        let OperatorFile { host, tenants, lines, .. } = self.operator;
+        let (tenant, line) = (tenants.get(tenant), lines.get(line));
+        let settings = [Some(&host.settings), tenant.map(|it| &it.settings), line.map(|it| &it.settings)];
+        self.reader.adopt(settings.into_iter().flatten().flatten().cloned());
+        SharedBudget {
+            // The file's bearer says whether there is one.
+            declared: false,
+            host: host.allowance.clone(),
+            tenant: tenant.map(|it| it.allowance.clone()).unwrap_or_default(),
+            line: line.map(|it| it.allowance.clone()).unwrap_or_default(),
+            tenant_requests_per_minute: tenant.and_then(|it| it.requests_per_minute),
+        }
     }
 
     fn seed(&mut self, file: &mut Section<'_>) -> Option<u64> {
@@ -292,16 +316,10 @@ impl Job<'_> {
         }
         let ceiling = self.operator.policy.files;
         if asked.value > ceiling {
-            let [wanted, most] = [asked.value, ceiling].map(|grant| FILES.kind.show(&grant));
-            self.reader.mistake(Mistake {
-                span: Some(asked.span.clone()),
-                message: format!("`grants.files` is {wanted}, and the operator allows {most}"),
-                label: "above the operator's `policy.files`".to_owned(),
-                help: format!(
-                    "allowed: at most {most}\n\
-                     write: files = {most:?}, or in [policy] of the operator's file: files = {wanted:?}"
-                ),
-            });
+            let [wanted, most] = [asked.value, ceiling].map(|grant| Shown::word(FILES.kind.show(&grant)));
+            let (span, ceiling) = (Some(asked.span.clone()), Ceiling { section: "policy", name: "files" });
+            self.reader
+                .mistake(Excess { key: "grants.files", span, asked: wanted, most, ceiling, instead: None }.mistake());
         }
     }
 
@@ -318,34 +336,15 @@ impl Job<'_> {
 
     fn budget(&mut self, file: &mut Section<'_>, files: Option<FileGrant>, models: Option<Models>) -> Option<Budget> {
         let section = file.required_section(self.reader, &BUDGET)?;
-        let circumstances = Circumstances { models, files, wall_ms: self.overrides.wall_ms };
-        let resolved = budget::read(section, self.reader, &circumstances);
-        if let Some(wall) = resolved.wall {
-            done::within_max_wall(self.reader, &self.operator.policy, wall.key, wall.ms, wall.span);
-        }
-        Some(resolved.budget)
+        let (wall_ms, policy) = (self.overrides.wall_ms, &self.operator.policy);
+        let circumstances = Circumstances { models, files, wall_ms, policy };
+        Some(budget::read(section, self.reader, &circumstances))
     }
 
     fn attempts(&mut self, mut section: Section<'_>) -> Option<u32> {
         let max = section.required(self.reader, &MAX);
         section.finish(self.reader);
         max.map(|max| u32::try_from(max.value).expect("the most attempts fit"))
-    }
-
-    fn caps(&mut self, file: &mut Section<'_>) -> Caps {
-        let defaults = Caps::default();
-        let Some(mut section) = file.optional_section(self.reader, "caps") else { return defaults };
-        let mut read = |key: &Key<Amount>, default| section.or_default(self.reader, key, default);
-        let caps = Caps {
-            memory_bytes: read(&MEMORY, defaults.memory_bytes),
-            log_bytes: read(&LOG, defaults.log_bytes),
-            stdio_bytes: read(&STDIO, defaults.stdio_bytes),
-            files: read(&FILE_COUNT, defaults.files),
-            handles: read(&HANDLES, defaults.handles),
-            lifted_bytes: read(&LIFTED, defaults.lifted_bytes),
-        };
-        section.finish(self.reader);
-        caps
     }
 }
 
@@ -373,8 +372,4 @@ fn spenders(granted: Option<&[(String, Range<usize>)]>, models: &BTreeMap<String
         Reach::Script { .. } => false,
     };
     if models.values().any(provided) { Models::Providers } else { Models::Scripts }
-}
-
-fn flag(message: String, allowed: String, line: &str) -> Mistake {
-    Mistake { span: None, message, label: String::new(), help: format!("allowed: {allowed}\nwrite: {line}") }
 }

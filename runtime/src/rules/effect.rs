@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use super::ledger::{Amounts, Shortfall};
+use super::ledger::{Amounts, Line, Shortfall};
 use super::model::{Reply, Request, Usage};
 use super::progress::{Mark, Standing};
 use super::spec::{Caps, Grants};
@@ -30,6 +30,8 @@ pub enum Effect {
     CheckIn { note: String },
     /// Wait.
     Sleep { ms: u64 },
+    /// Ask what is left of the budget.
+    Left,
 }
 
 impl Effect {
@@ -43,6 +45,7 @@ impl Effect {
             Effect::Attach { .. } => "attach",
             Effect::CheckIn { .. } => "check-in",
             Effect::Sleep { .. } => "sleep",
+            Effect::Left => "left",
         }
     }
 }
@@ -67,6 +70,20 @@ pub enum Answer {
         standing: Standing,
     },
     Slept,
+    Left {
+        lines: Vec<LineLeft>,
+    },
+}
+
+/// What is left of one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineLeft {
+    pub line: Line,
+    /// Over all scopes: the smallest.
+    pub left: u64,
+    /// Until the next mark is due, if the job sets a gap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_mark: Option<u64>,
 }
 
 /// Why the host refused.
@@ -212,6 +229,7 @@ pub enum Body {
 pub struct Opening {
     pub format: u32,
     pub serial: String,
+    pub tenant: String,
     pub line: String,
     pub item: String,
     pub attempt: u32,

@@ -17,6 +17,8 @@ pub const MAX_TOOLS: usize = 128;
 pub const MAX_BATCH: usize = 16;
 /// Sleeps of a run: each is two entries that the host writes and holds, and one of no time costs the guest nothing.
 pub const MAX_SLEEPS: u64 = 50_000;
+/// Looks at the budget of a run: each is two entries as well.
+pub const MAX_LOOKS: u64 = 50_000;
 /// Refused calls of a run: each is an entry of the host, and a guest that goes on after so many learns nothing from them.
 pub const MAX_REFUSALS: u64 = 1_000;
 /// Bytes of a reply's JSON schema: compiling one costs the host time and memory.
@@ -42,6 +44,8 @@ pub struct Counts {
     pub check_ins: u64,
     pub evidence: u64,
     pub sleeps: u64,
+    /// At the budget.
+    pub looks: u64,
 }
 
 /// Whether the grants allow an effect.
@@ -73,6 +77,7 @@ pub fn rule(grants: &Grants, counts: Counts, effect: &Effect) -> Result<(), Refu
             at_most("check-ins", counts.check_ins + 1, MAX_CHECK_INS)
         }
         Effect::Sleep { .. } => at_most("sleeps", counts.sleeps + 1, MAX_SLEEPS),
+        Effect::Left => at_most("looks at the budget", counts.looks + 1, MAX_LOOKS),
         Effect::Tool { name, .. } => {
             Err(not_granted(&format!("tool {}", shown(name)), "no tools", "none: this version serves no host tools"))
         }

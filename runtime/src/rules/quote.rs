@@ -3,7 +3,7 @@
 //! Never: reserves, sends. A call that has no sound bound, or no price under a money limit, gets no quote.
 
 use super::effect::{Reason, Refusal};
-use super::ledger::{Amounts, Line, Shortfall};
+use super::ledger::{Amounts, Headroom, Level, LimitKind, Line, ScopeId, Shortfall};
 use super::model::{Profile, Request, Usage};
 
 /// A call that fits: what to put on the wire and what to reserve for it.
@@ -29,7 +29,7 @@ pub const MIN_RESPONSE_BYTES: u64 = 4 << 10;
 
 /// Fits a request to what is left on each line.
 ///
-/// `left` gives the headroom of a line and the scope that is tightest; `None` means unbounded, which is refused.
+/// `left` gives the headroom of a line; `None` means unbounded, which is refused.
 ///
 /// # Errors
 /// A [`Refusal`]: `unbounded`, `unpriced`, `invalid` or `exhausted`, each with the setting to change.
@@ -37,7 +37,7 @@ pub fn fit(
     request: &Request,
     profile: &Profile,
     net: Option<NetNeed>,
-    left: impl Fn(Line) -> Option<(u64, String)>,
+    left: impl Fn(Line) -> Option<Headroom>,
 ) -> Result<Quote, Refusal> {
     if request.max_output == 0 || request.min_output > request.max_output {
         return Err(Refusal {
@@ -65,8 +65,9 @@ pub fn fit(
         });
     };
     let short = |line: Line, asked: u64| {
-        let (left, scope) = left(line).unwrap_or((0, "none".into()));
-        (asked > left).then(|| exhausted(Shortfall { scope, line, asked, left }))
+        let nothing = || Headroom { left: 0, scope: ScopeId::host(), limit: LimitKind::Total, until_mark: None };
+        let headroom = left(line).unwrap_or_else(nothing);
+        (asked > headroom.left).then(|| exhausted(headroom.short(line, asked)))
     };
     let cost = |usage: Usage| price.cost(usage).unwrap_or(u64::MAX);
     let at_least = |output: u64| Usage { tokens_in: bound.tokens_in, tokens_out: output };
@@ -84,7 +85,7 @@ pub fn fit(
     if let Some(refusal) = needs.into_iter().find_map(|(line, asked)| short(line, asked)) {
         return Err(refusal);
     }
-    let room = |line: Line| left(line).map_or(0, |(left, _)| left);
+    let room = |line: Line| left(line).map_or(0, |headroom| headroom.left);
     let affordable = match price.micro_usd_per_mtok_out {
         0 => u64::MAX,
         per_mtok => {
@@ -128,15 +129,38 @@ pub fn fit(
     Ok(Quote { max_output, max_response_bytes, reserve })
 }
 
-/// The refusal for a shortfall, with the line of `jidoka.toml` that would change it.
+/// The refusal for a shortfall, with the setting that would change it.
 pub fn exhausted(shortfall: Shortfall) -> Refusal {
-    let table = if shortfall.scope == "item" { "[budget.item]" } else { "[budget]" };
     let line = shortfall.line;
     Refusal {
         asked: format!("{} of {}", shortfall.asked, line.name()),
         allowed: format!("{} left in scope {}", shortfall.left, shortfall.scope),
-        setting: format!("{table} {}", line.key()),
+        setting: setting(&shortfall),
         reason: Reason::Exhausted { shortfall },
+    }
+}
+
+/// Where the limit stands that was short.
+pub fn setting(shortfall: &Shortfall) -> String {
+    let Shortfall { path, line, limit, .. } = shortfall;
+    let table = match limit {
+        LimitKind::Total => "budget",
+        LimitKind::Hour => "budget.hour",
+        LimitKind::Day => "budget.day",
+        LimitKind::Week => "budget.week",
+        LimitKind::Gap => "budget.gap",
+        LimitKind::FirstGap => "budget.first-gap",
+    };
+    let key = line.key();
+    let name = path.name();
+    match path.level() {
+        Level::Host => format!("[host.{table}] {key} in the operator's file"),
+        Level::Tenant => format!("[tenants.{name}.{table}] {key} in the operator's file"),
+        Level::Line => format!("[lines.{name}.{table}] {key} in the operator's file"),
+        Level::Item => format!("[budget.item] {key}"),
+        Level::Attempt if line.is_level() => format!("[caps] {key}"),
+        Level::Attempt => format!("[{table}] {key}"),
+        Level::Worker => format!("{key} of the budget that the parent gave"),
     }
 }
 
@@ -173,15 +197,35 @@ mod tests {
         }
     }
 
-    fn room(changes: &[(Line, u64)]) -> impl Fn(Line) -> Option<(u64, String)> {
+    fn room(changes: &[(Line, u64)]) -> impl Fn(Line) -> Option<Headroom> {
         let mut room: BTreeMap<Line, u64> = Line::ALL.into_iter().map(|line| (line, 1_000_000)).collect();
         room.extend(changes.iter().copied());
-        move |line| room.get(&line).map(|&left| (left, "attempt".into()))
+        let scope = ScopeId::of_path("acme/triage/item/run");
+        move |line| {
+            let left = *room.get(&line)?;
+            Some(Headroom { left, scope: scope.clone(), limit: LimitKind::Total, until_mark: None })
+        }
     }
 
     fn shortfall(result: Result<Quote, Refusal>) -> (Line, u64, u64) {
         let Reason::Exhausted { shortfall } = result.expect_err("refused").reason else { panic!("not exhausted") };
         (shortfall.line, shortfall.asked, shortfall.left)
+    }
+
+    #[test]
+    fn a_refusal_names_the_setting_that_would_change_it() {
+        for (path, limit, line, expected) in [
+            ("", LimitKind::Day, Line::MicroUsd, "[host.budget.day] usd in the operator's file"),
+            ("acme", LimitKind::Hour, Line::Tokens, "[tenants.acme.budget.hour] tokens in the operator's file"),
+            ("acme/triage", LimitKind::Total, Line::NetBytes, "[lines.triage.budget] net in the operator's file"),
+            ("acme/triage/fix", LimitKind::Total, Line::Tokens, "[budget.item] tokens"),
+            ("acme/triage/fix/run", LimitKind::Total, Line::WallMs, "[budget] wall"),
+            ("acme/triage/fix/run", LimitKind::FirstGap, Line::Tokens, "[budget.first-gap] tokens"),
+            ("acme/triage/fix/run", LimitKind::Total, Line::MemoryBytes, "[caps] memory"),
+        ] {
+            let headroom = Headroom { left: 1, scope: ScopeId::of_path(path), limit, until_mark: None };
+            assert_eq!(exhausted(headroom.short(line, 2)).setting, expected);
+        }
     }
 
     #[test]

@@ -8,12 +8,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::ledger::Line;
+use super::line::Line;
 use super::model::Profile;
+use super::window::Span;
 
 /// Everything that one run needs to know, as the job and the operator said it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunSpec {
+    /// On whose account the run is. The operator says it, never the job.
+    pub tenant: String,
     /// The workflow, and the scope of the andon lock.
     pub line: String,
     /// The item, if the job or the command line names one. Without a name each run is an item of its own.
@@ -30,6 +33,8 @@ pub struct RunSpec {
     /// The granted models by the job's name for them.
     pub models: BTreeMap<String, ModelSpec>,
     pub budget: Budget,
+    /// What the run shares with others.
+    pub shared: SharedBudget,
     pub caps: Caps,
     /// Attempts of the item over all causes, at least 1.
     pub max_attempts: u32,
@@ -89,6 +94,8 @@ pub struct ModelSpec {
     pub reach: Reach,
     /// Pace of this model's door, if set: requests per minute.
     pub requests_per_minute: Option<u32>,
+    /// Pace of this model's door, if set: tokens per minute, input and output together.
+    pub tokens_per_minute: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +165,32 @@ pub struct Budget {
     pub item: BTreeMap<Line, u64>,
     /// One attempt, which is one run.
     pub attempt: BTreeMap<Line, u64>,
+    /// What an attempt may spend between two marks.
+    pub gap: BTreeMap<Line, u64>,
+    /// What an attempt may spend before its first mark.
+    pub first_gap: BTreeMap<Line, u64>,
+}
+
+/// The operator's limits on what many runs spend together. A line that is not named is not limited there: every line is
+/// bounded by the job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SharedBudget {
+    /// Whether an operator's file says all this. Without one, what was said before stays in force.
+    pub declared: bool,
+    pub host: Allowance,
+    pub tenant: Allowance,
+    pub line: Allowance,
+    /// The pace of all model calls of the tenant together, if set.
+    pub tenant_requests_per_minute: Option<u32>,
+}
+
+/// What one shared scope may spend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Over all time.
+    pub total: BTreeMap<Line, u64>,
+    /// In each hour, day or week, wherever it begins. Never of a line that is a level.
+    pub windows: BTreeMap<Span, BTreeMap<Line, u64>>,
 }
 
 /// What counts as done. There is no default: a job says it.

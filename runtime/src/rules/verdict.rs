@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::andon::Pull;
-use super::ledger::Line;
+use super::ledger::{LimitKind, Line};
 use super::spec::NoChange;
 
 /// Paths that a reason names; the record has all of them.
@@ -49,7 +49,12 @@ pub enum Stop {
     /// Somebody pulled the cord.
     Pulled { pull: Pull },
     /// A budget line that is time ran out.
-    Exhausted { scope: String, line: Line },
+    Exhausted {
+        scope: String,
+        line: Line,
+        #[serde(default)]
+        limit: LimitKind,
+    },
     /// The run was given up by the one who started it.
     Cancelled,
 }
@@ -206,11 +211,19 @@ impl Verdict {
     }
 }
 
+/// A budget line that refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedUp {
+    pub scope: String,
+    pub line: Line,
+    pub limit: LimitKind,
+}
+
 /// What the host saw when the guest had ended, before any check.
 #[derive(Clone, Debug)]
 pub struct Sight<'a> {
     /// A budget line that refused a call or was overrun, if any: the reason for an `unable` worker.
-    pub exhausted: Option<(String, Line)>,
+    pub exhausted: Option<UsedUp>,
     /// Marks that the item had not shown before.
     pub new_marks: usize,
     /// Changed paths under the deliverables.
@@ -246,7 +259,7 @@ pub fn judge(outcome: &Outcome, sight: &Sight<'_>) -> Finding {
         Outcome::Interrupted(stop) => {
             return Finding::Decided(match stop {
                 Stop::Pulled { pull } => Verdict::Halted { pull: pull.clone() },
-                Stop::Exhausted { scope, line } => Verdict::Exhausted { scope: scope.clone(), line: *line },
+                Stop::Exhausted { scope, line, limit } => used_up(scope, *line, *limit),
                 Stop::Cancelled => Verdict::Cancelled,
             });
         }
@@ -283,8 +296,22 @@ pub fn judge(outcome: &Outcome, sight: &Sight<'_>) -> Finding {
 
 fn gave_up(why: &str, sight: &Sight<'_>) -> Verdict {
     match &sight.exhausted {
-        Some((scope, line)) => Verdict::Exhausted { scope: scope.clone(), line: *line },
+        Some(used) => used_up(&used.scope, used.line, used.limit),
         None => Verdict::Unable { why: why.to_owned() },
+    }
+}
+
+/// A limit that stopped a run: a gap says that nothing new was shown for what was spent, any other that it is spent.
+pub fn used_up(scope: &str, line: Line, limit: LimitKind) -> Verdict {
+    let scope = scope.to_owned();
+    match limit {
+        LimitKind::Total | LimitKind::Hour | LimitKind::Day | LimitKind::Week => Verdict::Exhausted { scope, line },
+        LimitKind::Gap => {
+            Verdict::NoProgress { why: format!("the gap budget of {} was spent since the last mark", line.name()) }
+        }
+        LimitKind::FirstGap => {
+            Verdict::NoProgress { why: format!("the first gap budget of {} was spent without a mark", line.name()) }
+        }
     }
 }
 
@@ -417,9 +444,23 @@ mod tests {
         assert_eq!(decided(&says(Status::NoChangeNeeded), &Sight { changed: &changed, ..allowed }), "rejected");
     }
 
+    fn used(limit: LimitKind) -> UsedUp {
+        UsedUp { scope: "attempt".into(), line: Line::Tokens, limit }
+    }
+
+    #[test]
+    fn a_worker_that_spent_its_gap_showed_no_progress() {
+        for limit in [LimitKind::Gap, LimitKind::FirstGap] {
+            let gap = Sight { exhausted: Some(used(limit)), ..sight() };
+            assert_eq!(decided(&says(Status::Unable), &gap), "no-progress");
+        }
+        let stop = Stop::Exhausted { scope: "attempt".into(), line: Line::WorkMs, limit: LimitKind::Gap };
+        assert_eq!(decided(&Outcome::Interrupted(stop), &sight()), "no-progress");
+    }
+
     #[test]
     fn a_worker_that_gives_up_for_lack_of_budget_is_exhausted() {
-        let short = Sight { exhausted: Some(("attempt".into(), Line::Tokens)), ..sight() };
+        let short = Sight { exhausted: Some(used(LimitKind::Total)), ..sight() };
         assert_eq!(decided(&says(Status::Unable), &short), "exhausted");
         assert_eq!(decided(&says(Status::Unable), &sight()), "unable");
         assert_eq!(decided(&Outcome::Failed("no".into()), &sight()), "unable");

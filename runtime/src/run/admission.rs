@@ -1,8 +1,8 @@
 //! From a job to a run that may begin: the item is leased, components are compiled, trees are copied, the attempt is
-//! counted, the journal is opened.
+//! counted, its scope and its journal are opened.
 //!
-//! Never: runs anything of the worker. Invariants here: an attempt is counted durably before it starts; what an earlier
-//! run left open is booked first.
+//! Never: runs anything of the worker. Invariants here: an attempt is counted durably before it starts, in the transaction
+//! that opens its scope and reserves what it may use; what dead runs left open is closed first.
 
 use std::sync::Arc;
 
@@ -11,16 +11,20 @@ use tokio::sync::mpsc;
 
 use crate::doors::apply;
 use crate::doors::state::{ItemLease, RunDir};
-use crate::doors::store::{Durability, FileStore};
+use crate::doors::store::{Durability, Need};
 use crate::doors::tree::{self, Manifest};
 use crate::doors::workspace;
 use crate::rules::effect::{Body, Entry, FORMAT, Opening};
 use crate::rules::item::ItemRecord;
+use crate::rules::ledger::{CallId, Denial, Ledger, Limits, Line, ScopeId, Terms};
 use crate::rules::record::Record;
-use crate::rules::verdict::Verdict;
+use crate::rules::spec::{Allowance, RunSpec};
+use crate::rules::verdict::{Verdict, used_up};
 
 use super::cord::Cord;
 use super::journal::Journal;
+use super::meter::Meter;
+use super::recovery;
 use super::runner::{Job, Runner};
 use super::sandbox::{ENGINE_NAME, Prepared, World};
 use super::senses::VirtualClock;
@@ -30,8 +34,9 @@ pub(super) struct Admitted {
     pub(super) job: Job,
     pub(super) serial: String,
     pub(super) run_dir: RunDir,
-    pub(super) lease: ItemLease,
+    pub(super) scopes: Scopes,
     pub(super) item: ItemRecord,
+    pub(super) meter: Arc<Meter>,
     pub(super) prepared: Prepared,
     pub(super) checks: Vec<Option<Prepared>>,
     pub(super) trees: Option<Trees>,
@@ -41,6 +46,57 @@ pub(super) struct Admitted {
     pub(super) time: Arc<VirtualClock>,
     pub(super) start_ms: u64,
     pub(super) seed: u64,
+    /// Nobody else works on the item as long as this is here.
+    pub(super) _lease: ItemLease,
+}
+
+/// The scopes that a run spends in.
+#[derive(Clone, Debug)]
+pub(super) struct Scopes {
+    tenant: ScopeId,
+    line: ScopeId,
+    pub(super) item: ScopeId,
+    pub(super) attempt: ScopeId,
+}
+
+impl Scopes {
+    fn of(spec: &RunSpec, item: &str, serial: &str) -> Self {
+        let tenant = ScopeId::host().child(&spec.tenant);
+        let line = tenant.child(&spec.line);
+        let item = line.child(item);
+        Self { attempt: item.child(serial), tenant, line, item }
+    }
+
+    /// Opens them all, from the outside in, with the limits of today.
+    fn open(&self, ledger: &mut Ledger, spec: &RunSpec, now_ms: u64) -> Result<(), Denial> {
+        let shared = [
+            (&ScopeId::host(), &spec.shared.host),
+            (&self.tenant, &spec.shared.tenant),
+            (&self.line, &spec.shared.line),
+        ];
+        for (scope, allowance) in shared {
+            // Without an operator's file nobody speaks for the operator: what was said before stays in force.
+            let known = ledger.scope(scope).map(|scope| scope.terms.clone()).unwrap_or_default();
+            let terms = if spec.shared.declared { terms(allowance) } else { known };
+            ledger.open(scope, terms, now_ms)?;
+        }
+        let item = Terms { limits: Limits::from(&spec.budget.item), ..Terms::default() };
+        ledger.open(&self.item, item, now_ms)?;
+        let mut limits = Limits::from(&spec.budget.attempt);
+        limits.set(Line::MemoryBytes, spec.caps.memory_bytes);
+        let attempt = Terms {
+            limits,
+            gap: Limits::from(&spec.budget.gap),
+            first_gap: Limits::from(&spec.budget.first_gap),
+            ..Terms::default()
+        };
+        ledger.open(&self.attempt, attempt, now_ms)
+    }
+}
+
+fn terms(allowance: &Allowance) -> Terms {
+    let windows = allowance.windows.iter().map(|(&span, limits)| (span, Limits::from(limits))).collect();
+    Terms { limits: Limits::from(&allowance.total), windows, ..Terms::default() }
 }
 
 pub(super) struct Trees {
@@ -81,10 +137,103 @@ pub(super) async fn admit(
     let host = Arc::clone(runner);
     let (serial, run_dir) = (serial.to_owned(), run_dir.clone());
     let item_name = record.item.clone();
-    let admitted = tokio::task::spawn_blocking(move || {
+    let scopes = Scopes::of(&job.spec, &item_name, &serial);
+    let opened = {
+        let run_dir = run_dir.clone();
+        tokio::task::spawn_blocking(move || Opened::open(&host, job, &item_name, &run_dir)).await
+    };
+    let opened = opened.map_err(|error| faulted(format!("the admission panicked: {error}")))??;
+    let Opened { job, lease, prepared, checks, trees, context, seed } = opened;
+    recovery::close_dead_runs(&runner.store, &runner.state)
+        .await
+        .map_err(|error| not_admitted(format!("the ledger: {error}")))?;
+    let shown = recovery::what_was_left(&runner.store, &scopes.item).await;
+    let shown = shown.map_err(|error| not_admitted(format!("the ledger: {error}")))?;
+
+    let start_ms = runner.clock.unix_ms();
+    let time = Arc::new(VirtualClock::starting_at_ms(start_ms));
+    let journal = Journal::new(Arc::clone(&runner.store), &serial, runner.clock, Arc::clone(&time), Some(watcher));
+    let opening = Opening {
+        format: FORMAT,
+        serial: serial.clone(),
+        tenant: job.spec.tenant.clone(),
+        line: job.spec.line.clone(),
+        item: record.item.clone(),
+        attempt: 0,
+        component: prepared.digest,
+        engine: ENGINE_NAME.to_owned(),
+        seed,
+        grants: job.spec.grants.clone(),
+        caps: job.spec.caps,
+        base: trees.as_ref().map(|trees| trees.base.digest(&job.spec.done.tree)),
+    };
+    let (call, ids, spec) = (CallId::new(format!("{serial}-meter")), scopes.clone(), job.spec.clone());
+    let (metered, run) = (call.clone(), serial.clone());
+    let needs = vec![Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone())];
+    let counted = journal.step(needs, Durability::Durable, move |step| {
+        let mut item = step.books.item(&ids.item);
+        item.recover(&shown);
+        let attempt = item
+            .start_attempt(spec.max_attempts)
+            .map_err(|spent| Verdict::AttemptsExhausted { attempts: spent.attempts, max: spent.max })?;
+        let (now_ms, ledger) = (step.books.now_ms, &mut *step.books.ledger);
+        let begun = ids
+            .open(ledger, &spec, now_ms)
+            .and_then(|()| Meter::begin(ledger, &ids.attempt, &metered, spec.caps.memory_bytes, now_ms));
+        let begun = begun.map_err(|denial| {
+            ledger.close(&ids.attempt, now_ms);
+            match denial {
+                Denial::Short(short) => used_up(&short.scope, short.line, short.limit),
+                other => faulted(other),
+            }
+        })?;
+        item.open = Some(run);
+        step.books.remember(&ids.item, item.clone());
+        step.write(Body::Opened { opening: Box::new(Opening { attempt, ..opening }) });
+        Ok::<_, Verdict>((item, begun))
+    });
+    // Nothing of the worker ran, and nothing is counted.
+    let counted = counted.await.map_err(|end| not_admitted(format!("the attempt could not be counted: {end}")))?;
+    let (item, begun) = counted?;
+    record.attempt = item.attempts;
+    record.component = Some(prepared.digest);
+    let meter = Meter::new(Arc::clone(&runner.store), scopes.attempt.clone(), call, begun);
+    Ok(Admitted {
+        job,
+        serial,
+        run_dir,
+        scopes,
+        item,
+        meter: Arc::new(meter),
+        prepared,
+        checks,
+        trees,
+        context,
+        journal: Arc::new(journal),
+        cord,
+        time,
+        start_ms,
+        seed,
+        _lease: lease,
+    })
+}
+
+/// What is opened before anything is counted.
+struct Opened {
+    job: Job,
+    lease: ItemLease,
+    prepared: Prepared,
+    checks: Vec<Option<Prepared>>,
+    trees: Option<Trees>,
+    context: Option<Dir>,
+    seed: u64,
+}
+
+impl Opened {
+    /// Blocking: compiles and copies.
+    fn open(host: &Runner, job: Job, item: &str, run_dir: &RunDir) -> Result<Self, Verdict> {
         let spec = &job.spec;
-        let (lease, mut item) =
-            host.state.lease(&spec.line, &item_name).map_err(|error| not_admitted(chain(&error)))?;
+        let lease = host.state.lease(&spec.tenant, &spec.line, item).map_err(|error| not_admitted(chain(&error)))?;
         let prepare = |bytes: &[u8], world, what: &str| {
             host.sandbox.prepare(bytes, world).map_err(|error| not_admitted(format!("{what}: {}", chain(&error))))
         };
@@ -97,72 +246,14 @@ pub(super) async fn admit(
                 check.component.as_deref().map(|bytes| prepare(bytes, World::Verifier, &what)).transpose()
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let trees = copies(&host, &job, &run_dir)?;
-        let context = context_copy(&host, &job, &run_dir)?;
-        let attempt = item
-            .start_attempt(spec.max_attempts)
-            .map_err(|spent| Verdict::AttemptsExhausted { attempts: spent.attempts, max: spent.max })?;
-        // Counted before anything runs: a crash in the middle is an attempt too.
-        if let Some(crashed) = item.open.replace(serial.clone()) {
-            let mut limits = spec.budget.item.clone();
-            limits.extend(&spec.budget.attempt);
-            item.recover(host.state.entries(&crashed).as_deref(), &limits);
-        }
-        lease.remember(&item).map_err(|error| faulted(format!("the item's memory could not be written: {error}")))?;
-        let store = FileStore::create(run_dir.dir(), "journal.jsonl")
-            .map_err(|error| faulted(format!("the journal could not be made: {error}")))?;
-        let start_ms = host.clock.unix_ms();
-        let time = Arc::new(VirtualClock::starting_at_ms(start_ms));
-        let journal = Journal::new(Arc::new(store), host.clock, Arc::clone(&time), Some(watcher));
+        let trees = copies(host, &job, run_dir)?;
+        let context = context_copy(host, &job, run_dir)?;
         let seed = match spec.seed {
             Some(seed) => seed,
             None => fresh_seed()?,
         };
-        Ok::<_, Verdict>((
-            attempt,
-            Admitted {
-                serial,
-                run_dir,
-                lease,
-                item,
-                prepared,
-                checks,
-                trees,
-                context,
-                journal: Arc::new(journal),
-                cord,
-                time,
-                start_ms,
-                seed,
-                job,
-            },
-        ))
-    })
-    .await
-    .map_err(|error| faulted(format!("the admission panicked: {error}")))?;
-    let (attempt, admitted) = admitted?;
-    record.attempt = attempt;
-    record.component = Some(admitted.prepared.digest);
-    let spec = &admitted.job.spec;
-    let opening = Opening {
-        format: FORMAT,
-        serial: admitted.serial.clone(),
-        line: spec.line.clone(),
-        item: record.item.clone(),
-        attempt,
-        component: admitted.prepared.digest,
-        engine: ENGINE_NAME.to_owned(),
-        seed: admitted.seed,
-        grants: spec.grants.clone(),
-        caps: spec.caps,
-        base: admitted.trees.as_ref().map(|trees| trees.base.digest(&spec.done.tree)),
-    };
-    admitted
-        .journal
-        .append(Body::Opened { opening: Box::new(opening) }, Durability::Durable)
-        .await
-        .map_err(|error| faulted(error.to_string()))?;
-    Ok(admitted)
+        Ok(Self { job, lease, prepared, checks, trees, context, seed })
+    }
 }
 
 fn fresh_seed() -> Result<u64, Verdict> {

@@ -15,11 +15,12 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::doors::command::{self, CommandEnd};
 use crate::doors::state::RunDir;
+use crate::doors::store::{Durability, MemoryStore, Store, transact};
 use crate::doors::tree::{self, ChangeKind, Manifest};
 use crate::doors::workspace;
 use crate::rules::digest::Digest;
 use crate::rules::effect::Stream;
-use crate::rules::ledger::{Ledger, Line};
+use crate::rules::ledger::{CallId, Limits as LineLimits, Line, ScopeId, Terms};
 use crate::rules::progress::{Progress, Seen};
 use crate::rules::record::Evidence;
 use crate::rules::spec::{Caps, Check, CheckRun, FileGrant, Grants, RunSpec};
@@ -33,6 +34,7 @@ use super::gate::{Gate, Passage, WorkspaceView};
 use super::host::Guest;
 use super::journal::Journal;
 use super::limits::Limits;
+use super::meter::Meter;
 use super::output::Output;
 use super::race::GuestCall;
 use super::runner::Runner;
@@ -139,23 +141,33 @@ impl Bench<'_> {
         artifact: review::Artifact,
     ) -> Result<CheckEnd, RunEnd> {
         let wall_ms = self.check.wall_ms;
-        let limits = BTreeMap::from([
+        let limits = LineLimits::from_iter([
             (Line::WallMs, wall_ms),
             (Line::WorkMs, wall_ms),
             (Line::CpuMs, wall_ms),
             (Line::DiskBytes, CHECK_DISK_BYTES),
+            (Line::MemoryBytes, self.caps.memory_bytes),
         ]);
-        let mut ledger = Ledger::default();
-        let scope = ledger.open("check", None, limits);
-        let ledger = Arc::new(Mutex::new(ledger));
+        // A ledger of its own: what a check uses is the host's to pay, and its clock is not the run's.
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let (scope, call) = (ScopeId::host(), CallId::new("check"));
+        let (memory_bytes, check, metered) = (self.caps.memory_bytes, scope.clone(), call.clone());
+        let begun = transact(&*store, vec![], Durability::Lazy, move |books| {
+            books.ledger.open(&check, Terms { limits, ..Terms::default() }, 0)?;
+            Meter::begin(books.ledger, &check, &metered, memory_bytes, 0)
+        });
+        let begun = begun.await.map_err(|error| RunEnd::Fault(error.to_string()))?;
+        let begun = begun.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
+        let meter = Arc::new(Meter::new(store, scope.clone(), call, begun));
         // A cord of its own: a check out of time is a broken check, not a stopped run.
         let cord = Cord::default();
         let evidence = self.run_dir.subdir("evidence").map_err(|error| RunEnd::Fault(format!("evidence: {error}")))?;
         let gate = Arc::new(Gate::new(Passage {
             grants: Grants { files: FileGrant::ReadOnly, ..Grants::default() },
             models: BTreeMap::new(),
-            ledger: Arc::clone(&ledger),
             scope,
+            meter: Arc::clone(&meter),
+            tenant_pace: None,
             journal: Arc::clone(self.journal),
             time: Arc::clone(self.time),
             serial: self.serial.to_owned(),
@@ -179,7 +191,7 @@ impl Bench<'_> {
             wasi,
             table: ResourceTable::new(),
         };
-        let call = GuestCall { clock: self.runner.clock, cord, gate: Arc::clone(&gate), ledger, scope };
+        let call = GuestCall { clock: self.runner.clock, cord, gate: Arc::clone(&gate), meter };
         let sandbox = &self.runner.sandbox;
         let judged = call.race(|bounds| sandbox.call(prepared, guest, Call::Judge(artifact), bounds), self.caps);
         let ended = tokio::select! {

@@ -59,12 +59,12 @@ impl Cord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::ledger::Line;
+    use crate::rules::ledger::{LimitKind, Line};
 
     #[tokio::test]
     async fn the_first_pull_wins_and_is_never_lost() {
         let cord = Cord::default();
-        let first = Stop::Exhausted { scope: "attempt".into(), line: Line::WallMs };
+        let first = Stop::Exhausted { scope: "attempt".into(), line: Line::WallMs, limit: LimitKind::Total };
         assert!(cord.pull(first.clone()));
         assert!(!cord.pull(Stop::Cancelled));
         assert_eq!(cord.pulled().await, first);

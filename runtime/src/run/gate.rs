@@ -1,8 +1,9 @@
 //! The one door between a worker and the world: every effect passes here, and nothing else does.
 //!
-//! Cord -> policy -> pace -> ledger reserves -> journal INTENT -> the door performs -> validate -> settle -> journal
-//! ANSWERED -> the guest hears. Never: retries, decides a verdict. Invariants here: L8 (no byte leaves without a
-//! journalled call), intent durable before the world moves, answer durable before the guest hears.
+//! Cord -> policy -> bound and reserve in one transaction -> pace -> dispatch and journal INTENT in one transaction -> the
+//! door performs -> validate -> settle and journal ANSWERED in one transaction -> the guest hears. Never: retries, decides
+//! a verdict. Invariants here: L8 (no byte leaves without a journalled call), intent durable before the world moves,
+//! answer durable before the guest hears.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,27 +14,29 @@ use futures_util::future::join_all;
 use crate::doors::clock::{Clock, millis};
 use crate::doors::evidence;
 use crate::doors::model::{Call, Model, Received};
-use crate::doors::pace::Pace;
+use crate::doors::pace::{Admission, Pace};
+use crate::doors::rates::RateNews;
 use crate::doors::schema::Schema;
-use crate::doors::store::Durability;
+use crate::doors::store::{Durability, Need};
 use crate::doors::tree::{self, Bounds, Manifest};
 use crate::rules::andon::{Category, Pull, Puller};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{
-    Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Heard, Level, Reason, Refusal, Stream,
+    Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Heard, Level, LineLeft, Reason, Refusal, Stream,
 };
-use crate::rules::ledger::{Amounts, Dispatched, Ledger, Line, Reservation, ScopeId, Shortfall};
+use crate::rules::ledger::{Amounts, CallId, Denial, Dispatched, Line, Reservation, ScopeId, Shortfall};
 use crate::rules::model::{Metered, Profile, Reply, Request, Usage};
 use crate::rules::policy::{self, Counts, MAX_BATCH, MAX_REFUSALS};
 use crate::rules::progress::{Mark, Progress, Standing};
 use crate::rules::quote::{self, NetNeed, Quote};
 use crate::rules::spec::{Grants, MarkKind};
-use crate::rules::verdict::Stop;
+use crate::rules::verdict::{Stop, UsedUp};
 
 use super::RunEnd;
 use super::cord::Cord;
 use super::journal::Journal;
 use super::lock;
+use super::meter::Meter;
 use super::senses::VirtualClock;
 use super::waits::{Waiting, Waits};
 
@@ -71,8 +74,11 @@ impl WorkspaceView {
 pub struct Passage {
     pub grants: Grants,
     pub models: BTreeMap<String, ModelDoor>,
-    pub ledger: Arc<Mutex<Ledger>>,
+    /// Who spends.
     pub scope: ScopeId,
+    pub meter: Arc<Meter>,
+    /// The pace of all that the tenant asks of any model.
+    pub tenant_pace: Option<Arc<Pace>>,
     pub journal: Arc<Journal>,
     /// The run's clock as its guest sees it.
     pub time: Arc<VirtualClock>,
@@ -100,7 +106,7 @@ struct State {
     refusals: u64,
     log_bytes: u64,
     notes_dropped: u64,
-    exhausted: Option<(String, Line)>,
+    exhausted: Option<UsedUp>,
     kept: Vec<Kept>,
     used: BTreeSet<&'static str>,
 }
@@ -130,9 +136,21 @@ impl From<Effect> for Ask {
 struct Admitted {
     call: u64,
     ask: Ask,
-    reserved: Amounts,
-    quote: Quote,
+    /// For what the ledger knows of.
+    paid: Option<Paid>,
     schema: Option<Arc<Schema>>,
+}
+
+/// A call's reservation, and how far it has come.
+struct Paid {
+    quote: Quote,
+    life: Life,
+}
+
+enum Life {
+    /// It waits for its pace, and nothing was sent.
+    Reserved(Reservation),
+    Dispatched(Dispatched),
 }
 
 /// What a door brought back.
@@ -144,6 +162,8 @@ struct Performed {
     took_ms: u64,
     waited_ms: u64,
     marked: Option<Mark>,
+    /// What the provider said of its rate.
+    rates: RateNews,
 }
 
 impl Gate {
@@ -178,13 +198,12 @@ impl Gate {
             }
             return Ok(heard);
         }
-        let mut admitted = Vec::with_capacity(asks.len());
-        for ask in asks {
-            admitted.push(self.admit(ask).await?);
-        }
+        // In the order in which they were asked: each takes its place in the store's queue before the next one.
+        let admitted = join_all(asks.into_iter().map(|ask| self.admit(ask))).await;
+        let admitted = admitted.into_iter().collect::<Result<Vec<_>, _>>()?;
         // Each part is booked when it is done, whatever becomes of the others.
         let heard = join_all(admitted.into_iter().map(async |admitted| match admitted {
-            Ok((admitted, reservation)) => self.carry_out(admitted, reservation).await,
+            Ok(admitted) => self.carry_out(admitted).await,
             Err(refusal) => Ok(Err(Denied::Refused(refusal))),
         }))
         .await;
@@ -238,32 +257,34 @@ impl Gate {
         RunEnd::Stopped
     }
 
-    /// What is left on each bounded line, over all scopes.
-    pub fn left(&self) -> Vec<(Line, u64)> {
-        let ledger = lock(&self.passage.ledger);
-        let left = |line| {
-            let (left, _) = ledger.headroom(self.passage.scope, line)?;
-            Some((line, left.saturating_sub(self.running_ms(line))))
-        };
-        Line::ALL.into_iter().filter_map(left).collect()
+    /// What is left on each line that has a limit, over all scopes.
+    async fn left(&self) -> Result<Vec<LineLeft>, RunEnd> {
+        let beyond = self.passage.meter.beyond().await.map_err(|error| RunEnd::Fault(error.to_string()))?;
+        let lines = beyond.into_iter().map(|(line, headroom)| {
+            let own = match line {
+                Line::WallMs | Line::WorkMs | Line::CpuMs => self.granted_left(line),
+                Line::DiskBytes => self.passage.meter.disk_left(),
+                Line::TokensIn
+                | Line::TokensOut
+                | Line::Tokens
+                | Line::MicroUsd
+                | Line::ModelCalls
+                | Line::ToolCalls
+                | Line::NetBytes
+                | Line::MemoryBytes => 0,
+            };
+            let left = headroom.left.saturating_add(own);
+            LineLeft { line, left, until_mark: headroom.until_mark.map(|until| until.saturating_add(own)) }
+        });
+        Ok(lines.collect())
     }
 
-    /// What this run has used of a line that is time and is booked at its end. On the virtual clock, which is all that a
-    /// guest may know of time.
-    fn running_ms(&self, line: Line) -> u64 {
-        match line {
-            Line::WallMs => self.passage.time.elapsed_ms(),
-            Line::WorkMs => self.passage.time.elapsed_ms().saturating_sub(self.waited_ms()),
-            Line::TokensIn
-            | Line::TokensOut
-            | Line::Tokens
-            | Line::MicroUsd
-            | Line::ModelCalls
-            | Line::ToolCalls
-            | Line::CpuMs
-            | Line::NetBytes
-            | Line::DiskBytes => 0,
-        }
+    /// What this run may still use of a line that is time, of what the meter has reserved. On the virtual clock, which is
+    /// all that a guest may know of time; nothing of the processor's, which would tell it more.
+    fn granted_left(&self, line: Line) -> u64 {
+        let elapsed_ms = self.passage.time.elapsed_ms();
+        let used_ms = if line == Line::WorkMs { elapsed_ms.saturating_sub(self.waited_ms()) } else { elapsed_ms };
+        self.passage.meter.granted_left(line, used_ms)
     }
 
     /// The granted models.
@@ -271,22 +292,13 @@ impl Gate {
         self.passage.models.iter().map(|(name, door)| (name.as_str(), &door.profile))
     }
 
-    /// Books bytes that the guest wrote to its files.
+    /// Charges bytes that the guest is about to write to its files. `false`: it may not.
     pub fn wrote(&self, bytes: u64) -> bool {
-        let mut ledger = lock(&self.passage.ledger);
-        let amounts: Amounts = [(Line::DiskBytes, bytes)].into_iter().collect();
-        match ledger.reserve(self.passage.scope, amounts.clone()) {
-            Ok(reservation) => {
-                let dispatched = ledger.dispatch(reservation);
-                ledger.settle(dispatched, &amounts);
-                true
-            }
-            Err(shortfall) => {
-                drop(ledger);
-                self.ran_out(&shortfall);
-                false
-            }
-        }
+        self.passage
+            .meter
+            .write(bytes)
+            .map_err(|headroom| self.ran_out(&headroom.short(Line::DiskBytes, bytes)))
+            .is_ok()
     }
 
     /// Milliseconds that the host made this guest wait for a pace, a wait that goes on included.
@@ -295,7 +307,7 @@ impl Gate {
     }
 
     /// The first budget line that refused something, if any.
-    pub fn exhausted(&self) -> Option<(String, Line)> {
+    pub fn exhausted(&self) -> Option<UsedUp> {
         self.state().exhausted.clone()
     }
 
@@ -309,73 +321,153 @@ impl Gate {
         self.state().used.clone()
     }
 
-    /// Policy, bound, reservation, intent. A refusal is journalled too.
-    async fn admit(&self, mut ask: Ask) -> Result<Result<(Admitted, Reservation), Refusal>, RunEnd> {
+    /// Policy, bound, reservation, and the intent of what need not wait. A refusal is journalled too.
+    async fn admit(&self, mut ask: Ask) -> Result<Result<Admitted, Refusal>, RunEnd> {
         let counts = self.state().counts;
         if let Err(refusal) = policy::rule(&self.passage.grants, counts, &ask.effect) {
             return self.refuse(ask.effect, refusal).await;
         }
         let prepared = match &ask.effect {
-            Effect::Model { request } => {
-                let door = self.door(request);
-                compile(request).and_then(|schema| Ok((self.quote(door, request)?, schema)))
-            }
-            Effect::Attach { bytes, .. } => {
-                let reserve = [(Line::DiskBytes, *bytes)].into_iter().collect();
-                Ok((Quote { max_output: 0, max_response_bytes: 0, reserve }, None))
-            }
-            Effect::Sleep { ms } => self.enough_time(*ms).map(|()| (Quote::nothing(), None)),
-            Effect::CheckIn { .. } | Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => {
-                Ok((Quote::nothing(), None))
-            }
+            Effect::Model { request } => compile(request),
+            Effect::Attach { bytes, .. } => self.room_for(*bytes).map(|()| None),
+            Effect::Sleep { ms } => self.enough_time(*ms).await?.map(|()| None),
+            Effect::CheckIn { .. }
+            | Effect::Left
+            | Effect::Tool { .. }
+            | Effect::Child { .. }
+            | Effect::Human { .. } => Ok(None),
         };
-        let (quote, schema) = match prepared {
-            Ok(prepared) => prepared,
+        let schema = match prepared {
+            Ok(schema) => schema,
             Err(refusal) => return self.refuse(ask.effect, refusal).await,
         };
-        if let Effect::Model { request } = &mut ask.effect {
-            request.max_output = quote.max_output;
-        }
-        let reserved = quote.reserve.clone();
-        let reservation = lock(&self.passage.ledger).reserve(self.passage.scope, reserved.clone());
-        let reservation = match reservation {
-            Ok(reservation) => reservation,
-            Err(shortfall) => return self.refuse(ask.effect, quote::exhausted(shortfall)).await,
-        };
-        let call = {
-            let mut state = self.state();
-            match ask.effect {
-                Effect::CheckIn { .. } => state.counts.check_ins += 1,
-                Effect::Attach { .. } => state.counts.evidence += 1,
-                Effect::Sleep { .. } => state.counts.sleeps += 1,
-                Effect::Model { .. } | Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => {}
+        let call = self.passage.journal.next_call();
+        let paid = if let Effect::Model { request } = &mut ask.effect {
+            match self.reserve(call, request).await? {
+                Ok(paid) => Some(paid),
+                Err(refusal) => return self.refuse(ask.effect, refusal).await,
             }
-            state.used.insert(ask.effect.kind());
-            self.passage.journal.next_call()
+        } else {
+            let effect = ask.effect.clone();
+            let intent = Body::Intent { call, effect, reserved: Amounts::default() };
+            // It stays in the host: a crash in the middle leaves nothing to settle.
+            self.passage.journal.append(intent, Durability::Lazy).await?;
+            None
         };
-        let body = Body::Intent { call, effect: ask.effect.clone(), reserved: reserved.clone() };
-        // Only what leaves the host must be on disk first; a crash in the middle of the rest leaves nothing to settle.
-        let durability = if leaves_the_host(&ask.effect) { Durability::Durable } else { Durability::Lazy };
-        if let Err(end) = self.passage.journal.append(body, durability).await {
-            lock(&self.passage.ledger).release(reservation);
-            return Err(end);
+        self.count(&ask.effect);
+        Ok(Ok(Admitted { call, ask, paid, schema }))
+    }
+
+    fn count(&self, effect: &Effect) {
+        let mut state = self.state();
+        match effect {
+            Effect::CheckIn { .. } => state.counts.check_ins += 1,
+            Effect::Attach { .. } => state.counts.evidence += 1,
+            Effect::Sleep { .. } => state.counts.sleeps += 1,
+            Effect::Left => state.counts.looks += 1,
+            Effect::Model { .. } | Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => {}
         }
-        Ok(Ok((Admitted { call, ask, reserved, quote, schema }, reservation)))
+        state.used.insert(effect.kind());
+    }
+
+    /// Fits a model call to what is left and reserves for it, in one transaction: nobody can take what it was fitted to.
+    /// Without a pace it is dispatched in the same one.
+    async fn reserve(&self, call: u64, request: &mut Request) -> Result<Result<Paid, Refusal>, RunEnd> {
+        let door = self.door(request);
+        let net = door.model.uses_network().then(|| NetNeed {
+            request_bytes: door.model.request_bytes(request),
+            max_response_bytes: door.max_response_bytes,
+        });
+        let (id, scope) = (self.call_id(call), self.passage.scope.clone());
+        let (profile, asked) = (door.profile.clone(), request.clone());
+        let paced = door.pace.is_some() || self.passage.tenant_pace.is_some();
+        let durability = if paced { Durability::Lazy } else { Durability::Durable };
+        let paid = self.passage.journal.step(vec![Need::Scope(scope.clone())], durability, move |step| {
+            let now_ms = step.books.now_ms;
+            let ledger = &mut *step.books.ledger;
+            let quote = match quote::fit(&asked, &profile, net, |line| ledger.headroom(&scope, line, now_ms)) {
+                Ok(quote) => quote,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let reservation = match ledger.reserve(&scope, id, &quote.reserve, now_ms) {
+                Ok(reservation) => reservation,
+                Err(Denial::Short(shortfall)) => return Ok(Err(quote::exhausted(*shortfall))),
+                Err(denial) => return Err(denial),
+            };
+            if paced {
+                return Ok(Ok(Paid { quote, life: Life::Reserved(reservation) }));
+            }
+            let dispatched = ledger.dispatch(reservation, now_ms)?;
+            let effect = Effect::Model { request: Request { max_output: quote.max_output, ..asked } };
+            step.write(Body::Intent { call, effect, reserved: quote.reserve });
+            Ok(Ok(Paid { quote, life: Life::Dispatched(dispatched) }))
+        });
+        let paid = paid.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
+        if let Ok(paid) = &paid {
+            request.max_output = paid.quote.max_output;
+        }
+        Ok(paid)
+    }
+
+    fn call_id(&self, call: u64) -> CallId {
+        CallId::new(format!("{}-{call}", self.passage.serial))
     }
 
     /// Waits for the pace, sends, settles. Until it is sent, a dropped call costs nothing; afterwards it is held.
-    async fn carry_out(&self, admitted: Admitted, reservation: Reservation) -> Result<Heard, RunEnd> {
-        let mut waited_ms = 0;
+    async fn carry_out(&self, mut admitted: Admitted) -> Result<Heard, RunEnd> {
+        let paid = admitted.paid.take();
+        let (paid, paces) = match paid {
+            Some(Paid { quote, life: Life::Reserved(reservation) }) => {
+                let paces = self.wait_for_pace(&admitted.ask.effect, quote.reserve.get(Line::Tokens)).await;
+                let dispatched = self.dispatch(&admitted, &quote, reservation).await?;
+                (Some((quote, dispatched)), paces)
+            }
+            Some(Paid { quote, life: Life::Dispatched(dispatched) }) => (Some((quote, dispatched)), vec![]),
+            None => (None, vec![]),
+        };
+        let quote = paid.as_ref().map(|(quote, _)| quote);
+        let mut performed = self.perform(&admitted, quote).await?;
+        let waited = paces.iter().map(Admission::waited).sum();
+        performed.waited_ms = millis(waited);
+        if let Some(spent) = &performed.spent {
+            // Of what nobody knows nothing goes back.
+            paces.into_iter().for_each(|pace| pace.settle(spent.get(Line::Tokens)));
+        }
         if let Effect::Model { request } = &admitted.ask.effect
             && let Some(pace) = &self.door(request).pace
         {
-            let _waiting = Waiting::begin(&self.waits);
-            waited_ms = millis(pace.wait().await);
+            // After what goes back: the provider counted without it.
+            pace.observe(&performed.rates);
         }
-        let dispatched = lock(&self.passage.ledger).dispatch(reservation);
-        let mut performed = self.perform(&admitted).await?;
-        performed.waited_ms = waited_ms;
-        self.settle(admitted, dispatched, performed).await
+        self.settle(admitted, paid, performed).await
+    }
+
+    /// Waits for the tenant's turn, then for the model's. The host's doing, so no work time.
+    async fn wait_for_pace(&self, effect: &Effect, tokens: u64) -> Vec<Admission<'_>> {
+        let Effect::Model { request } = effect else { return vec![] };
+        let _waiting = Waiting::begin(&self.waits);
+        let mut admissions = Vec::new();
+        for pace in [&self.passage.tenant_pace, &self.door(request).pace].into_iter().flatten() {
+            admissions.push(pace.admit(tokens).await);
+        }
+        admissions
+    }
+
+    /// The intent of a call that waited for its pace. From here on it may have been sent.
+    async fn dispatch(
+        &self,
+        admitted: &Admitted,
+        quote: &Quote,
+        reservation: Reservation,
+    ) -> Result<Dispatched, RunEnd> {
+        let call = self.call_id(admitted.call);
+        let intent = Body::Intent { call: admitted.call, effect: admitted.ask.effect.clone(), reserved: quote.reserve };
+        let dispatched = self.passage.journal.step(vec![Need::Call(call)], Durability::Durable, move |step| {
+            let dispatched = step.books.ledger.dispatch(reservation, step.books.now_ms)?;
+            step.write(intent);
+            Ok::<_, Denial>(dispatched)
+        });
+        dispatched.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))
     }
 
     async fn refuse<T>(&self, effect: Effect, refusal: Refusal) -> Result<Result<T, Refusal>, RunEnd> {
@@ -396,53 +488,58 @@ impl Gate {
     }
 
     fn ran_out(&self, shortfall: &Shortfall) {
-        self.state().exhausted.get_or_insert((shortfall.scope.clone(), shortfall.line));
+        let Shortfall { scope, line, limit, .. } = shortfall;
+        let used_up = || UsedUp { scope: scope.clone(), line: *line, limit: *limit };
+        self.state().exhausted.get_or_insert_with(used_up);
     }
 
     fn door(&self, request: &Request) -> &ModelDoor {
         self.passage.models.get(&request.model).expect("every granted model has a door: the runner built them")
     }
 
-    fn quote(&self, door: &ModelDoor, request: &Request) -> Result<Quote, Refusal> {
-        let net = door.model.uses_network().then(|| NetNeed {
-            request_bytes: door.model.request_bytes(request),
-            max_response_bytes: door.max_response_bytes,
-        });
-        let ledger = lock(&self.passage.ledger);
-        quote::fit(request, &door.profile, net, |line| {
-            ledger.headroom(self.passage.scope, line).map(|(left, scope)| (left, scope.to_owned()))
+    /// Whether evidence of this size may be kept; if so it is charged.
+    fn room_for(&self, bytes: u64) -> Result<(), Refusal> {
+        let written = self.passage.meter.write(bytes);
+        written.map_err(|headroom| {
+            let left = self.passage.meter.disk_left();
+            quote::exhausted(Shortfall { left, ..headroom.short(Line::DiskBytes, bytes) })
         })
     }
 
     /// A wait that cannot end before the run does is refused at once, so that the guest can do something better.
-    fn enough_time(&self, ms: u64) -> Result<(), Refusal> {
-        let ledger = lock(&self.passage.ledger);
-        for line in [Line::WallMs, Line::WorkMs] {
-            let (left, scope) = ledger.headroom(self.passage.scope, line).unwrap_or((0, "none"));
-            let left = left.saturating_sub(self.running_ms(line));
+    async fn enough_time(&self, ms: u64) -> Result<Result<(), Refusal>, RunEnd> {
+        // What the meter has reserved is enough for most waits, and it is known here.
+        if [Line::WallMs, Line::WorkMs].into_iter().all(|line| ms <= self.granted_left(line)) {
+            return Ok(Ok(()));
+        }
+        let beyond = self.passage.meter.beyond().await.map_err(|error| RunEnd::Fault(error.to_string()))?;
+        for (line, headroom) in beyond {
+            if !matches!(line, Line::WallMs | Line::WorkMs) {
+                continue;
+            }
+            let left = headroom.left.saturating_add(self.granted_left(line));
             if ms > left {
-                let shortfall = Shortfall { scope: scope.to_owned(), line, asked: ms, left };
-                return Err(quote::exhausted(shortfall));
+                return Ok(Err(quote::exhausted(Shortfall { left, ..headroom.short(line, ms) })));
             }
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
-    async fn perform(&self, admitted: &Admitted) -> Result<Performed, RunEnd> {
+    async fn perform(&self, admitted: &Admitted, quote: Option<&Quote>) -> Result<Performed, RunEnd> {
         let started = self.passage.clock.now();
         let mut performed = match &admitted.ask.effect {
             Effect::Model { request } => {
                 let call = Call {
-                    id: format!("{}-{}", self.passage.serial, admitted.call),
+                    id: self.call_id(admitted.call).to_string(),
                     request: request.clone(),
-                    max_response_bytes: admitted.quote.max_response_bytes,
+                    max_response_bytes: quote.map_or(0, |quote| quote.max_response_bytes),
                 };
                 let door = self.door(request);
                 let mut received = door.model.ask(&call).await;
                 if let Some(schema) = &admitted.schema {
                     received.result = matching(schema, received.result).await?;
                 }
-                priced(received, door, admitted)
+                priced(received, door, quote)
             }
             Effect::Attach { kind, name, .. } => self.attach(kind, name, &admitted.ask.bytes).await?,
             Effect::CheckIn { .. } => self.check_in().await?,
@@ -451,6 +548,7 @@ impl Gate {
                 self.passage.clock.sleep_until(until).await;
                 Performed::free(Ok(Answer::Slept))
             }
+            Effect::Left => Performed::free(Ok(Answer::Left { lines: self.left().await? })),
             Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => {
                 return Err(RunEnd::Fault("policy let through an effect that has no door".into()));
             }
@@ -476,6 +574,7 @@ impl Gate {
             took_ms: 0,
             waited_ms: 0,
             marked: new.then_some(mark),
+            rates: RateNews::default(),
         })
     }
 
@@ -508,31 +607,42 @@ impl Gate {
         Ok(performed)
     }
 
-    async fn settle(&self, admitted: Admitted, dispatched: Dispatched, performed: Performed) -> Result<Heard, RunEnd> {
-        let Performed { heard, spent, raw_usage, took_ms, waited_ms, marked } = performed;
+    /// Books what was brought back, and writes it down, in one transaction.
+    async fn settle(
+        &self,
+        admitted: Admitted,
+        paid: Option<(Quote, Dispatched)>,
+        performed: Performed,
+    ) -> Result<Heard, RunEnd> {
+        let Performed { heard, spent, raw_usage, took_ms, waited_ms, marked, rates: _ } = performed;
         let mut cost = Cost { took_ms, waited_ms, raw_usage, ..Cost::default() };
-        let overrun = match spent {
-            Some(spent) => {
-                let overrun = lock(&self.passage.ledger).settle(dispatched, &spent);
-                cost.spent = spent;
-                overrun
-            }
-            None => {
-                lock(&self.passage.ledger).hold(dispatched);
-                cost.held = admitted.reserved;
-                Amounts::default()
-            }
+        let (call, told) = (admitted.call, heard.clone());
+        let Some((quote, dispatched)) = paid else {
+            cost.spent = spent.unwrap_or_default();
+            self.passage.journal.append(Body::Answered { call, heard: told, cost }, Durability::Lazy).await?;
+            self.mark(marked).await?;
+            return Ok(heard);
         };
-        let durability = if leaves_the_host(&admitted.ask.effect) { Durability::Durable } else { Durability::Lazy };
-        let body = Body::Answered { call: admitted.call, heard: heard.clone(), cost };
-        self.passage.journal.append(body, durability).await?;
-        if let Some(mark) = marked {
-            self.passage.journal.append(Body::Marked { mark }, Durability::Lazy).await?;
-        }
+        let id = dispatched.id().clone();
+        let settled = self.passage.journal.step(vec![Need::Call(id)], Durability::Durable, move |step| {
+            let overrun = match spent {
+                Some(spent) => {
+                    cost.spent = spent;
+                    step.books.ledger.settle(dispatched, &spent, step.books.now_ms)?
+                }
+                None => {
+                    cost.held = quote.reserve;
+                    step.books.ledger.hold(dispatched);
+                    Amounts::default()
+                }
+            };
+            step.write(Body::Answered { call, heard: told, cost });
+            Ok::<_, Denial>(overrun)
+        });
+        let overrun = settled.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
         if let Some((line, amount)) = overrun.iter().next() {
             // The provider broke the cap that the host put on the wire: its numbers cannot bound the next call either.
-            let reason =
-                format!("call {} cost {amount} of {} more than was reserved for it", admitted.call, line.name());
+            let reason = format!("call {call} cost {amount} of {} more than was reserved for it", line.name());
             let pull = Pull { by: Puller::Ledger, category: Category::MeterOverrun, reason, evidence: vec![] };
             self.passage.cord.pull(Stop::Pulled { pull });
             return Err(RunEnd::Stopped);
@@ -540,20 +650,35 @@ impl Gate {
         Ok(heard)
     }
 
+    /// A mark is written down, and gaps start anew.
+    async fn mark(&self, mark: Option<Mark>) -> Result<(), RunEnd> {
+        let Some(mark) = mark else { return Ok(()) };
+        let scope = self.passage.scope.clone();
+        let marked = self.passage.journal.step(vec![Need::Scope(scope.clone())], Durability::Lazy, move |step| {
+            step.books.ledger.mark(&scope);
+            step.write(Body::Marked { mark });
+        });
+        marked.await?;
+        self.passage.meter.nudge();
+        Ok(())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 }
 
-impl Quote {
-    fn nothing() -> Self {
-        Self { max_output: 0, max_response_bytes: 0, reserve: Amounts::default() }
-    }
-}
-
 impl Performed {
     fn free(heard: Heard) -> Self {
-        Self { heard, spent: Some(Amounts::default()), raw_usage: None, took_ms: 0, waited_ms: 0, marked: None }
+        Self {
+            heard,
+            spent: Some(Amounts::default()),
+            raw_usage: None,
+            took_ms: 0,
+            waited_ms: 0,
+            marked: None,
+            rates: RateNews::default(),
+        }
     }
 }
 
@@ -576,13 +701,6 @@ fn written(text: &str) -> u64 {
 /// Bytes of an effect's texts that a refusal keeps in the journal: what was refused need not be kept whole.
 const MAX_REFUSED_BYTES: usize = 1 << 10;
 
-fn leaves_the_host(effect: &Effect) -> bool {
-    match effect {
-        Effect::Model { .. } | Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => true,
-        Effect::Attach { .. } | Effect::CheckIn { .. } | Effect::Sleep { .. } => false,
-    }
-}
-
 /// A refused effect as the journal shows it: a guest that repeats a refused megabyte must not fill the disk.
 fn shown(effect: Effect) -> Effect {
     let cut = |text: String| match text.char_indices().nth(MAX_REFUSED_BYTES / 4) {
@@ -601,6 +719,7 @@ fn shown(effect: Effect) -> Effect {
         }
         Effect::CheckIn { note } => Effect::CheckIn { note: cut(note) },
         Effect::Sleep { ms } => Effect::Sleep { ms },
+        Effect::Left => Effect::Left,
     }
 }
 
@@ -629,13 +748,13 @@ async fn matching(schema: &Arc<Schema>, result: Result<Reply, Failure>) -> Resul
 }
 
 /// Turns what a model brought back into what it cost.
-fn priced(received: Received, door: &ModelDoor, admitted: &Admitted) -> Performed {
-    let Received { result, metered, net_bytes, raw_usage } = received;
+fn priced(received: Received, door: &ModelDoor, quote: Option<&Quote>) -> Performed {
+    let Received { result, metered, net_bytes, raw_usage, rates } = received;
     let spent = match metered {
         Metered::Exact(usage) => amounts(usage, net_bytes, door),
         Metered::Unknown => None,
     };
-    let cost = spent.as_ref().unwrap_or(&admitted.reserved);
+    let cost = spent.or(quote.map(|quote| quote.reserve)).unwrap_or_default();
     let usage = Usage { tokens_in: cost.get(Line::TokensIn), tokens_out: cost.get(Line::TokensOut) };
     let micro_usd = cost.get(Line::MicroUsd);
     Performed {
@@ -645,6 +764,7 @@ fn priced(received: Received, door: &ModelDoor, admitted: &Admitted) -> Performe
         took_ms: 0,
         waited_ms: 0,
         marked: None,
+        rates,
     }
 }
 

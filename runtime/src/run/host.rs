@@ -8,7 +8,7 @@ use wasmtime::component::{HasData, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::rules::andon::Category;
-use crate::rules::effect::{Answer, Denied, Effect, Failure, FailureKind, Heard, Level, Reason, Refusal};
+use crate::rules::effect::{Answer, Denied, Effect, Failure, FailureKind, Heard, Level, LineLeft, Reason, Refusal};
 use crate::rules::ledger::Line;
 use crate::rules::model::{Message, Request, Role, Stop, ToolCall, ToolDefinition};
 use crate::rules::policy::{self, MAX_RANDOM_BYTES};
@@ -163,8 +163,17 @@ impl wit::children::Host for Guest {
 
 impl wit::budget::Host for Guest {
     async fn left(&mut self) -> wasmtime::Result<Vec<wit::budget::LineLeft>> {
-        let left = |(line, left): (Line, u64)| wit::budget::LineLeft { line: line.into(), left, until_mark: None };
-        Ok(self.gate.left().into_iter().map(left).collect())
+        let left = |left: LineLeft| wit::budget::LineLeft {
+            line: left.line.into(),
+            left: left.left,
+            until_mark: left.until_mark,
+        };
+        match self.gate.pass(Effect::Left).await? {
+            Ok(Answer::Left { lines }) => Ok(lines.into_iter().map(left).collect()),
+            Ok(other) => Err(mismatch(&other)),
+            // Past its cap: the contract has no word for a refusal here, and nobody looks so often for a reason.
+            Err(denied) => Err(RunEnd::Cap(format!("{denied:?}")).into()),
+        }
     }
 }
 
@@ -351,6 +360,7 @@ impl From<Line> for wit::types::Line {
             Line::CpuMs => Self::CpuMs,
             Line::NetBytes => Self::NetBytes,
             Line::DiskBytes => Self::DiskBytes,
+            Line::MemoryBytes => Self::MemoryBytes,
         }
     }
 }

@@ -4,14 +4,17 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
+use crate::rules::verdict::Stop;
+
 use super::RunEnd;
+use super::lock;
 
 /// Elements of all tables of a run. A big Rust or Python component has about 8,000.
 pub const MAX_TABLE_ELEMENTS: u64 = 20_000;
@@ -95,12 +98,26 @@ impl ResourceLimiter for Limits {
 #[derive(Clone, Debug, Default)]
 pub struct CpuMeter(Arc<Meter>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Meter {
     /// Ended polls.
     total_ns: AtomicU64,
     /// The thread's clock when the running poll began.
     started_ns: AtomicU64,
+    /// What may be used, and what happens then. `u64::MAX`: somebody else sees to it.
+    bound_ns: AtomicU64,
+    stop: Mutex<Option<Stop>>,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            total_ns: AtomicU64::new(0),
+            started_ns: AtomicU64::new(0),
+            bound_ns: AtomicU64::new(u64::MAX),
+            stop: Mutex::new(None),
+        }
+    }
 }
 
 impl CpuMeter {
@@ -112,6 +129,23 @@ impl CpuMeter {
     /// Nanoseconds used so far. Only from within a poll of [`CpuMeter::measure`]'s future, on its thread.
     pub fn running_ns(&self) -> u64 {
         self.total_ns() + thread_ns().saturating_sub(self.0.started_ns.load(Ordering::Relaxed))
+    }
+
+    /// Bounds what may be used in all; `stop` is what to pull the cord with then.
+    pub fn bound(&self, bound_ns: u64, stop: Stop) {
+        *lock(&self.0.stop) = Some(stop);
+        self.0.bound_ns.store(bound_ns, Ordering::Release);
+    }
+
+    /// Lifts the bound.
+    pub fn unbound(&self) {
+        self.0.bound_ns.store(u64::MAX, Ordering::Release);
+    }
+
+    /// What to pull the cord with, if the bound is passed. As [`CpuMeter::running_ns`].
+    pub fn used_up(&self) -> Option<Stop> {
+        let passed = self.running_ns() > self.0.bound_ns.load(Ordering::Acquire);
+        passed.then(|| lock(&self.0.stop).clone()).flatten()
     }
 
     /// Counts every poll of `future`.

@@ -14,6 +14,7 @@ use crate::doors::command::CommandEnvironment;
 use crate::doors::model::Model;
 use crate::doors::pace::Pace;
 use crate::doors::state::State;
+use crate::doors::store::Store;
 use crate::doors::tree::Bounds;
 use crate::rules::effect::Entry;
 use crate::rules::record::Record;
@@ -37,6 +38,8 @@ pub struct Job {
     pub context: Option<Dir>,
     /// A door for every granted model.
     pub models: BTreeMap<String, Reached>,
+    /// Shared by all runs on the tenant's account.
+    pub account: Account,
 }
 
 /// A check with its component, if it is one.
@@ -53,6 +56,13 @@ pub struct Reached {
     pub max_response_bytes: u64,
 }
 
+/// What all runs of one tenant share, beside their scope in the ledger.
+#[derive(Clone, Default)]
+pub struct Account {
+    /// The pace of all that they ask of any model.
+    pub pace: Option<Arc<Pace>>,
+}
+
 /// Whether an accepted change set goes back to the real directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Apply {
@@ -65,6 +75,7 @@ pub enum Apply {
 pub struct Runner {
     pub(super) sandbox: Arc<Sandbox>,
     pub(super) state: State,
+    pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
     pub(super) bounds: Bounds,
     pub(super) commands: CommandEnvironment,
@@ -80,8 +91,16 @@ pub struct RunHandle {
 
 impl Runner {
     /// A runner for at most `runs` runs at once; a further one waits. The sandbox needs two slots for each.
-    pub fn new(sandbox: Arc<Sandbox>, state: State, clock: Clock, commands: CommandEnvironment, runs: usize) -> Self {
-        Self { sandbox, state, clock, bounds: Bounds::default(), commands, slots: Arc::new(Semaphore::new(runs)) }
+    pub fn new(
+        sandbox: Arc<Sandbox>,
+        state: State,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        commands: CommandEnvironment,
+        runs: usize,
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(runs));
+        Self { sandbox, state, store, clock, bounds: Bounds::default(), commands, slots }
     }
 
     /// Starts a run. It goes on to its verdict whether or not anybody watches.

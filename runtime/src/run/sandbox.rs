@@ -131,9 +131,6 @@ pub enum Returned {
 pub struct CallBounds {
     pub cord: Cord,
     pub cpu: CpuMeter,
-    /// Processor time that is left, and what to pull the cord with when it is used up.
-    pub cpu_left_ns: u64,
-    pub when_cpu_is_used: crate::rules::verdict::Stop,
     pub lifted_bytes: u64,
     pub handles: u64,
 }
@@ -262,7 +259,7 @@ impl Sandbox {
         call: Call,
         bounds: CallBounds,
     ) -> Result<Returned, Outcome> {
-        let CallBounds { cord, cpu, cpu_left_ns, when_cpu_is_used, lifted_bytes, handles } = bounds;
+        let CallBounds { cord, cpu, lifted_bytes, handles } = bounds;
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.limits);
         store.set_hostcall_fuel(usize::try_from(lifted_bytes).unwrap_or(usize::MAX));
@@ -272,8 +269,8 @@ impl Sandbox {
         store.set_epoch_deadline(1);
         let (ticks, meter) = (cord.clone(), cpu.clone());
         store.epoch_deadline_callback(move |_| {
-            if meter.running_ns() > cpu_left_ns {
-                ticks.pull(when_cpu_is_used.clone());
+            if let Some(stop) = meter.used_up() {
+                ticks.pull(stop);
             }
             if ticks.is_pulled() {
                 return Err(RunEnd::Stopped.into());

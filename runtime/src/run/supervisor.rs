@@ -14,18 +14,17 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::doors::apply::{self, ApplyError, ChangeSet};
-use crate::doors::store::Durability;
+use crate::doors::store::{Durability, Need};
 use crate::doors::tree::{self, Manifest, under};
 use crate::rules::andon::cut_address;
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Body, Entry, Stream};
-use crate::rules::ledger::{Ledger, ScopeId};
 use crate::rules::policy::{MAX_EVIDENCE, MAX_SUMMARY_BYTES};
 use crate::rules::progress::{Mark, Progress};
 use crate::rules::record::{Capabilities, Evidence, LedgerRecord, RECORD_FORMAT, Record};
 use crate::rules::spec::{FileGrant, MarkKind, RunSpec};
 use crate::rules::verdict::{
-    CheckEnd, CheckResult, Finding, Outcome, Report, Sight, Status, Stop, Verdict, conclude, judge,
+    CheckEnd, CheckResult, Finding, Outcome, Report, Sight, Status, Stop, Verdict, conclude, judge, used_up,
 };
 
 use super::RunEnd;
@@ -115,40 +114,37 @@ struct Look {
 impl Admitted {
     async fn execute(mut self, runner: &Arc<Runner>, apply: Apply, record: &mut Record) -> Verdict {
         let spec = self.job.spec.clone();
-        let mut ledger = Ledger::default();
-        let item_scope = ledger.open("item", None, spec.budget.item.clone());
-        ledger.restore(item_scope, &self.item.spent, &self.item.held);
-        let attempt_scope = ledger.open("attempt", Some(item_scope), spec.budget.attempt.clone());
-        let worker_scope = ledger.open("worker", Some(attempt_scope), BTreeMap::new());
-        let ledger = Arc::new(Mutex::new(ledger));
         let base = self.trees.as_ref().map(|trees| trees.base.digest(&spec.done.tree));
         let progress = Progress::new(spec.done.marks.clone(), std::mem::take(&mut self.item.seen), base);
         let progress = Arc::new(Mutex::new(progress));
-        let gate = match self.gate(runner, &ledger, worker_scope, &progress) {
+        let gate = match self.gate(runner, &progress) {
             Ok(gate) => Arc::new(gate),
             Err(verdict) => return verdict,
         };
-        let outcome = self.call_worker(runner, &gate, &ledger, worker_scope).await;
+        let outcome = self.call_worker(runner, &gate).await;
         let verdict = self.conclude(runner, &gate, &progress, outcome, apply, record).await;
 
-        record.ledger = {
-            let mut ledger = lock(&ledger);
-            ledger.close();
-            LedgerRecord { item: ledger.totals(item_scope), attempt: ledger.totals(attempt_scope) }
-        };
         record.marks = lock(&progress).earned().to_vec();
-        self.item.spent = record.ledger.item.spent.clone();
-        self.item.held = record.ledger.item.held.clone();
         self.item.seen = lock(&progress).clone().into_seen();
-        let closed = Body::Closed { verdict: verdict.clone() };
-        let closed = self.journal.append(closed, Durability::Durable).await.map_err(|error| error.to_string());
         self.item.open = None;
-        let remembered = self.lease.remember(&self.item);
-        let remembered = remembered.map_err(|error| format!("the item's memory could not be written: {error}"));
-        match closed.and(remembered) {
-            // What was applied was accepted, and the item's next attempt books this one from its journal.
-            Err(why) if !record.applied => faulted(why),
-            Ok(()) | Err(_) => verdict,
+        let (scopes, item) = (self.scopes.clone(), self.item.clone());
+        let needs = vec![Need::Tree(scopes.attempt.clone())];
+        let closed = Body::Closed { verdict: verdict.clone() };
+        let closed = self.journal.step(needs, Durability::Durable, move |step| {
+            step.books.ledger.close(&scopes.attempt, step.books.now_ms);
+            step.books.remember(&scopes.item, item);
+            step.write(closed);
+            let totals = |scope| step.books.ledger.totals(scope);
+            LedgerRecord { item: totals(&scopes.item), attempt: totals(&scopes.attempt) }
+        });
+        match closed.await {
+            Ok(ledger) => {
+                record.ledger = ledger;
+                verdict
+            }
+            // What was applied was accepted, and whoever opens the store next closes the attempt.
+            Err(_) if record.applied => verdict,
+            Err(end) => faulted(end.to_string()),
         }
     }
 
@@ -163,13 +159,7 @@ impl Admitted {
         })
     }
 
-    fn gate(
-        &self,
-        runner: &Runner,
-        ledger: &Arc<Mutex<Ledger>>,
-        scope: ScopeId,
-        progress: &Arc<Mutex<Progress>>,
-    ) -> Result<Gate, Verdict> {
+    fn gate(&self, runner: &Runner, progress: &Arc<Mutex<Progress>>) -> Result<Gate, Verdict> {
         let mut models = BTreeMap::new();
         for (name, spec) in &self.job.spec.models {
             let reached = self
@@ -189,8 +179,9 @@ impl Admitted {
         Ok(Gate::new(Passage {
             grants: self.job.spec.grants.clone(),
             models,
-            ledger: Arc::clone(ledger),
-            scope,
+            scope: self.scopes.attempt.clone(),
+            meter: Arc::clone(&self.meter),
+            tenant_pace: self.job.account.pace.clone(),
             journal: Arc::clone(&self.journal),
             time: Arc::clone(&self.time),
             serial: self.serial.clone(),
@@ -203,20 +194,13 @@ impl Admitted {
         }))
     }
 
-    async fn call_worker(
-        &self,
-        runner: &Arc<Runner>,
-        gate: &Arc<Gate>,
-        ledger: &Arc<Mutex<Ledger>>,
-        scope: ScopeId,
-    ) -> Outcome {
+    async fn call_worker(&self, runner: &Arc<Runner>, gate: &Arc<Gate>) -> Outcome {
         let spec = &self.job.spec;
         let call = GuestCall {
             clock: runner.clock,
             cord: self.cord.clone(),
             gate: Arc::clone(gate),
-            ledger: Arc::clone(ledger),
-            scope,
+            meter: Arc::clone(&self.meter),
         };
         let stdio = [Output::new(spec.caps.stdio_bytes), Output::new(spec.caps.stdio_bytes)];
         let work = match spec.grants.files {
@@ -360,7 +344,7 @@ impl Admitted {
     fn stopped(&self, end: RunEnd) -> Verdict {
         match (end, self.cord.stop()) {
             (RunEnd::Stopped, Some(Stop::Pulled { pull })) => Verdict::Halted { pull },
-            (RunEnd::Stopped, Some(Stop::Exhausted { scope, line })) => Verdict::Exhausted { scope, line },
+            (RunEnd::Stopped, Some(Stop::Exhausted { scope, line, limit })) => used_up(&scope, line, limit),
             (RunEnd::Stopped, Some(Stop::Cancelled)) => Verdict::Cancelled,
             (end, _) => faulted(end.to_string()),
         }

@@ -74,6 +74,51 @@ fn tools_and_a_schema_are_said_as_the_dialect_says_them() {
 }
 
 #[test]
+fn a_count_is_asked_for_with_all_input_of_the_call_and_nothing_else() {
+    let tool = ToolDefinition { name: "add".into(), description: String::new(), schema: "{}".into() };
+    let request = Request {
+        tools: vec![tool],
+        schema: Some("{\"type\":\"array\"}".into()),
+        ..request(vec![said(Role::System, "be brief"), said(Role::User, "hi")])
+    };
+    let mut call = encode(&request, "m", true).unwrap();
+    let call = call.as_object_mut().unwrap();
+    assert_eq!((call.remove("max_tokens"), call.remove("stream")), (Some(json!(7)), Some(json!(true))));
+    let count = encode_count(&request, "m").unwrap();
+    assert_eq!(count.as_object().unwrap(), call);
+    assert_eq!(count["system"], "be brief");
+    // A cap is not said, so one that cannot be said is no reason to refuse.
+    assert_eq!(encode_count(&Request { max_output: 0, ..request.clone() }, "m"), Ok(count));
+    let request = Request { schema: Some("7".into()), ..request };
+    assert_eq!(encode_count(&request, "m"), Err(EncodeError::Schema("the reply".into())));
+}
+
+#[test]
+fn a_count_is_a_whole_number_above_zero_or_no_count() {
+    assert_eq!(counted(br#"{"input_tokens":14,"context_management":null}"#), Ok(14));
+    assert_eq!(counted(br#"{"input_tokens":18446744073709551615}"#), Ok(u64::MAX));
+    for body in [
+        r#"{"input_tokens":0}"#,
+        r#"{"input_tokens":-1}"#,
+        r#"{"input_tokens":1.5}"#,
+        r#"{"input_tokens":"14"}"#,
+        r#"{"input_tokens":null}"#,
+        r#"{"input_tokens":18446744073709551616}"#,
+        r#"{"input_tokens":[14]}"#,
+        "{}",
+        "14",
+        "null",
+        "",
+        r#"{"input_tokens":14"#,
+        r#"{"input_tokens":14,"input_tokens":15}"#,
+    ] {
+        assert_eq!(counted(body.as_bytes()).unwrap_err().kind, FailureKind::Broken, "{body}");
+    }
+    let error = counted(br#"{"type":"error","error":{"message":"no"},"input_tokens":14}"#).unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (FailureKind::Rejected, "no"));
+}
+
+#[test]
 fn input_is_the_sum_with_cached_tokens_and_output_is_what_was_said_last() {
     let mid = r#"{"type":"message_delta","delta":{},"usage":{"output_tokens":2}}"#;
     let folded = stream(8, &[START, TEXT, PING, HI, mid, END, STOP]);

@@ -89,6 +89,12 @@ impl Amount {
         Self { unit, least, most }
     }
 
+    /// An amount as it is written into a file.
+    pub(super) fn written(&self, amount: u64) -> String {
+        let shown = self.unit.show(amount);
+        if self.unit == Unit::Count { shown } else { format!("{shown:?}") }
+    }
+
     fn number(&self, value: &Spanned<DeValue<'_>>) -> Result<u64, Wrong> {
         let because = |problem: String, fix: Option<String>| Wrong {
             span: value.span(),

@@ -9,28 +9,22 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::amount::{Amount, Unit};
+use super::ceiling::{Ceiling, Excess, Shown};
+use super::gap;
 use super::kinds::{Kind, Wrong};
+use super::limit::{self, amount};
 use super::mistake::Mistake;
-use super::operator::MOST_MS;
+use super::operator::Policy;
 use super::reader::{Key, Read, Reader, Section};
-use crate::rules::ledger::Line;
+use crate::rules::line::Line;
 use crate::rules::spec::{Budget, FileGrant, Origin};
 
-/// Tokens, calls and millionths of a dollar: far above any run, far below where sums of runs could overflow.
-const MOST_COUNT: u64 = 1_000_000_000_000;
-/// Bytes: 1 TiB, as above.
-const MOST_BYTES: u64 = 1 << 40;
 /// Bytes of network for a run with a provider: some hundred calls with a full window.
 const DEFAULT_NET: u64 = 32 << 20;
 /// Bytes of disk for a run that may write files.
 const DEFAULT_DISK: u64 = 64 << 20;
 /// Bytes of disk for a run that may not: its evidence.
 const DEFAULT_EVIDENCE: u64 = 1 << 20;
-
-/// Words that people write for a limit that is none.
-const ENDLESS: [&str; 12] =
-    ["unlimited", "unbounded", "infinite", "infinity", "inf", "none", "no", "off", "max", "-1", "no-limit", ""];
 
 /// What the granted models are, as far as the budget is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,27 +35,14 @@ pub(super) enum Models {
     Providers,
 }
 
-/// What decides the bounds that are not written.
-pub(super) struct Circumstances {
+/// What decides the bounds that are not written, and how far those that are may go.
+pub(super) struct Circumstances<'a> {
     /// `None`: the grant has a mistake, so nothing follows from it.
     pub models: Option<Models>,
     pub files: Option<FileGrant>,
     /// `--wall`.
     pub wall_ms: Option<u64>,
-}
-
-/// The budget, and where the wall time of a run is bounded.
-pub(super) struct Resolved {
-    pub budget: Budget,
-    pub wall: Option<Wall>,
-}
-
-/// The wall time of one run.
-pub(super) struct Wall {
-    pub key: &'static str,
-    pub ms: u64,
-    /// `None`: it comes from the command line.
-    pub span: Option<Range<usize>>,
+    pub policy: &'a Policy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,53 +82,44 @@ struct Draft {
 }
 
 /// Reads and completes the budget.
-pub(super) fn read(mut section: Section<'_>, reader: &mut Reader, circumstances: &Circumstances) -> Resolved {
+pub(super) fn read(mut section: Section<'_>, reader: &mut Reader, circumstances: &Circumstances<'_>) -> Budget {
     let mut draft = Draft::default();
-    for line in Line::ALL {
+    for line in limit::spendable() {
         draft.read(&mut section, reader, &key(line, Scope::Attempt));
     }
+    limit::refuse_levels(&mut section, reader, "caps");
     if let Some(item) = section.section(reader, "item").found() {
         let mut item = item.value;
-        for line in Line::ALL {
+        for line in limit::spendable() {
             draft.read(&mut item, reader, &key(line, Scope::Item));
         }
+        limit::refuse_levels(&mut item, reader, "caps");
         item.finish(reader);
     }
+    let gaps = gap::read(&mut section, reader);
     draft.complete(&section, reader, circumstances);
     section.finish(reader);
+    gaps.check(reader, |line| draft.own(line, circumstances.wall_ms));
+    draft.hold(reader, circumstances.policy);
     draft.note(reader);
+    let (gap, first_gap) = (gaps.gap(), gaps.first());
+    gaps.note(reader);
     let amounts = |bounds: &BTreeMap<Line, Bound>| bounds.iter().map(|(&line, bound)| (line, bound.amount)).collect();
-    let wall = |scope: &BTreeMap<Line, Bound>, key| {
-        scope.get(&Line::WallMs).map(|bound| Wall { key, ms: bound.amount, span: bound.span.clone() })
-    };
-    Resolved {
-        wall: wall(&draft.attempt, "budget.wall").or_else(|| wall(&draft.item, "budget.item.wall")),
-        budget: Budget { item: amounts(&draft.item), attempt: amounts(&draft.attempt) },
-    }
-}
-
-/// What a line may be bounded by.
-fn amount(line: Line) -> Amount {
-    match line {
-        Line::WallMs | Line::WorkMs | Line::CpuMs => Amount::new(Unit::Duration, 0, MOST_MS),
-        Line::NetBytes | Line::DiskBytes => Amount::new(Unit::Size, 0, MOST_BYTES),
-        Line::MicroUsd => Amount::new(Unit::Usd, 0, MOST_COUNT),
-        Line::TokensIn | Line::TokensOut | Line::Tokens | Line::ModelCalls | Line::ToolCalls => {
-            Amount::new(Unit::Count, 0, MOST_COUNT)
-        }
-    }
+    Budget { item: amounts(&draft.item), attempt: amounts(&draft.attempt), gap, first_gap }
 }
 
 fn key(line: Line, scope: Scope) -> Key<LimitOf> {
-    let example = match line {
-        Line::WallMs | Line::WorkMs | Line::CpuMs => "\"60s\"",
-        Line::NetBytes => "\"8MiB\"",
-        Line::DiskBytes => "\"64MiB\"",
-        Line::MicroUsd => "\"0.25\"",
-        Line::TokensIn | Line::TokensOut | Line::Tokens => "20000",
-        Line::ModelCalls | Line::ToolCalls => "20",
-    };
-    Key { name: line.key(), kind: LimitOf { line, scope }, example }
+    Key { name: line.key(), kind: LimitOf { line, scope }, example: limit::example(line) }
+}
+
+/// The most that one attempt may be given. Of two ceilings on its time the lower one is.
+fn ceilings(policy: &Policy) -> BTreeMap<Line, (u64, Ceiling)> {
+    let of = |(&line, &most)| (line, (most, Ceiling { section: "policy.budget", name: Line::key(line) }));
+    let mut all: BTreeMap<Line, (u64, Ceiling)> = policy.budget.iter().map(of).collect();
+    if policy.budget.get(&Line::WallMs).is_none_or(|most| *most > policy.max_wall_ms) {
+        all.insert(Line::WallMs, (policy.max_wall_ms, Ceiling { section: "policy", name: "max-wall" }));
+    }
+    all
 }
 
 impl Kind for LimitOf {
@@ -176,14 +148,7 @@ impl Kind for LimitOf {
             }
             (Some(_) | None, _) => {}
         }
-        let endless = match raw.as_str() {
-            Some(word) => ENDLESS.contains(&word.trim().to_lowercase().as_str()),
-            None => {
-                raw.as_integer().is_some_and(|number| number.as_str().starts_with('-'))
-                    || raw.as_float().is_some_and(|number| number.as_str().contains("inf"))
-            }
-        };
-        if endless {
+        if limit::is_endless(raw) {
             let problem = "is no limit, and every line has one: there is no word and no number for endless";
             return Err(vec![because(problem, "unbounded")]);
         }
@@ -273,7 +238,7 @@ impl Draft {
         }
     }
 
-    fn complete(&mut self, section: &Section<'_>, reader: &mut Reader, circumstances: &Circumstances) {
+    fn complete(&mut self, section: &Section<'_>, reader: &mut Reader, circumstances: &Circumstances<'_>) {
         if let Some(amount) = circumstances.wall_ms {
             self.inherited.remove(&Line::WallMs);
             self.attempt.insert(Line::WallMs, Bound { amount, origin: Origin::Flag, span: None });
@@ -341,8 +306,44 @@ impl Draft {
         }
     }
 
+    /// What an attempt may spend of a line by the job's own words. `None`: the command line says it, and may well say
+    /// less than the job reckons with.
+    fn own(&self, line: Line, wall_ms: Option<u64>) -> Option<u64> {
+        let bound = self.attempt.get(&line).or(self.item.get(&line))?;
+        let follows = [Line::WorkMs, Line::CpuMs].contains(&line) && wall_ms.is_some();
+        match bound.origin {
+            Origin::Flag => None,
+            Origin::Default if follows => None,
+            Origin::Default | Origin::Job | Origin::Operator => Some(bound.amount),
+        }
+    }
+
+    /// Holds what one attempt may spend against the operator's ceilings.
+    fn hold(&mut self, reader: &mut Reader, policy: &Policy) {
+        for (line, (most, ceiling)) in ceilings(policy) {
+            let (section, bound, instead) = match (self.attempt.get(&line), self.item.get(&line)) {
+                (Some(bound), _) => ("budget", bound, None),
+                (None, Some(bound)) => ("budget.item", bound, Some("budget")),
+                (None, None) => continue,
+            };
+            if bound.amount <= most {
+                continue;
+            }
+            match bound.origin {
+                Origin::Default => {
+                    self.attempt.insert(line, Bound { amount: most, origin: Origin::Operator, span: None });
+                }
+                Origin::Job | Origin::Flag | Origin::Operator => {
+                    let [asked, most] = [bound.amount, most].map(|shown| Shown::amount(&amount(line), shown));
+                    let (key, span) = (format!("{section}.{}", line.key()), bound.span.clone());
+                    reader.mistake(Excess { key: &key, span, asked, most, ceiling, instead }.mistake());
+                }
+            }
+        }
+    }
+
     fn note(&self, reader: &mut Reader) {
-        for line in Line::ALL {
+        for line in limit::spendable() {
             match self.attempt.get(&line) {
                 Some(bound) => {
                     reader.set(format!("budget.{}", line.key()), amount(line).show(&bound.amount), bound.origin)

@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::amount::{Amount, Unit};
-use super::kinds::{Characters, Choice, HostPath, Kind, List, Name, Repeats, TreePath, Whole};
+use super::ceiling::{Ceiling, Excess, Shown};
+use super::kinds::{Characters, Choice, HostPath, List, Name, Repeats, TreePath, Whole};
+use super::limit::MOST_MS;
 use super::mistake::{Mistake, nearest};
-use super::operator::{COMMAND, MOST_MS, Policy};
+use super::operator::{COMMAND, Policy};
 use super::reader::{Found, Key, Read, Reader, Section};
 use crate::rules::spec::{Check, CheckRun, ComponentSource, Done, FileGrant, MarkKind, NoChange, Origin};
 
@@ -145,7 +147,7 @@ fn check(mut section: Section<'_>, reader: &mut Reader, policy: &Policy) -> Writ
     }
     let wall = section.required(reader, &CHECK_WALL);
     if let Some(wall) = &wall {
-        within_max_wall(reader, policy, &section.key(CHECK_WALL.name), wall.value, Some(wall.span.clone()));
+        within_max_wall(reader, policy, &section.key(CHECK_WALL.name), wall);
     }
     section.finish(reader);
     let check = |name: &Found<String>| Some(Check { name: name.value.clone(), run: run?, wall_ms: wall?.value });
@@ -171,22 +173,13 @@ fn command(section: &mut Section<'_>, reader: &mut Reader, policy: &Policy) -> R
     Read::Wrong
 }
 
-/// Reports a wall time above the operator's ceiling. `span` is `None` for the command line.
-pub(super) fn within_max_wall(reader: &mut Reader, policy: &Policy, key: &str, ms: u64, span: Option<Range<usize>>) {
-    if ms <= policy.max_wall_ms {
-        return;
+/// Reports a wall time above the operator's ceiling.
+fn within_max_wall(reader: &mut Reader, policy: &Policy, key: &str, wall: &Found<u64>) {
+    if wall.value > policy.max_wall_ms {
+        let [asked, most] = [wall.value, policy.max_wall_ms].map(|ms| Shown::amount(&CHECK_WALL.kind, ms));
+        let (span, ceiling) = (Some(wall.span.clone()), Ceiling { section: "policy", name: "max-wall" });
+        reader.mistake(Excess { key, span, asked, most, ceiling, instead: None }.mistake());
     }
-    let [asked, most] = [ms, policy.max_wall_ms].map(|ms| CHECK_WALL.kind.show(&ms));
-    let subject = if span.is_some() { format!("`{key}`") } else { "--wall".to_owned() };
-    reader.mistake(Mistake {
-        span,
-        message: format!("{subject} is {asked}, and the operator allows {most}"),
-        label: "above the operator's `policy.max-wall`".to_owned(),
-        help: format!(
-            "allowed: at most {most}\n\
-             write: wall = {most:?}, or in [policy] of the operator's file: max-wall = {asked:?}"
-        ),
-    });
 }
 
 impl Listed {

@@ -20,6 +20,14 @@ pub struct Mistake {
     pub help: String,
 }
 
+impl Mistake {
+    /// A mistake of the command line: what is allowed, and what to write instead.
+    pub(super) fn of_flag(message: String, allowed: String, write: &str) -> Self {
+        let help = format!("allowed: {allowed}\nwrite: {write}");
+        Self { span: None, message, label: String::new(), help }
+    }
+}
+
 /// In the order of the text; what is about the command line comes last.
 pub(super) fn sorted(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
     mistakes.sort_by_key(|mistake| match &mistake.span {
@@ -27,6 +35,12 @@ pub(super) fn sorted(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
         None => (true, 0, 0),
     });
     mistakes
+}
+
+/// What may be chosen from, for a help.
+pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// The known name that an unknown one was probably meant to be.

@@ -9,14 +9,16 @@ use std::path::PathBuf;
 
 use super::amount::{Amount, Unit};
 use super::kinds::{Characters, HostPath, Name};
-use super::mistake::Mistake;
+use super::mistake::{Mistake, listed};
 use super::operator::OperatorFile;
-use super::reader::{Found, Key, Read, Reader, Section};
+use super::reader::{Found, Key, Naming, Read, Reader, Section};
 use crate::rules::model::{Price, Profile};
 use crate::rules::spec::{ModelSpec, Origin, Reach, Setting};
 
 /// What a model may be called in either file.
 pub(super) const NAME: Name = Name { characters: Characters::Mixed, most: 64 };
+/// A table of `[models]`.
+pub(super) const NAMING: Naming = Naming { noun: "model", kind: NAME, example: "coder" };
 
 /// Tokens of a window: far above any model, far below where sums could overflow.
 const MOST_TOKENS: u64 = 100_000_000;
@@ -105,8 +107,7 @@ fn half(section: &Section<'_>, reader: &mut Reader, absent: &Key<Amount>, there:
 /// Reads `[models]` of a job.
 pub(super) fn own(section: &Section<'_>, reader: &mut Reader) -> BTreeMap<String, OwnModel> {
     let mut all = BTreeMap::new();
-    for (name, section) in section.named(reader) {
-        check_name(reader, &name);
+    for (name, section) in section.named(reader, &NAMING) {
         let Some(mut section) = section else {
             all.insert(name.value, OwnModel { spec: None, place: name.span, settings: Vec::new() });
             continue;
@@ -122,24 +123,16 @@ pub(super) fn own(section: &Section<'_>, reader: &mut Reader) -> BTreeMap<String
             }
             section.finish(reader);
             let transcript: PathBuf = script?.value;
-            Some(ModelSpec { profile: profile?, reach: Reach::Script { transcript }, requests_per_minute: None })
+            Some(ModelSpec {
+                profile: profile?,
+                reach: Reach::Script { transcript },
+                requests_per_minute: None,
+                tokens_per_minute: None,
+            })
         });
         all.insert(name.value, OwnModel { spec, place, settings });
     }
     all
-}
-
-/// Reports a model's name that cannot be one.
-pub(super) fn check_name(reader: &mut Reader, name: &Found<String>) {
-    use super::kinds::Kind as _;
-    if let Err(problem) = NAME.check(&name.value) {
-        reader.mistake(Mistake {
-            span: Some(name.span.clone()),
-            message: format!("the model name `{}` {problem}", name.value.escape_debug()),
-            label: "not a name".to_owned(),
-            help: format!("allowed: {}\nwrite: [models.coder]", NAME.allowed()),
-        });
-    }
 }
 
 /// What the names of a job's grant can mean.
@@ -159,12 +152,12 @@ impl Names<'_> {
     ) -> BTreeMap<String, ModelSpec> {
         for (name, chosen) in self.chosen {
             if !granted.iter().any(|(granted, _)| granted == name) {
-                let granted: Vec<&str> = granted.iter().map(|(name, _)| name.as_str()).collect();
+                let granted = granted.iter().map(|(name, _)| name.as_str());
                 reader.mistake(Mistake {
                     span: None,
                     message: format!("--model {name}={chosen} is for a model that the job does not grant"),
                     label: String::new(),
-                    help: format!("allowed: {}\nwrite in [grants]: models = [{name:?}]", listed(&granted)),
+                    help: format!("allowed: {}\nwrite in [grants]: models = [{name:?}]", listed(granted)),
                 });
             }
         }
@@ -199,14 +192,14 @@ impl Names<'_> {
             return None;
         };
         if !self.operator.policy.models.contains(theirs) {
-            let allowed: Vec<&str> = self.operator.policy.models.iter().map(String::as_str).collect();
+            let allowed = self.operator.policy.models.iter().map(String::as_str);
             reader.mistake(Mistake {
                 span,
                 message: format!("{asked} is not one that the operator lets jobs use"),
                 label: "not in the operator's `policy.models`".to_owned(),
                 help: format!(
                     "allowed: {}\nwrite in [policy] of the operator's file: models = [.., {theirs:?}]",
-                    listed(&allowed)
+                    listed(allowed)
                 ),
             });
             return None;
@@ -235,14 +228,13 @@ impl Names<'_> {
             Some(_) => scripts.chain(theirs).collect(),
             None => theirs.collect(),
         };
-        let all: Vec<&str> = all.iter().map(String::as_str).collect();
         Mistake {
             span,
             message: format!("{asked} is not defined"),
             label: "no model of this name".to_owned(),
             help: format!(
                 "allowed: {}\nwrite: [models.{name}] here for a script, or in the operator's file for a provider",
-                listed(&all)
+                listed(all.iter().map(String::as_str))
             ),
         }
     }
@@ -270,8 +262,4 @@ fn unpriced(name: &str, span: Option<Range<usize>>, section: &str) -> Mistake {
             PRICE_IN.name, PRICE_IN.example, PRICE_OUT.name, PRICE_OUT.example
         ),
     }
-}
-
-fn listed(names: &[&str]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

@@ -1,6 +1,7 @@
-//! The operator's file: providers, keys by name, and how far any job may go.
+//! The operator's file: providers, what runs may spend together, and how far any job may go.
 //!
-//! Never: holds a key, widens a grant. Without a file there are no providers and no approved commands.
+//! Never: holds a key, widens a grant. Without a file there are no providers, no approved commands and no tenants but the
+//! one that every run without a name is of.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,12 +9,16 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::amount::{Amount, Unit};
-use super::document;
-use super::kinds::{Characters, Choice, Flag, HostPath, Kind, List, Name, Repeats, Text, Wrong, wrong};
+use super::kinds::{Choice, Kind, List, Name, Repeats, Text, Wrong};
+use super::limit::{self, MOST_MS};
 use super::mistake::Mistake;
-use super::models::{self, Counting};
+use super::provider::{self, OperatorModel};
 use super::reader::{Key, Reader, Section};
-use crate::rules::spec::{Dialect, FileGrant, KeySource, ModelSpec, Origin, Provider, Reach, Setting, WireLimits};
+use super::shared::{self, Shared};
+use super::tenant::{self, Tenant};
+use super::{caps, document, models};
+use crate::rules::line::Line;
+use crate::rules::spec::{Caps, FileGrant, Origin, Setting};
 
 /// What the operator says about all jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,18 +28,15 @@ pub struct OperatorFile {
     pub models: BTreeMap<String, OperatorModel>,
     /// How far jobs may go.
     pub policy: Policy,
+    /// What all runs on this host may spend together.
+    pub host: Shared,
+    /// Who runs are for, by name. With none in the file any name is one.
+    pub tenants: BTreeMap<String, Tenant>,
+    /// What all runs of a line may spend together.
+    pub lines: BTreeMap<String, Shared>,
 }
 
-/// A provider and what is known of its model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OperatorModel {
-    /// Without a price it can be defined and not be used.
-    pub spec: ModelSpec,
-    /// Its settings, by their keys in its own section.
-    pub settings: Vec<Setting>,
-}
-
-/// Ceilings. A job above one of them does not load; nothing is narrowed silently.
+/// Ceilings. A job above one of them does not load; only a default is cut down to one, and then it is the operator's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Policy {
@@ -46,7 +48,11 @@ pub struct Policy {
     pub models: BTreeSet<String>,
     /// The most wall time of a run, and of each of its checks.
     pub max_wall_ms: u64,
-    /// The settings above with their origins.
+    /// The most that one attempt may be given of a line. A line that is not named has no ceiling here.
+    pub budget: BTreeMap<Line, u64>,
+    /// The most of each cap.
+    pub caps: Caps,
+    /// The settings above with their origins; of `budget` and `caps` those that are written.
     pub settings: Vec<Setting>,
 }
 
@@ -57,6 +63,8 @@ impl Default for Policy {
             commands: BTreeSet::new(),
             models: BTreeSet::new(),
             max_wall_ms: DEFAULT_MAX_WALL_MS,
+            budget: BTreeMap::new(),
+            caps: caps::WIDEST,
             settings: Vec::new(),
         };
         policy.settings = [
@@ -81,12 +89,6 @@ pub(super) const COMMAND: List<Text> =
 
 /// A run without an operator's word on it should end within the hour that somebody waits for it.
 const DEFAULT_MAX_WALL_MS: u64 = 3_600_000;
-/// The longest duration that anything may have: a year.
-pub(super) const MOST_MS: u64 = 365 * 24 * 3_600_000;
-/// The longest that one exchange with a provider may be set to: a day.
-const MOST_EXCHANGE_MS: u64 = 24 * 3_600_000;
-/// A response is held in memory whole, once for each request of a batch.
-const MOST_RESPONSE_BYTES: u64 = 256 << 20;
 
 const FILES: Key<Choice<FileGrant>> = Key { name: "files", kind: FILE_GRANTS, example: "\"read-write\"" };
 const COMMANDS: Key<List<Words>> = Key {
@@ -102,37 +104,6 @@ const MODELS: Key<List<Name>> = Key {
 const MAX_WALL: Key<Amount> =
     Key { name: "max-wall", kind: Amount::new(Unit::Duration, 1, MOST_MS), example: "\"1h\"" };
 
-const DIALECT: Key<Choice<Dialect>> = Key {
-    name: "dialect",
-    kind: Choice(&[("openai", Dialect::Openai), ("anthropic", Dialect::Anthropic)]),
-    example: "\"openai\"",
-};
-const URL: Key<Url> = Key { name: "url", kind: Url, example: "\"https://host/v1\"" };
-const MODEL: Key<Text> = Key { name: "model", kind: Text { least: 1, most: 256 }, example: "\"gpt-x\"" };
-const KEY_ENV: Key<Name> =
-    Key { name: "key-env", kind: Name { characters: Characters::Variable, most: 128 }, example: "\"OPENAI_API_KEY\"" };
-const KEY_FILE: Key<HostPath> = Key { name: "key-file", kind: HostPath, example: "\"path\"" };
-const KEY: Key<NoKey> = Key { name: "key", kind: NoKey, example: "\"none\"" };
-const STREAM: Key<Flag> = Key { name: "stream", kind: Flag, example: "true" };
-const REQUESTS: Key<Amount> =
-    Key { name: "requests-per-minute", kind: Amount::new(Unit::Count, 1, 1_000_000), example: "60" };
-const REQUEST_OVERHEAD: Key<Amount> =
-    Key { name: "request-overhead", kind: Amount::new(Unit::Count, 0, 1_000_000), example: "64" };
-const MESSAGE_OVERHEAD: Key<Amount> =
-    Key { name: "message-overhead", kind: Amount::new(Unit::Count, 0, 1_000_000), example: "16" };
-const MAX_RESPONSE: Key<Amount> =
-    Key { name: "max-response", kind: Amount::new(Unit::Size, 1 << 10, MOST_RESPONSE_BYTES), example: "\"8MiB\"" };
-const CONNECT: Key<Amount> =
-    Key { name: "connect", kind: Amount::new(Unit::Duration, 1, MOST_EXCHANGE_MS), example: "\"10s\"" };
-const IDLE: Key<Amount> =
-    Key { name: "idle", kind: Amount::new(Unit::Duration, 1, MOST_EXCHANGE_MS), example: "\"120s\"" };
-const TOTAL: Key<Amount> =
-    Key { name: "total", kind: Amount::new(Unit::Duration, 1, MOST_EXCHANGE_MS), example: "\"600s\"" };
-
-/// NFC can grow UTF-8 up to three times; the overheads are above what known chat templates add.
-const PROVIDED: Counting =
-    Counting { least_norm_milli: 1_000, norm_milli: 3_000, request_overhead: 64, message_overhead: 16 };
-
 /// Reads an operator's file.
 ///
 /// # Errors
@@ -142,75 +113,19 @@ pub fn operator(text: &str) -> Result<OperatorFile, Vec<Mistake>> {
     let mut reader = Reader::new(Origin::Operator, document.local);
     let mut file = Section::file(&document.table, "the operator's file");
     let models = file.optional_section(&mut reader, "models");
-    let models = models.map(|section| providers(&section, &mut reader)).unwrap_or_default();
+    let models = models.map(|section| provider::read(&section, &mut reader)).unwrap_or_default();
     let policy = file.optional_section(&mut reader, "policy");
     let policy = policy.map(|section| policy_of(section, &mut reader, &models)).unwrap_or_default();
+    let host = file.optional_section(&mut reader, "host");
+    let host = host.map(|section| shared::read(section, &mut reader)).unwrap_or_default();
+    let tenants = file.optional_section(&mut reader, "tenants");
+    let tenants = tenants.map(|section| tenant::read(&section, &mut reader)).unwrap_or_default();
+    let lines = file.optional_section(&mut reader, "lines");
+    let lines = lines.map(|section| shared::lines(&section, &mut reader)).unwrap_or_default();
     file.finish(&mut reader);
     reader.finish()?;
     let models = models.into_iter().filter_map(|(name, model)| Some((name, model?))).collect();
-    Ok(OperatorFile { models, policy })
-}
-
-/// A model that has a mistake is `None`: its name is known all the same.
-fn providers(section: &Section<'_>, reader: &mut Reader) -> BTreeMap<String, Option<OperatorModel>> {
-    let mut all = BTreeMap::new();
-    for (name, section) in section.named(reader) {
-        models::check_name(reader, &name);
-        let Some(mut section) = section else {
-            all.insert(name.value, None);
-            continue;
-        };
-        let prefix = section.key("");
-        let (spec, settings) = reader.apart(|reader| {
-            let spec = provider(&mut section, reader);
-            section.finish(reader);
-            spec
-        });
-        let relative = |setting: Setting| Setting {
-            key: setting.key.strip_prefix(&prefix).unwrap_or(&setting.key).to_owned(),
-            ..setting
-        };
-        let settings = settings.into_iter().map(relative).collect();
-        all.insert(name.value, spec.map(|spec| OperatorModel { spec, settings }));
-    }
-    all
-}
-
-fn provider(section: &mut Section<'_>, reader: &mut Reader) -> Option<ModelSpec> {
-    let dialect = section.required(reader, &DIALECT);
-    let url = section.required(reader, &URL);
-    let model = section.required(reader, &MODEL);
-    let keys = vec![
-        (KEY_ENV.name, section.read(reader, &KEY_ENV).map(KeySource::Environment)),
-        (KEY_FILE.name, section.read(reader, &KEY_FILE).map(KeySource::File)),
-        (KEY.name, section.read(reader, &KEY).map(|()| KeySource::None)),
-    ];
-    let key = section.only(reader, keys, "key-env = \"OPENAI_API_KEY\"");
-    if let Some(key) = &key {
-        let (name, shown) = match key {
-            KeySource::None => (KEY.name, "none".to_owned()),
-            KeySource::Environment(variable) => (KEY_ENV.name, variable.clone()),
-            KeySource::File(path) => (KEY_FILE.name, path.display().to_string()),
-        };
-        reader.set(section.key(name), shown, Origin::Operator);
-    }
-    let profile = models::profile(section, reader, &PROVIDED);
-    let request_overhead = section.or_default(reader, &REQUEST_OVERHEAD, PROVIDED.request_overhead);
-    let message_overhead = section.or_default(reader, &MESSAGE_OVERHEAD, PROVIDED.message_overhead);
-    let stream = section.or_default(reader, &STREAM, true);
-    let requests = section.optional(reader, &REQUESTS, "as many as come").found();
-    let defaults = WireLimits::default();
-    let limits = WireLimits {
-        max_response_bytes: section.or_default(reader, &MAX_RESPONSE, defaults.max_response_bytes),
-        connect_ms: section.or_default(reader, &CONNECT, defaults.connect_ms),
-        idle_ms: section.or_default(reader, &IDLE, defaults.idle_ms),
-        total_ms: section.or_default(reader, &TOTAL, defaults.total_ms),
-    };
-    let profile = crate::rules::model::Profile { request_overhead, message_overhead, ..profile? };
-    let provider =
-        Provider { dialect: dialect?.value, url: url?.value, model: model?.value, key: key?, stream, limits };
-    let requests_per_minute = requests.map(|requests| u32::try_from(requests.value).expect("the most requests fit"));
-    Some(ModelSpec { profile, reach: Reach::Provider(provider), requests_per_minute })
+    Ok(OperatorFile { models, policy, host, tenants, lines })
 }
 
 fn policy_of(
@@ -239,12 +154,27 @@ fn policy_of(
             commands: commands.into_iter().map(|(command, _)| command).collect(),
             models: names.unwrap_or(defined),
             max_wall_ms: section.or_default(reader, &MAX_WALL, DEFAULT_MAX_WALL_MS),
+            budget: budget_ceilings(&mut section, reader),
+            caps: section
+                .section(reader, "caps")
+                .found()
+                .map_or(caps::WIDEST, |found| caps::ceilings(found.value, reader)),
             settings: Vec::new(),
         }
     });
     policy.settings = settings;
     section.finish(reader);
     policy
+}
+
+/// Reads `[policy.budget]`.
+fn budget_ceilings(policy: &mut Section<'_>, reader: &mut Reader) -> BTreeMap<Line, u64> {
+    let Some(found) = policy.section(reader, "budget").found() else { return BTreeMap::new() };
+    let mut section = found.value;
+    let ceilings = limit::read(&mut section, reader, limit::spendable(), 0);
+    limit::refuse_levels(&mut section, reader, "policy.caps");
+    section.finish(reader);
+    limit::amounts(&ceilings)
 }
 
 fn shown_names(names: &BTreeSet<String>) -> String {
@@ -269,94 +199,4 @@ impl Kind for Words {
     fn show(&self, value: &Self::Value) -> String {
         format!("{value:?}")
     }
-}
-
-/// The word `none`, and never a key.
-struct NoKey;
-
-impl Kind for NoKey {
-    type Value = ();
-
-    fn allowed(&self) -> String {
-        "key-env = \"OPENAI_API_KEY\" or key-file = \"path\"; this key is only for servers that want none".to_owned()
-    }
-
-    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<(), Vec<Wrong>> {
-        match value.get_ref().as_str() {
-            Some("none") => Ok(()),
-            // Neither the message nor the label repeats what may be a key.
-            Some(_) | None => wrong(
-                value,
-                "holds a key; keys never stand in a file, because files get committed",
-                "take this key out, and revoke it if the file was shared",
-            ),
-        }
-    }
-
-    fn show(&self, (): &()) -> String {
-        "none".to_owned()
-    }
-}
-
-/// The base address of a provider.
-struct Url;
-
-impl Kind for Url {
-    type Value = String;
-
-    fn allowed(&self) -> String {
-        "https://host/path, or http:// for this machine, without user, query or fragment".to_owned()
-    }
-
-    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<String, Vec<Wrong>> {
-        let text = Text { least: 1, most: 2_048 }.read(value)?;
-        match check_url(&text) {
-            Ok(()) => Ok(text),
-            Err(problem) => wrong(value, problem, "not a base address"),
-        }
-    }
-
-    fn show(&self, value: &String) -> String {
-        value.clone()
-    }
-}
-
-fn check_url(url: &str) -> Result<(), &'static str> {
-    if !url.chars().all(|character| character.is_ascii_graphic()) {
-        return Err("has a character that an address cannot have");
-    }
-    let (plain, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
-        (Some(rest), _) => (false, rest),
-        (None, Some(rest)) => (true, rest),
-        (None, None) => return Err("starts with neither https:// nor http://"),
-    };
-    if rest.contains(['?', '#', '\\']) {
-        return Err("has a query, a fragment or a backslash");
-    }
-    let authority = rest.split('/').next().unwrap_or(rest);
-    if authority.contains('@') {
-        return Err("has a user in it");
-    }
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        Some(_) | None => (authority, None),
-    };
-    if host.is_empty() {
-        return Err("has no host");
-    }
-    let number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && matches!(port.parse::<u16>(), Ok(1..));
-    if port.is_some_and(|port| !number(port)) {
-        return Err("has a port that is not one");
-    }
-    if plain && !is_loopback(host) {
-        return Err("would send the key in plain text: http is for this machine only");
-    }
-    Ok(())
-}
-
-/// The exact forms only: a name such as `127.0.0.1.example.com` belongs to somebody else.
-fn is_loopback(host: &str) -> bool {
-    let parts: Vec<&str> = host.split('.').collect();
-    let number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit()) && part.parse::<u8>().is_ok();
-    host == "localhost" || host == "[::1]" || (parts.len() == 4 && parts[0] == "127" && parts.iter().all(number))
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::kinds::Kind;
+use super::kinds::{Kind, Name};
 use super::mistake::{Mistake, nearest, sorted};
 use crate::rules::spec::{Origin, Setting};
 
@@ -124,6 +124,16 @@ pub(super) struct Section<'a> {
     /// `None`: it is absent, and so is every key.
     table: Option<&'a DeTable<'a>>,
     asked: Vec<(&'static str, String)>,
+    /// Keys that stand elsewhere, and were reported in their own words.
+    misplaced: Vec<&'static str>,
+}
+
+/// What a person may call the tables of a section.
+pub(super) struct Naming {
+    /// What such a table is.
+    pub noun: &'static str,
+    pub kind: Name,
+    pub example: &'static str,
 }
 
 impl<'a> Section<'a> {
@@ -135,6 +145,7 @@ impl<'a> Section<'a> {
             place: 0..0,
             table: Some(table.get_ref()),
             asked: Vec::new(),
+            misplaced: Vec::new(),
         }
     }
 
@@ -142,6 +153,11 @@ impl<'a> Section<'a> {
     pub(super) fn key(&self, name: &str) -> String {
         let name = name.escape_debug();
         if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// How a person calls it.
+    pub(super) fn title(&self) -> &str {
+        &self.title
     }
 
     /// Where a key that is missing would have to be.
@@ -180,29 +196,35 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Reads a key whose absence says nothing: it is noted only if it is written.
+    pub(super) fn if_written<K: Kind>(&mut self, reader: &mut Reader, key: &Key<K>) -> Read<K::Value> {
+        let read = self.read(reader, key);
+        if let Read::Found(found) = &read {
+            reader.set(self.key(key.name), key.kind.show(&found.value), reader.origin);
+        }
+        read
+    }
+
+    /// Where a key stands that belongs elsewhere. The caller reports it, and it is not listed as known.
+    pub(super) fn misplaced(&mut self, name: &'static str) -> Option<Range<usize>> {
+        self.misplaced.push(name);
+        self.entries().find(|(key, _)| key.get_ref() == name).map(|(key, _)| key.span())
+    }
+
     /// Reads a key that must be there.
     pub(super) fn required<K: Kind>(&mut self, reader: &mut Reader, key: &Key<K>) -> Option<Found<K::Value>> {
-        let read = self.read(reader, key);
-        match read {
-            Read::Absent => {
-                reader.mistake(self.missing(key));
-                None
-            }
-            Read::Wrong => None,
-            Read::Found(found) => {
-                reader.set(self.key(key.name), key.kind.show(&found.value), reader.origin);
-                Some(found)
-            }
+        let read = self.if_written(reader, key);
+        if let Read::Absent = read {
+            reader.mistake(self.missing(key));
         }
+        read.found()
     }
 
     /// Reads a key that may be absent; `absent` says what that means.
     pub(super) fn optional<K: Kind>(&mut self, reader: &mut Reader, key: &Key<K>, absent: &str) -> Read<K::Value> {
-        let read = self.read(reader, key);
-        match &read {
-            Read::Absent => reader.set(self.key(key.name), absent, Origin::Default),
-            Read::Wrong => {}
-            Read::Found(found) => reader.set(self.key(key.name), key.kind.show(&found.value), reader.origin),
+        let read = self.if_written(reader, key);
+        if let Read::Absent = read {
+            reader.set(self.key(key.name), absent, Origin::Default);
         }
         read
     }
@@ -277,7 +299,14 @@ impl<'a> Section<'a> {
             Read::Absent => {
                 let path = self.key(name);
                 let title = format!("[{path}]");
-                Some(Section { path, title, place: self.place(), table: None, asked: Vec::new() })
+                Some(Section {
+                    path,
+                    title,
+                    place: self.place(),
+                    table: None,
+                    asked: Vec::new(),
+                    misplaced: Vec::new(),
+                })
             }
             Read::Wrong => None,
             Read::Found(found) => Some(found.value),
@@ -313,10 +342,19 @@ impl<'a> Section<'a> {
             .collect()
     }
 
-    /// Every table in this one, by the name that a person chose for it. `None`: it is no table, which was reported.
-    pub(super) fn named(&self, reader: &mut Reader) -> Vec<(Found<String>, Option<Section<'a>>)> {
+    /// Every table in this one, by the name that a person chose for it. `None`: it is no table, which was reported, as
+    /// is a name that cannot be one.
+    pub(super) fn named(&self, reader: &mut Reader, naming: &Naming) -> Vec<(Found<String>, Option<Section<'a>>)> {
         let mut all = Vec::new();
         for (name, value) in self.entries() {
+            if let Err(problem) = naming.kind.check(name.get_ref()) {
+                reader.mistake(Mistake {
+                    span: Some(name.span()),
+                    message: format!("the {} name `{}` {problem}", naming.noun, name.get_ref().escape_debug()),
+                    label: "not a name".to_owned(),
+                    help: format!("allowed: {}\nwrite: [{}]", naming.kind.allowed(), self.key(naming.example)),
+                });
+            }
             let path = self.key(name.get_ref());
             let found = Found { value: name.get_ref().to_string(), span: name.span() };
             all.push((found, inner(reader, &path, format!("[{path}]"), value)));
@@ -329,7 +367,7 @@ impl<'a> Section<'a> {
         let known: Vec<&str> = self.asked.iter().map(|(name, _)| *name).collect();
         for (name, _) in self.entries() {
             let unknown: &str = name.get_ref();
-            if known.contains(&unknown) {
+            if known.contains(&unknown) || self.misplaced.contains(&unknown) {
                 continue;
             }
             let meant = nearest(unknown, known.iter().copied());
@@ -362,9 +400,14 @@ impl<'a> Section<'a> {
 
 fn inner<'a>(reader: &mut Reader, path: &str, title: String, value: &'a Spanned<DeValue<'a>>) -> Option<Section<'a>> {
     match value.get_ref().as_table() {
-        Some(table) => {
-            Some(Section { path: path.to_owned(), title, place: value.span(), table: Some(table), asked: Vec::new() })
-        }
+        Some(table) => Some(Section {
+            path: path.to_owned(),
+            title,
+            place: value.span(),
+            table: Some(table),
+            asked: Vec::new(),
+            misplaced: Vec::new(),
+        }),
         None => {
             reader.mistake(not_a_table(path, &title, value));
             None

@@ -2,9 +2,13 @@
 
 mod any_text;
 mod bounds;
+mod ceilings;
 mod defaults;
+mod gaps;
 mod mistakes;
 mod providers;
+mod shared;
+mod tenants;
 
 use super::*;
 
@@ -86,12 +90,65 @@ window = 4096
 max-output = 512
 "#;
 
+/// A job with gaps.
+const GAPS: &str = r#"line = "examples"
+[worker]
+component = "worker.wasm"
+[task]
+text = "Say hello."
+[budget]
+wall = "60s"
+tool-calls = 9
+[budget.gap]
+wall = "20s"
+tool-calls = 5
+[budget.first-gap]
+wall = "10s"
+cpu = "5s"
+[attempts]
+max = 1
+[done]
+marks = ["artifact"]
+"#;
+
+/// An operator who limits what many runs spend together.
+const SHARED: &str = r#"[host.budget]
+usd = "500"
+memory = "2GiB"
+[host.budget.hour]
+tokens = 2000000
+[host.budget.day]
+usd = "20"
+[host.budget.week]
+
+[tenants.acme]
+lines = ["triage", "review"]
+requests-per-minute = 60
+[tenants.acme.budget]
+usd = "100"
+[tenants.acme.budget.day]
+tokens = 500000
+
+[tenants.globex]
+
+[lines.triage.budget]
+model-calls = 1000
+[lines.triage.budget.week]
+wall = "100h"
+[lines.examples.budget]
+disk = "1GiB"
+"#;
+
 fn nobody() -> OperatorFile {
     OperatorFile::default()
 }
 
 fn plain(text: &str) -> Result<RunSpec, Vec<Mistake>> {
     job(text, &nobody(), &Overrides::default())
+}
+
+fn theirs(text: &str) -> OperatorFile {
+    operator(text).expect("it is right")
 }
 
 /// Replaces what stands exactly once in a text.

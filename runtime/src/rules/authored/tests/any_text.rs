@@ -3,10 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rules::ledger::Line;
 
 /// Pieces that break a file in more ways than letters do.
-const PIECES: [&str; 24] = [
+const PIECES: [&str; 28] = [
     "",
     "\n",
     "[",
@@ -30,6 +29,10 @@ const PIECES: [&str; 24] = [
     "\u{1f980}",
     "\\u0000",
     "[budget.item]\n",
+    "[budget.gap]\n",
+    "[host.budget.day]\n",
+    "[tenants.acme]\n",
+    "memory = \"1MiB\"\n",
     "a.b.c = ",
 ];
 
@@ -37,8 +40,10 @@ fn judged(text: &str) {
     for result in [plain(text).map(Some), operator(text).map(|_| None)] {
         match result {
             Ok(Some(spec)) => {
-                let bounded = |line| spec.budget.attempt.contains_key(line) || spec.budget.item.contains_key(line);
-                assert!(Line::ALL.iter().all(bounded), "{text}");
+                let bounded = |line| spec.budget.attempt.contains_key(&line) || spec.budget.item.contains_key(&line);
+                assert!(limit::spendable().all(bounded), "{text}");
+                let Budget { gap, first_gap, .. } = &spec.budget;
+                assert!(gap.iter().all(|(line, gap)| first_gap[line] <= *gap && first_gap[line] > 0), "{text}");
             }
             Ok(None) => {}
             Err(mistakes) => {
@@ -60,10 +65,10 @@ proptest! {
 
     #[test]
     fn no_damage_to_a_file_panics(
-        operators: bool,
+        file in 0..4usize,
         edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..12usize, 0..PIECES.len()), 1..6),
     ) {
-        let mut text = if operators { OPERATOR } else { JOB }.to_owned();
+        let mut text = [JOB, GAPS, OPERATOR, SHARED][file].to_owned();
         for (at, length, piece) in edits {
             let from = text.floor_char_boundary(at.index(text.len() + 1));
             let to = text.floor_char_boundary((from + length).min(text.len()));
@@ -76,7 +81,7 @@ proptest! {
     fn a_job_that_lost_lines_loads_bounded_or_not_at_all(
         keep in proptest::collection::vec(prop::bool::weighted(0.95), 60),
     ) {
-        let budget = "[budget.item]\ntokens = 9\ntokens-in = 5\nwall = \"5s\"\nusd = \"1\"\n[caps]\nfiles = 1\n";
+        let budget = "[budget.gap]\nwall = \"1s\"\n[budget.item]\ntokens = 9\ntokens-in = 5\nwall = \"5s\"\nusd = \"1\"\n[caps]\nfiles = 1\n";
         let text = format!("{JOB}{budget}");
         let kept: Vec<&str> = text.lines().zip(keep).filter(|(_, keep)| *keep).map(|(line, _)| line).collect();
         judged(&kept.join("\n"));

@@ -1,11 +1,11 @@
 //! What is not written: its value, its origin, and that no line of the budget is left without a bound.
 
 use super::*;
-use crate::rules::ledger::Line;
-use crate::rules::spec::{Check, CheckRun, Done, MarkKind, NoChange};
+use crate::rules::line::Line;
+use crate::rules::spec::{Caps, Check, CheckRun, Done, MarkKind, NoChange};
 
 fn bounded(spec: &RunSpec) -> bool {
-    Line::ALL.iter().all(|line| spec.budget.attempt.contains_key(line) || spec.budget.item.contains_key(line))
+    limit::spendable().all(|line| spec.budget.attempt.contains_key(&line) || spec.budget.item.contains_key(&line))
 }
 
 #[test]
@@ -75,6 +75,7 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
         shown,
         [
             "line = examples (Job)",
+            "tenant = default (Default)",
             "item = each run is an item of its own (Default)",
             "seed = drawn fresh and recorded (Default)",
             "worker.component = worker.wasm (Job)",

@@ -59,6 +59,9 @@ const ROWS: &[Row] = &[
     ("tokens = 20000", "tokens = \"inherit\"", "\"inherit\"", "budget line `tokens` is unbounded: it inherits from nothing", "write in [budget.item]: tokens = 20000"),
     ("usd = \"0.25\"\n", "usd = \"0.25\"\n[budget.item]\nusd = \"inherit\"\n", "\"inherit\"", "`budget.item.usd` cannot inherit: nothing above the item bounds it", "write: usd"),
     ("usd = \"0.25\"\n", "usd = \"0.25\"\n[budget.item]\nmoney = 1\n", "money", "unknown key `budget.item.money`", "allowed in [budget.item]: tokens-in"),
+    ("usd = \"0.25\"\n", "usd = \"0.25\"\nmemory = \"64MiB\"\n", "memory", "`budget.memory` is held and never spent", "write in [caps]: memory = \"64MiB\""),
+    ("usd = \"0.25\"\n", "usd = \"0.25\"\n[budget.item]\nmemory = \"64MiB\"\n", "memory", "`budget.item.memory` is held and never spent", "write in [caps]: memory = \"64MiB\""),
+    ("line = \"examples\"", "line = \"examples\"\ntenant = \"acme\"", "tenant", "unknown key `tenant`", "delete this key"),
     // What is done.
     ("marks = [\"tree\"]", "marks = []", "[]", "`done.marks` is too short: 0 of at least 1", "\"tree\", \"artifact\""),
     ("marks = [\"tree\"]", "marks = [\"trees\"]", "\"trees\"", "`done.marks` is \"trees\", which it cannot be", "write: marks = [\"tree\"]"),
@@ -185,7 +188,7 @@ fn a_mistake_reads_well() {
                 message: "unknown key `budget.model-call`".to_owned(),
                 label: "did you mean `model-calls`?".to_owned(),
                 help: "allowed in [budget]: tokens-in, tokens-out, tokens, usd, model-calls, tool-calls, wall, work, \
-                       cpu, net, disk, item\nwrite: model-calls = 20"
+                       cpu, net, disk, item, gap, first-gap\nwrite: model-calls = 20"
                     .to_owned(),
             },
         ])
@@ -207,12 +210,13 @@ fn a_mistake_reads_well() {
 #[test]
 fn a_flag_is_judged_like_the_file() {
     let overrides = Overrides {
+        tenant: Some("Acme".to_owned()),
         item: Some("a b".to_owned()),
         models: BTreeMap::from([("coder".to_owned(), "gpt".to_owned()), ("ghost".to_owned(), "gpt".to_owned())]),
         seed: None,
         wall_ms: Some(3_600_001),
     };
-    let mistakes = job(JOB, &nobody(), &overrides).expect_err("four flags are wrong");
+    let mistakes = job(JOB, &nobody(), &overrides).expect_err("five flags are wrong");
     let mut messages: Vec<&str> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
     messages.sort_unstable();
     assert_eq!(
@@ -221,6 +225,7 @@ fn a_flag_is_judged_like_the_file() {
             "--item \"a b\" has the character ' '",
             "--model coder=gpt is not defined",
             "--model ghost=gpt is for a model that the job does not grant",
+            "--tenant \"Acme\" has the character 'A'",
             "--wall is 3600001ms, and the operator allows 1h",
         ]
     );

@@ -1,12 +1,8 @@
 //! The operator's file, and what it means for a job.
 
 use super::*;
-use crate::rules::ledger::Line;
+use crate::rules::line::Line;
 use crate::rules::spec::{CheckRun, Dialect, KeySource, Provider, WireLimits};
-
-fn theirs(text: &str) -> OperatorFile {
-    operator(text).expect("it is right")
-}
 
 /// A job that grants a model and has none of its own.
 fn without_script(name: &str) -> String {
@@ -37,9 +33,18 @@ fn a_provider_means_what_it_says_and_its_defaults() {
     );
     let profile = &gpt.profile;
     assert_eq!((profile.norm_factor_milli, profile.request_overhead, profile.message_overhead), (3_000, 64, 16));
-    assert_eq!(gpt.requests_per_minute, None);
+    assert_eq!((gpt.requests_per_minute, gpt.tokens_per_minute), (None, None));
     assert_eq!(file.policy.models, ["gpt".to_owned(), "local".to_owned()].into());
     assert_eq!(file.models["local"].spec.profile.price, None);
+}
+
+#[test]
+fn a_pace_ends_where_it_says() {
+    for (tokens, requests) in [(1, 1), (1_000_000_000_000, 1_000_000)] {
+        let paces = format!("window = 4096\ntokens-per-minute = {tokens}\nrequests-per-minute = {requests}");
+        let local = theirs(&with(OPERATOR, "window = 4096", &paces)).models["local"].spec.clone();
+        assert_eq!((local.tokens_per_minute, local.requests_per_minute), (Some(tokens), Some(requests)));
+    }
 }
 
 #[test]
@@ -51,6 +56,7 @@ fn a_granted_name_is_the_operators_model_and_its_settings_say_so() {
     assert_eq!(setting(&spec, "models.gpt.stream"), ("true", Origin::Default));
     assert_eq!(setting(&spec, "models.gpt.idle"), ("2m", Origin::Default));
     assert_eq!(setting(&spec, "models.gpt.requests-per-minute"), ("as many as come", Origin::Default));
+    assert_eq!(setting(&spec, "models.gpt.tokens-per-minute"), ("as many as come", Origin::Default));
     assert_eq!(setting(&spec, "policy.models"), ("[gpt, local]", Origin::Default));
     assert_eq!(spec.budget.attempt[&Line::NetBytes], 32 << 20);
 }
@@ -160,6 +166,13 @@ fn each_mistake_of_an_operator_is_reported_where_it_is() {
             "window = 4096\nmax-response = \"1B\"",
             "\"1B\"",
             "`models.local.max-response` is below 1KiB",
+        ),
+        ("window = 4096", "window = 4096\ntokens-per-minute = 0", "0", "`models.local.tokens-per-minute` is below 1"),
+        (
+            "window = 4096",
+            "window = 4096\ntokens-per-minute = 1000000000001",
+            "1000000000001",
+            "`models.local.tokens-per-minute` is above 1000000000000",
         ),
         ("window = 4096", "window = 4096\nconnect = \"0s\"", "\"0s\"", "`models.local.connect` is below 1ms"),
         ("window = 4096", "window = 4096\ntotal = \"25h\"", "\"25h\"", "`models.local.total` is above 24h"),

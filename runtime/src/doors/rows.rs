@@ -1,0 +1,249 @@
+//! The rows of the store: what a page of the books looks like in SQL.
+//!
+//! Never: begins or ends a transaction, decides. Bodies are JSON, so that `sqlite3` shows them to a person.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::store::{Need, Written};
+use crate::rules::effect::Entry;
+use crate::rules::item::ItemRecord;
+use crate::rules::ledger::{Call, CallId, Ledger, Level, Scope, ScopeId};
+use crate::rules::operate::Act;
+use crate::rules::scope::upward;
+use crate::rules::window::{Span, Window};
+
+/// The version of the tables. A store of a later one is refused.
+pub(super) const FORMAT: i64 = 1;
+
+/// `parent` and `level` repeat what the path says, for the indexes.
+pub(super) const TABLES: &str = "
+CREATE TABLE scope (
+    path TEXT PRIMARY KEY, parent TEXT, level TEXT NOT NULL, closed INTEGER NOT NULL, body TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX open_scope_by_parent ON scope (parent) WHERE closed = 0;
+CREATE INDEX open_scope_by_level ON scope (level) WHERE closed = 0;
+CREATE TABLE spent_in (path TEXT NOT NULL, span TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (path, span))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE call (id TEXT PRIMARY KEY, scope TEXT NOT NULL, state TEXT NOT NULL, body TEXT NOT NULL)
+    STRICT, WITHOUT ROWID;
+CREATE INDEX open_call ON call (scope) WHERE state IN ('reserved', 'dispatched', 'held');
+CREATE TABLE item (path TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE entry (serial TEXT NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (serial, seq))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE act (number INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), latest_ms INTEGER NOT NULL) STRICT;
+INSERT INTO clock VALUES (1, 0);
+";
+
+/// An update leaves the indexes alone where their columns stay, which a replacement would not.
+const SAVE_SCOPE: &str = "
+INSERT INTO scope VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (path) DO UPDATE SET closed = excluded.closed, body = excluded.body";
+const SAVE_WINDOW: &str = "
+INSERT INTO spent_in VALUES (?1, ?2, ?3) ON CONFLICT (path, span) DO UPDATE SET body = excluded.body";
+const SAVE_CALL: &str = "
+INSERT INTO call VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body";
+const SAVE_ITEM: &str = "INSERT INTO item VALUES (?1, ?2) ON CONFLICT (path) DO UPDATE SET body = excluded.body";
+
+/// A connection, as the books read and write it.
+pub(super) struct Rows<'a>(pub &'a Connection);
+
+impl Rows<'_> {
+    /// The latest time that the store has seen.
+    pub fn latest_ms(&self) -> rusqlite::Result<u64> {
+        self.0.query_row("SELECT latest_ms FROM clock", [], |row| row.get(0))
+    }
+
+    /// Notes the time.
+    pub fn set_latest_ms(&self, now_ms: u64) -> rusqlite::Result<()> {
+        self.0.prepare_cached("UPDATE clock SET latest_ms = ?1")?.execute([now_ms]).map(drop)
+    }
+
+    /// Brings what a work needs into the ledger and the items, unless it is there.
+    pub fn load(
+        &self,
+        need: &Need,
+        ledger: &mut Ledger,
+        items: &mut HashMap<ScopeId, ItemRecord>,
+    ) -> rusqlite::Result<()> {
+        match need {
+            Need::Scope(id) => self.load_path(id, ledger),
+            Need::Tree(id) => {
+                self.load_path(id, ledger)?;
+                self.load_below(id, ledger)
+            }
+            Need::Call(id) => self.load_call(id, ledger),
+            Need::Item(id) => {
+                if !items.contains_key(id) {
+                    let mut read = self.0.prepare_cached("SELECT body FROM item WHERE path = ?1")?;
+                    if let Some(record) = read.query_row([id.path()], |row| json(row, 0)).optional()? {
+                        items.insert(id.clone(), record);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn load_path(&self, id: &ScopeId, ledger: &mut Ledger) -> rusqlite::Result<()> {
+        let paths: Vec<&str> = upward(id.path()).collect();
+        for path in paths.into_iter().rev() {
+            let id = ScopeId::of_path(path);
+            if ledger.scope(&id).is_some() {
+                continue;
+            }
+            let mut read = self.0.prepare_cached("SELECT body FROM scope WHERE path = ?1")?;
+            let Some(scope) = read.query_row([path], |row| json::<Scope>(row, 0)).optional()? else { return Ok(()) };
+            self.restore(id, scope, ledger)?;
+        }
+        Ok(())
+    }
+
+    /// A scope with its windows, and its open calls if it is one that may be closed.
+    fn restore(&self, id: ScopeId, mut scope: Scope, ledger: &mut Ledger) -> rusqlite::Result<()> {
+        if !scope.terms.windows.is_empty() {
+            let mut read = self.0.prepare_cached("SELECT span, body FROM spent_in WHERE path = ?1")?;
+            let windows = read.query_map([id.path()], |row| Ok((span(row)?, json::<Window>(row, 1)?)))?;
+            scope.windows = windows.collect::<rusqlite::Result<_>>()?;
+        }
+        ledger.restore_scope(id, scope);
+        Ok(())
+    }
+
+    fn load_below(&self, id: &ScopeId, ledger: &mut Ledger) -> rusqlite::Result<()> {
+        let open = "SELECT id, body FROM call WHERE scope = ?1 AND state IN ('reserved', 'dispatched', 'held')";
+        let mut calls = self.0.prepare_cached(open)?;
+        for call in calls.query_map([id.path()], call)? {
+            let (id, call) = call?;
+            ledger.restore_call(id, call);
+        }
+        let mut children = self.0.prepare_cached("SELECT path, body FROM scope WHERE parent = ?1 AND closed = 0")?;
+        let children: Vec<(ScopeId, Scope)> =
+            children.query_map([id.path()], |row| Ok((path(row)?, json(row, 1)?)))?.collect::<rusqlite::Result<_>>()?;
+        for (child, scope) in children {
+            self.restore(child.clone(), scope, ledger)?;
+            self.load_below(&child, ledger)?;
+        }
+        Ok(())
+    }
+
+    fn load_call(&self, id: &CallId, ledger: &mut Ledger) -> rusqlite::Result<()> {
+        if let Some(known) = ledger.find(id) {
+            let scope = known.scope.clone();
+            return self.load_path(&scope, ledger);
+        }
+        let mut read = self.0.prepare_cached("SELECT id, body FROM call WHERE id = ?1")?;
+        let Some((id, call)) = read.query_row([id.as_str()], call).optional()? else { return Ok(()) };
+        self.load_path(&call.scope, ledger)?;
+        ledger.restore_call(id, call);
+        Ok(())
+    }
+
+    /// Writes what changed.
+    pub fn save(
+        &self,
+        ledger: &mut Ledger,
+        items: &HashMap<ScopeId, ItemRecord>,
+        written: &mut Written,
+    ) -> rusqlite::Result<()> {
+        let (scopes, calls) = ledger.take_changes();
+        for (id, scope) in scopes {
+            self.0.prepare_cached(SAVE_SCOPE)?.execute(params![
+                id.path(),
+                upward(id.path()).nth(1),
+                id.level().name(),
+                scope.closed,
+                text(&scope)?
+            ])?;
+            for (span, window) in &scope.windows {
+                self.0.prepare_cached(SAVE_WINDOW)?.execute(params![id.path(), span.name(), text(window)?])?;
+            }
+        }
+        for (id, call) in calls {
+            self.0.prepare_cached(SAVE_CALL)?.execute(params![
+                id.as_str(),
+                call.scope.path(),
+                call.state.name(),
+                text(&call)?
+            ])?;
+        }
+        for id in written.items.drain(..) {
+            self.0.prepare_cached(SAVE_ITEM)?.execute(params![id.path(), text(&items.get(&id))?])?;
+        }
+        for (serial, entry) in written.entries.drain(..) {
+            let mut write = self.0.prepare_cached("INSERT INTO entry VALUES (?1, ?2, ?3)")?;
+            write.execute(params![&*serial, entry.seq, text(&entry)?])?;
+        }
+        for act in written.acts.drain(..) {
+            self.0.prepare_cached("INSERT INTO act (body) VALUES (?1)")?.execute([text(&act)?])?;
+        }
+        Ok(())
+    }
+
+    /// The entries of a run.
+    pub fn entries(&self, serial: &str) -> rusqlite::Result<Vec<Entry>> {
+        let mut read = self.0.prepare_cached("SELECT body FROM entry WHERE serial = ?1 ORDER BY seq")?;
+        read.query_map([serial], |row| json(row, 0))?.collect()
+    }
+
+    /// The attempts that are open.
+    pub fn open_attempts(&self) -> rusqlite::Result<Vec<ScopeId>> {
+        let mut read = self.0.prepare_cached("SELECT path FROM scope WHERE level = ?1 AND closed = 0")?;
+        read.query_map([Level::Attempt.name()], path)?.collect()
+    }
+
+    /// The whole ledger, without calls that are over unless `ended` wants them.
+    pub fn survey(&self, ended: bool) -> rusqlite::Result<Ledger> {
+        let mut ledger = Ledger::default();
+        // In the order of the paths a parent comes before its children.
+        let mut scopes = self.0.prepare_cached("SELECT path, body FROM scope ORDER BY path")?;
+        for scope in scopes.query_map([], |row| Ok((path(row)?, json(row, 1)?)))? {
+            let (id, scope) = scope?;
+            self.restore(id, scope, &mut ledger)?;
+        }
+        let open = "SELECT id, body FROM call WHERE ?1 OR state IN ('reserved', 'dispatched', 'held')";
+        for call in self.0.prepare_cached(open)?.query_map([ended], call)? {
+            let (id, call) = call?;
+            ledger.restore_call(id, call);
+        }
+        Ok(ledger)
+    }
+
+    /// What operators did.
+    pub fn acts(&self) -> rusqlite::Result<Vec<Act>> {
+        let mut read = self.0.prepare_cached("SELECT body FROM act ORDER BY number")?;
+        read.query_map([], |row| json(row, 0))?.collect()
+    }
+}
+
+fn path(row: &Row<'_>) -> rusqlite::Result<ScopeId> {
+    Ok(ScopeId::of_path(row.get_ref(0)?.as_str()?))
+}
+
+fn call(row: &Row<'_>) -> rusqlite::Result<(CallId, Call)> {
+    let id: Arc<str> = row.get_ref(0)?.as_str()?.into();
+    Ok((CallId::new(id), json(row, 1)?))
+}
+
+fn span(row: &Row<'_>) -> rusqlite::Result<Span> {
+    let name = row.get_ref(0)?.as_str()?;
+    let known = Span::ALL.into_iter().find(|span| span.name() == name);
+    known.ok_or_else(|| rusqlite::Error::InvalidColumnType(0, "span".into(), Type::Text))
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}
+
+fn text(value: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}

@@ -1,0 +1,225 @@
+//! A provider as the operator's file defines it: how to reach it, where its key is, how fast it may be asked.
+//!
+//! Never: holds a key, repeats what may be one, sends one in plain text to another machine.
+
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::amount::{Amount, Unit};
+use super::kinds::{Characters, Choice, Flag, HostPath, Kind, Name, Text, Wrong, wrong};
+use super::limit::MOST_COUNT;
+use super::models::{self, Counting};
+use super::reader::{Key, Reader, Section};
+use crate::rules::model::Profile;
+use crate::rules::spec::{Dialect, KeySource, ModelSpec, Origin, Provider, Reach, Setting, WireLimits};
+
+/// A provider and what is known of its model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorModel {
+    /// Without a price it can be defined and not be used.
+    pub spec: ModelSpec,
+    /// Its settings, by their keys in its own section.
+    pub settings: Vec<Setting>,
+}
+
+/// The longest that one exchange with a provider may be set to: a day.
+const MOST_EXCHANGE_MS: u64 = 24 * 3_600_000;
+/// A response is held in memory whole, once for each request of a batch.
+const MOST_RESPONSE_BYTES: u64 = 256 << 20;
+
+const DIALECT: Key<Choice<Dialect>> = Key {
+    name: "dialect",
+    kind: Choice(&[("openai", Dialect::Openai), ("anthropic", Dialect::Anthropic)]),
+    example: "\"openai\"",
+};
+const URL: Key<Url> = Key { name: "url", kind: Url, example: "\"https://host/v1\"" };
+const MODEL: Key<Text> = Key { name: "model", kind: Text { least: 1, most: 256 }, example: "\"gpt-x\"" };
+const KEY_ENV: Key<Name> =
+    Key { name: "key-env", kind: Name { characters: Characters::Variable, most: 128 }, example: "\"OPENAI_API_KEY\"" };
+const KEY_FILE: Key<HostPath> = Key { name: "key-file", kind: HostPath, example: "\"path\"" };
+const KEY: Key<NoKey> = Key { name: "key", kind: NoKey, example: "\"none\"" };
+const STREAM: Key<Flag> = Key { name: "stream", kind: Flag, example: "true" };
+/// Far above any provider. The largest one fits a `u32`.
+const REQUESTS: Key<Amount> =
+    Key { name: "requests-per-minute", kind: Amount::new(Unit::Count, 1, 1_000_000), example: "60" };
+const TOKENS: Key<Amount> =
+    Key { name: "tokens-per-minute", kind: Amount::new(Unit::Count, 1, MOST_COUNT), example: "200000" };
+const REQUEST_OVERHEAD: Key<Amount> =
+    Key { name: "request-overhead", kind: Amount::new(Unit::Count, 0, 1_000_000), example: "64" };
+const MESSAGE_OVERHEAD: Key<Amount> =
+    Key { name: "message-overhead", kind: Amount::new(Unit::Count, 0, 1_000_000), example: "16" };
+const MAX_RESPONSE: Key<Amount> =
+    Key { name: "max-response", kind: Amount::new(Unit::Size, 1 << 10, MOST_RESPONSE_BYTES), example: "\"8MiB\"" };
+const CONNECT: Key<Amount> =
+    Key { name: "connect", kind: Amount::new(Unit::Duration, 1, MOST_EXCHANGE_MS), example: "\"10s\"" };
+const IDLE: Key<Amount> =
+    Key { name: "idle", kind: Amount::new(Unit::Duration, 1, MOST_EXCHANGE_MS), example: "\"120s\"" };
+const TOTAL: Key<Amount> =
+    Key { name: "total", kind: Amount::new(Unit::Duration, 1, MOST_EXCHANGE_MS), example: "\"600s\"" };
+
+/// A pace that is not set.
+const AS_MANY: &str = "as many as come";
+
+/// NFC can grow UTF-8 up to three times; the overheads are above what known chat templates add.
+const PROVIDED: Counting =
+    Counting { least_norm_milli: 1_000, norm_milli: 3_000, request_overhead: 64, message_overhead: 16 };
+
+/// Reads `[models]`. A model that has a mistake is `None`: its name is known all the same.
+pub(super) fn read(section: &Section<'_>, reader: &mut Reader) -> BTreeMap<String, Option<OperatorModel>> {
+    let mut all = BTreeMap::new();
+    for (name, section) in section.named(reader, &models::NAMING) {
+        let Some(mut section) = section else {
+            all.insert(name.value, None);
+            continue;
+        };
+        let prefix = section.key("");
+        let (spec, settings) = reader.apart(|reader| {
+            let spec = provider(&mut section, reader);
+            section.finish(reader);
+            spec
+        });
+        let relative = |setting: Setting| Setting {
+            key: setting.key.strip_prefix(&prefix).unwrap_or(&setting.key).to_owned(),
+            ..setting
+        };
+        let settings = settings.into_iter().map(relative).collect();
+        all.insert(name.value, spec.map(|spec| OperatorModel { spec, settings }));
+    }
+    all
+}
+
+fn provider(section: &mut Section<'_>, reader: &mut Reader) -> Option<ModelSpec> {
+    let dialect = section.required(reader, &DIALECT);
+    let url = section.required(reader, &URL);
+    let model = section.required(reader, &MODEL);
+    let keys = vec![
+        (KEY_ENV.name, section.read(reader, &KEY_ENV).map(KeySource::Environment)),
+        (KEY_FILE.name, section.read(reader, &KEY_FILE).map(KeySource::File)),
+        (KEY.name, section.read(reader, &KEY).map(|()| KeySource::None)),
+    ];
+    let key = section.only(reader, keys, "key-env = \"OPENAI_API_KEY\"");
+    if let Some(key) = &key {
+        let (name, shown) = match key {
+            KeySource::None => (KEY.name, "none".to_owned()),
+            KeySource::Environment(variable) => (KEY_ENV.name, variable.clone()),
+            KeySource::File(path) => (KEY_FILE.name, path.display().to_string()),
+        };
+        reader.set(section.key(name), shown, Origin::Operator);
+    }
+    let profile = models::profile(section, reader, &PROVIDED);
+    let request_overhead = section.or_default(reader, &REQUEST_OVERHEAD, PROVIDED.request_overhead);
+    let message_overhead = section.or_default(reader, &MESSAGE_OVERHEAD, PROVIDED.message_overhead);
+    let stream = section.or_default(reader, &STREAM, true);
+    let requests_per_minute = requests_per_minute(section, reader);
+    let tokens = section.optional(reader, &TOKENS, AS_MANY).found();
+    let defaults = WireLimits::default();
+    let limits = WireLimits {
+        max_response_bytes: section.or_default(reader, &MAX_RESPONSE, defaults.max_response_bytes),
+        connect_ms: section.or_default(reader, &CONNECT, defaults.connect_ms),
+        idle_ms: section.or_default(reader, &IDLE, defaults.idle_ms),
+        total_ms: section.or_default(reader, &TOTAL, defaults.total_ms),
+    };
+    let profile = Profile { request_overhead, message_overhead, ..profile? };
+    let provider =
+        Provider { dialect: dialect?.value, url: url?.value, model: model?.value, key: key?, stream, limits };
+    let tokens_per_minute = tokens.map(|tokens| tokens.value);
+    Some(ModelSpec { profile, reach: Reach::Provider(provider), requests_per_minute, tokens_per_minute })
+}
+
+/// Reads a pace of requests, of a model or of a tenant.
+pub(super) fn requests_per_minute(section: &mut Section<'_>, reader: &mut Reader) -> Option<u32> {
+    let requests = section.optional(reader, &REQUESTS, AS_MANY).found()?;
+    Some(u32::try_from(requests.value).expect("the most requests fit"))
+}
+
+/// The word `none`, and never a key.
+struct NoKey;
+
+impl Kind for NoKey {
+    type Value = ();
+
+    fn allowed(&self) -> String {
+        "key-env = \"OPENAI_API_KEY\" or key-file = \"path\"; this key is only for servers that want none".to_owned()
+    }
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<(), Vec<Wrong>> {
+        match value.get_ref().as_str() {
+            Some("none") => Ok(()),
+            // Neither the message nor the label repeats what may be a key.
+            Some(_) | None => wrong(
+                value,
+                "holds a key; keys never stand in a file, because files get committed",
+                "take this key out, and revoke it if the file was shared",
+            ),
+        }
+    }
+
+    fn show(&self, (): &()) -> String {
+        "none".to_owned()
+    }
+}
+
+/// The base address of a provider.
+struct Url;
+
+impl Kind for Url {
+    type Value = String;
+
+    fn allowed(&self) -> String {
+        "https://host/path, or http:// for this machine, without user, query or fragment".to_owned()
+    }
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<String, Vec<Wrong>> {
+        let text = Text { least: 1, most: 2_048 }.read(value)?;
+        match check_url(&text) {
+            Ok(()) => Ok(text),
+            Err(problem) => wrong(value, problem, "not a base address"),
+        }
+    }
+
+    fn show(&self, value: &String) -> String {
+        value.clone()
+    }
+}
+
+fn check_url(url: &str) -> Result<(), &'static str> {
+    if !url.chars().all(|character| character.is_ascii_graphic()) {
+        return Err("has a character that an address cannot have");
+    }
+    let (plain, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (false, rest),
+        (None, Some(rest)) => (true, rest),
+        (None, None) => return Err("starts with neither https:// nor http://"),
+    };
+    if rest.contains(['?', '#', '\\']) {
+        return Err("has a query, a fragment or a backslash");
+    }
+    let authority = rest.split('/').next().unwrap_or(rest);
+    if authority.contains('@') {
+        return Err("has a user in it");
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        Some(_) | None => (authority, None),
+    };
+    if host.is_empty() {
+        return Err("has no host");
+    }
+    let number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && matches!(port.parse::<u16>(), Ok(1..));
+    if port.is_some_and(|port| !number(port)) {
+        return Err("has a port that is not one");
+    }
+    if plain && !is_loopback(host) {
+        return Err("would send the key in plain text: http is for this machine only");
+    }
+    Ok(())
+}
+
+/// The exact forms only: a name such as `127.0.0.1.example.com` belongs to somebody else.
+fn is_loopback(host: &str) -> bool {
+    let parts: Vec<&str> = host.split('.').collect();
+    let number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit()) && part.parse::<u8>().is_ok();
+    host == "localhost" || host == "[::1]" || (parts.len() == 4 && parts[0] == "127" && parts.iter().all(number))
+}

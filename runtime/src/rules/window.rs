@@ -1,0 +1,127 @@
+//! Rolling windows: what may be spent in the last hour, day or week.
+//!
+//! A window is cut into buckets, and a call belongs to the bucket in which it was dispatched. Never: reads a clock,
+//! forgets a bucket of which a part is still inside. So a window errs by one bucket, on the safe side.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::line::Amounts;
+
+/// How far back a window looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Span {
+    Hour,
+    Day,
+    Week,
+}
+
+impl Span {
+    /// Every span, the shortest first.
+    pub const ALL: [Span; 3] = [Span::Hour, Span::Day, Span::Week];
+
+    /// The span's word in the operator's file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Span::Hour => "hour",
+            Span::Day => "day",
+            Span::Week => "week",
+        }
+    }
+
+    fn ms(self) -> u64 {
+        match self {
+            Span::Hour => 3_600_000,
+            Span::Day => 24 * 3_600_000,
+            Span::Week => 7 * 24 * 3_600_000,
+        }
+    }
+
+    /// A bucket is about a hundredth of its window: a minute, a quarter of an hour, two hours.
+    fn bucket_ms(self) -> u64 {
+        match self {
+            Span::Hour => 60_000,
+            Span::Day => 15 * 60_000,
+            Span::Week => 2 * 3_600_000,
+        }
+    }
+}
+
+/// What was spent in one bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// Milliseconds since 1970-01-01T00:00:00Z; a multiple of the bucket's width.
+    pub start_ms: u64,
+    pub spent: Amounts,
+}
+
+/// What was spent in the buckets of one window, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Window(VecDeque<Bucket>);
+
+impl Window {
+    /// What was spent in the window that ends now.
+    pub fn spent(&self, span: Span, now_ms: u64) -> Amounts {
+        let inside = |bucket: &&Bucket| bucket.start_ms.saturating_add(span.bucket_ms() + span.ms()) > now_ms;
+        self.0.iter().filter(inside).fold(Amounts::default(), |sum, bucket| sum.plus(&bucket.spent))
+    }
+
+    /// Books what a call cost that was dispatched at `at_ms`, and forgets what no window that ends at `now_ms` or later
+    /// has a part of.
+    pub fn book(&mut self, span: Span, at_ms: u64, now_ms: u64, spent: &Amounts) {
+        let start_ms = at_ms - at_ms % span.bucket_ms();
+        match self.0.binary_search_by_key(&start_ms, |bucket| bucket.start_ms) {
+            Ok(place) => self.0[place].spent = self.0[place].spent.plus(spent),
+            Err(place) => self.0.insert(place, Bucket { start_ms, spent: *spent }),
+        }
+        let gone = |bucket: &Bucket| bucket.start_ms.saturating_add(span.bucket_ms() + span.ms()) <= now_ms;
+        while self.0.front().is_some_and(gone) {
+            self.0.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::line::Line;
+
+    const HOUR: u64 = 3_600_000;
+
+    fn tokens(amount: u64) -> Amounts {
+        Amounts::of(Line::Tokens, amount)
+    }
+
+    #[test]
+    fn what_is_spent_counts_for_the_whole_span_and_at_most_a_bucket_longer() {
+        for span in Span::ALL {
+            let mut window = Window::default();
+            let at = 1_000 * HOUR + 7;
+            window.book(span, at, at, &tokens(5));
+            assert_eq!(window.spent(span, at + span.ms()), tokens(5));
+            assert_eq!(window.spent(span, at + span.ms() + span.bucket_ms()), tokens(0), "{span:?}");
+        }
+    }
+
+    #[test]
+    fn a_late_call_counts_when_it_was_dispatched() {
+        let mut window = Window::default();
+        window.book(Span::Hour, 10 * HOUR, 10 * HOUR, &tokens(5));
+        window.book(Span::Hour, 9 * HOUR + HOUR / 2, 10 * HOUR, &tokens(3));
+        assert_eq!(window.spent(Span::Hour, 10 * HOUR), tokens(8));
+        assert_eq!(window.spent(Span::Hour, 10 * HOUR + 40 * 60_000), tokens(5));
+    }
+
+    #[test]
+    fn a_window_holds_no_more_buckets_than_it_has() {
+        let mut window = Window::default();
+        for minute in 0..10_000 {
+            window.book(Span::Hour, minute * 60_000, minute * 60_000, &tokens(1));
+        }
+        assert!(window.0.len() <= 62, "{}", window.0.len());
+        assert_eq!(window.spent(Span::Hour, 9_999 * 60_000), tokens(61));
+    }
+}

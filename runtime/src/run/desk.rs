@@ -1,0 +1,118 @@
+//! The operator's desk: what a person may look up in the books, and do to them by hand.
+//!
+//! Never: is reached by a guest, acts without a reason. Each act is kept with what it did, in the same transaction.
+
+use std::sync::Arc;
+
+use crate::doors::state::State;
+use crate::doors::store::{Durability, Need, Store, StoreError, accept_clock, transact};
+use crate::rules::effect::Entry;
+use crate::rules::ledger::{Amounts, CallId, Denial, Ledger, ScopeId};
+use crate::rules::operate::{self, Act, Deed};
+
+use super::recovery::{blocking, close_dead_runs};
+
+/// The books, for an operator.
+#[derive(Clone)]
+pub struct Desk {
+    store: Arc<dyn Store>,
+    state: State,
+}
+
+/// Who acts, and why.
+#[derive(Clone, Debug)]
+pub struct Because {
+    pub by: String,
+    pub reason: String,
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeskError {
+    /// The books could not be read or changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledger does not allow it.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+}
+
+impl Desk {
+    /// A desk over these books.
+    pub fn new(store: Arc<dyn Store>, state: State) -> Self {
+        Self { store, state }
+    }
+
+    /// The journal of a run; nothing, if there is no such run.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn entries(&self, serial: &str) -> Result<Vec<Entry>, StoreError> {
+        let (store, serial) = (Arc::clone(&self.store), serial.to_owned());
+        blocking(move || store.entries(&serial)).await
+    }
+
+    /// The whole ledger as it is now, without calls that are over. What runs left behind whose process is gone is closed
+    /// first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn survey(&self) -> Result<Ledger, StoreError> {
+        close_dead_runs(&self.store, &self.state).await?;
+        let store = Arc::clone(&self.store);
+        blocking(move || store.survey()).await
+    }
+
+    /// What operators did, the oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn acts(&self) -> Result<Vec<Act>, StoreError> {
+        let store = Arc::clone(&self.store);
+        blocking(move || store.acts()).await
+    }
+
+    /// Raises limits of a scope; all of them, or none. A run that is on its way has them at once.
+    ///
+    /// # Errors
+    /// [`DeskError`]: nothing was raised.
+    pub async fn top_up(&self, scope: &ScopeId, amounts: Amounts, because: Because) -> Result<Act, DeskError> {
+        let (needs, scope) = (vec![Need::Scope(scope.clone())], scope.clone());
+        self.act(needs, because, move |ledger, now_ms| operate::top_up(ledger, &scope, &amounts, now_ms)).await
+    }
+
+    /// Ends a held call with what it cost.
+    ///
+    /// # Errors
+    /// [`DeskError`]: it is held as before, or never was.
+    pub async fn write_off(&self, call: &CallId, spent: Amounts, because: Because) -> Result<Act, DeskError> {
+        let (needs, call) = (vec![Need::Call(call.clone())], call.clone());
+        self.act(needs, because, move |ledger, now_ms| operate::write_off(ledger, &call, &spent, now_ms)).await
+    }
+
+    /// Believes the clock although it is behind what the store has seen: rolling windows count from it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn accept_clock(&self, now_ms: u64, because: Because) -> Result<Act, StoreError> {
+        let act = Act { at_ms: now_ms, by: because.by, reason: because.reason, deed: Deed::AcceptClock };
+        accept_clock(&*self.store, act.clone()).await?;
+        Ok(act)
+    }
+
+    async fn act(
+        &self,
+        needs: Vec<Need>,
+        because: Because,
+        deed: impl FnOnce(&mut Ledger, u64) -> Result<Deed, Denial> + Send + 'static,
+    ) -> Result<Act, DeskError> {
+        let done = transact(&*self.store, needs, Durability::Durable, move |books| {
+            let deed = deed(books.ledger, books.now_ms)?;
+            let act = Act { at_ms: books.now_ms, by: because.by, reason: because.reason, deed };
+            books.record(act.clone());
+            Ok::<_, Denial>(act)
+        });
+        Ok(done.await??)
+    }
+}

@@ -1,0 +1,289 @@
+//! What a guest uses as it runs: elapsed, work and processor time, disk, memory. Lines of the ledger like all others.
+//!
+//! One call of the ledger that lasts as long as the guest: memory is reserved whole, disk as far as it is left, and time
+//! in slices that are renewed before they are used up. So nothing is used that was not reserved, others see what is used
+//! while it is, and what a crash leaves in doubt is a slice. Never: reads the ledger on the way of a guest's write.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+use tokio::time::{Duration, Instant};
+
+use crate::doors::clock::millis;
+use crate::doors::store::{Durability, Need, Store, StoreError, transact};
+use crate::rules::ledger::{Amounts, CallId, Denial, Headroom, Ledger, LimitKind, Line, Renewed, ScopeId};
+use crate::rules::verdict::Stop;
+
+use super::limits::CpuMeter;
+use super::lock;
+
+/// Time that is reserved ahead. It is renewed at half of it: the other half is longer than a store may be locked.
+const SLICE_MS: u64 = 30_000;
+
+/// Between two renewals at least: near a limit each one brings less.
+const RENEW_MS: u64 = 1_000;
+
+const TIMES: [Line; 3] = [Line::WallMs, Line::WorkMs, Line::CpuMs];
+
+/// The meter of one guest.
+pub struct Meter {
+    store: Arc<dyn Store>,
+    scope: ScopeId,
+    call: CallId,
+    cpu: CpuMeter,
+    state: Mutex<State>,
+    /// Somebody wants a renewal now: a gap starts anew.
+    nudged: Notify,
+    /// A renewal brought something.
+    renewed: Notify,
+}
+
+struct State {
+    started: Option<Instant>,
+    disk_bytes: u64,
+    /// Used, and known to the ledger.
+    booked: Amounts,
+    /// Reserved beside that.
+    ahead: Amounts,
+    /// What stood in the way of more.
+    short: Vec<(Line, Headroom)>,
+}
+
+/// When a guest's time is up.
+pub enum Deadline {
+    At(Instant),
+    /// Beyond what a clock can hold.
+    Never,
+}
+
+impl Meter {
+    /// Reserves what a guest may use from its start. Part of the transaction that admits it.
+    ///
+    /// # Errors
+    /// [`Denial::Short`] if the memory is not to be had; of everything else less is given where less is left.
+    pub fn begin(
+        ledger: &mut Ledger,
+        scope: &ScopeId,
+        call: &CallId,
+        memory_bytes: u64,
+        now_ms: u64,
+    ) -> Result<Renewed, Denial> {
+        let memory = Amounts::of(Line::MemoryBytes, memory_bytes);
+        let reservation = ledger.reserve(scope, call.clone(), &memory, now_ms)?;
+        // From now on: what is in use when the host crashes is in doubt.
+        let running = ledger.dispatch(reservation, now_ms)?;
+        ledger.renew(running.id(), &Amounts::default(), &wanted(), now_ms)
+    }
+
+    /// The meter of a guest for which `begun` was reserved in `scope`.
+    pub fn new(store: Arc<dyn Store>, scope: ScopeId, call: CallId, begun: Renewed) -> Self {
+        let state = State {
+            started: None,
+            disk_bytes: 0,
+            booked: Amounts::default(),
+            ahead: begun.reserved,
+            short: begun.short,
+        };
+        let meter = Self {
+            store,
+            scope,
+            call,
+            cpu: CpuMeter::default(),
+            state: Mutex::new(state),
+            nudged: Notify::new(),
+            renewed: Notify::new(),
+        };
+        meter.bound_cpu(&lock(&meter.state));
+        meter
+    }
+
+    /// The processor's part, for whoever polls the guest.
+    pub fn cpu(&self) -> &CpuMeter {
+        &self.cpu
+    }
+
+    /// The guest starts now.
+    pub fn start(&self, now: Instant) {
+        lock(&self.state).started = Some(now);
+    }
+
+    /// Charges bytes that the guest is about to write. `Err` with what stands in the way: nothing may be written.
+    pub fn write(&self, bytes: u64) -> Result<(), Headroom> {
+        let mut state = lock(&self.state);
+        let used = state.disk_bytes.saturating_add(bytes);
+        if used > state.granted(Line::DiskBytes) {
+            return Err(state.limit_on(Line::DiskBytes, &self.scope));
+        }
+        state.disk_bytes = used;
+        Ok(())
+    }
+
+    /// Milliseconds of a time line that were granted so far and are not used at `used_ms`, and what stands in the way of
+    /// more beyond what others still leave.
+    pub fn granted_left(&self, line: Line, used_ms: u64) -> u64 {
+        lock(&self.state).granted(line).saturating_sub(used_ms)
+    }
+
+    /// Bytes that may still be written.
+    pub fn disk_left(&self) -> u64 {
+        let state = lock(&self.state);
+        state.granted(Line::DiskBytes).saturating_sub(state.disk_bytes)
+    }
+
+    /// What may be reserved beyond what this guest has, on every line that has a limit.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn beyond(&self) -> Result<Vec<(Line, Headroom)>, StoreError> {
+        let scope = self.scope.clone();
+        transact(&*self.store, vec![Need::Scope(scope.clone())], Durability::Lazy, move |books| {
+            let left = |line| Some((line, books.ledger.headroom(&scope, line, books.now_ms)?));
+            Line::ALL.into_iter().filter_map(left).collect()
+        })
+        .await
+    }
+
+    /// Looks for a renewal soon: a mark was earned, and a gap starts anew.
+    pub fn nudge(&self) {
+        self.nudged.notify_one();
+    }
+
+    /// Renews again and again, so that no slice is used up before the next one is reserved. Returns only if the ledger
+    /// does not answer.
+    pub async fn keep_renewed(&self, waited_ms: impl Fn() -> u64) -> String {
+        loop {
+            let ahead = |line: &Line| self.granted_left(*line, self.used(waited_ms()).get(*line));
+            let least = TIMES.iter().map(ahead).min().unwrap_or(0);
+            let pause = Duration::from_millis((least / 2).max(RENEW_MS));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.nudged.notified() => {}
+            }
+            match self.renew(waited_ms()).await {
+                Ok(Ok(())) => self.renewed.notify_one(),
+                Ok(Err(denial)) => return denial.to_string(),
+                Err(error) => return error.to_string(),
+            }
+        }
+    }
+
+    /// Waits until the guest's elapsed or work time is up, and says what stopped it. `Err`: time that the ledger did not
+    /// refuse is not granted either, because it does not answer.
+    pub async fn run_out(&self, waited_ms: impl Fn() -> u64) -> Result<Stop, String> {
+        loop {
+            let (line, deadline) = self.deadline(waited_ms());
+            let Deadline::At(at) = deadline else { return std::future::pending().await };
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(at) => {}
+                () = self.renewed.notified() => continue,
+            }
+            // Work time stands still while the host makes the guest wait.
+            match self.deadline(waited_ms()) {
+                (_, Deadline::At(at)) if at <= Instant::now() => return lock(&self.state).stopped_by(line),
+                (_, Deadline::At(_) | Deadline::Never) => {}
+            }
+        }
+    }
+
+    /// Books the rest of what was used, and gives the rest of what was reserved back.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what is reserved stays so until the scope is closed, and is held then.
+    pub async fn finish(&self, waited_ms: u64) -> Result<(), StoreError> {
+        let used = self.used(waited_ms);
+        let rest = used.less(&lock(&self.state).booked);
+        let call = self.call.clone();
+        let settled = transact(&*self.store, vec![Need::Call(call.clone())], Durability::Lazy, move |books| {
+            books.ledger.settle_id(&call, &rest, books.now_ms)
+        });
+        match settled.await? {
+            // Time is measured when it is over, so it may be some milliseconds more than was granted.
+            Ok(_overrun) => Ok(()),
+            Err(denial) => Err(StoreError::Failed(denial.to_string())),
+        }
+    }
+
+    /// What was used so far.
+    fn used(&self, waited_ms: u64) -> Amounts {
+        let state = lock(&self.state);
+        let wall_ms = state.started.map_or(0, |started| millis(started.elapsed()));
+        [
+            (Line::WallMs, wall_ms),
+            (Line::WorkMs, wall_ms.saturating_sub(waited_ms)),
+            (Line::CpuMs, self.cpu.total_ns() / 1_000_000),
+            (Line::DiskBytes, state.disk_bytes),
+        ]
+        .into_iter()
+        .collect()
+    }
+
+    async fn renew(&self, waited_ms: u64) -> Result<Result<(), Denial>, StoreError> {
+        let since = self.used(waited_ms).less(&lock(&self.state).booked);
+        let call = self.call.clone();
+        let renewed = transact(&*self.store, vec![Need::Call(call.clone())], Durability::Lazy, move |books| {
+            books.ledger.renew(&call, &since, &wanted(), books.now_ms)
+        });
+        Ok(renewed.await?.map(|renewed| {
+            let mut state = lock(&self.state);
+            state.booked = state.booked.plus(&since);
+            state.ahead = renewed.reserved;
+            state.short = renewed.short;
+            self.bound_cpu(&state);
+        }))
+    }
+
+    /// The tick that stops a guest at its processor time looks at a bound only where the ledger gave less than was wanted,
+    /// and less than of elapsed time: one thread cannot use more processor time than time, so else the next renewal comes
+    /// first.
+    fn bound_cpu(&self, state: &State) {
+        let is_short = state.short.iter().any(|(line, _)| *line == Line::CpuMs);
+        let tighter = state.ahead.get(Line::CpuMs) < state.ahead.get(Line::WallMs);
+        match state.stopped_by(Line::CpuMs) {
+            Ok(stop) if is_short && tighter => {
+                self.cpu.bound(state.granted(Line::CpuMs).saturating_mul(1_000_000), stop);
+            }
+            Ok(_) | Err(_) => self.cpu.unbound(),
+        }
+    }
+
+    fn deadline(&self, waited_ms: u64) -> (Line, Deadline) {
+        let state = lock(&self.state);
+        let Some(started) = state.started else { return (Line::WallMs, Deadline::Never) };
+        let after = |ms: u64| started.checked_add(Duration::from_millis(ms));
+        let wall = after(state.granted(Line::WallMs));
+        let work = after(state.granted(Line::WorkMs).saturating_add(waited_ms));
+        match (wall, work) {
+            (Some(wall), Some(work)) if work < wall => (Line::WorkMs, Deadline::At(work)),
+            (Some(wall), _) => (Line::WallMs, Deadline::At(wall)),
+            (None, _) => (Line::WallMs, Deadline::Never),
+        }
+    }
+}
+
+impl State {
+    fn granted(&self, line: Line) -> u64 {
+        self.booked.get(line).saturating_add(self.ahead.get(line))
+    }
+
+    /// What stands in the way of more of a line.
+    fn limit_on(&self, line: Line, scope: &ScopeId) -> Headroom {
+        let short = self.short.iter().find(|(short, _)| *short == line);
+        let unlimited = || Headroom { left: 0, scope: scope.clone(), limit: LimitKind::Total, until_mark: None };
+        short.map_or_else(unlimited, |(_, headroom)| Headroom { left: 0, ..headroom.clone() })
+    }
+
+    fn stopped_by(&self, line: Line) -> Result<Stop, String> {
+        match self.short.iter().find(|(short, _)| *short == line) {
+            Some((_, Headroom { scope, limit, .. })) => {
+                Ok(Stop::Exhausted { scope: scope.level().name().to_owned(), line, limit: *limit })
+            }
+            None => Err(format!("the ledger did not grant more of {} in time", line.name())),
+        }
+    }
+}
+
+/// What a renewal asks for: of time a slice, of disk all there is.
+fn wanted() -> Amounts {
+    TIMES.into_iter().map(|line| (line, SLICE_MS)).chain([(Line::DiskBytes, u64::MAX)]).collect()
+}
