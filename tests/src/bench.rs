@@ -12,6 +12,7 @@ use jidoka::doors::cache::Cache;
 use jidoka::doors::clock::Clock;
 use jidoka::doors::command::CommandEnvironment;
 use jidoka::doors::model::Model;
+use jidoka::doors::pace::Pace;
 use jidoka::doors::provider::HttpModel;
 use jidoka::doors::script::ScriptedModel;
 use jidoka::doors::sqlite::SqliteStore;
@@ -27,6 +28,9 @@ use jidoka::run::sandbox::Sandbox;
 use tempfile::TempDir;
 
 use crate::provider::FakeProvider;
+
+/// The time at which every test starts, in milliseconds since 1970.
+pub const START_MS: u64 = 1_700_000_000_000;
 
 /// Guests at once in one test process.
 const SLOTS: u32 = 64;
@@ -61,11 +65,16 @@ pub struct Bench {
     operator: String,
     apply: Apply,
     home: Option<Arc<Home>>,
+    /// Where the books are kept, if not in the home's own store.
+    books: Option<Arc<dyn Store>>,
+    pace: Option<Arc<Pace>>,
 }
 
 /// Where a run's state and workspace are. Shared, it lets runs follow each other.
 pub struct Home {
-    dir: TempDir,
+    dir: PathBuf,
+    /// `None`: somebody else removes it.
+    _owned: Option<TempDir>,
 }
 
 impl Home {
@@ -75,22 +84,32 @@ impl Home {
         for name in ["state", "workspace", "context"] {
             std::fs::create_dir(dir.path().join(name)).expect("a directory");
         }
-        Arc::new(Self { dir })
+        Arc::new(Self { dir: dir.path().to_owned(), _owned: Some(dir) })
+    }
+
+    /// One that another process made, and removes.
+    pub fn of(dir: &Path) -> Arc<Self> {
+        Arc::new(Self { dir: dir.to_owned(), _owned: None })
+    }
+
+    /// The directory around it all.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The real directory that the worker gets a copy of.
     pub fn workspace(&self) -> PathBuf {
-        self.dir.path().join("workspace")
+        self.dir.join("workspace")
     }
 
     /// The read-only context.
     pub fn context(&self) -> PathBuf {
-        self.dir.path().join("context")
+        self.dir.join("context")
     }
 
     /// The host's own directory.
     pub fn state(&self) -> PathBuf {
-        self.dir.path().join("state")
+        self.dir.join("state")
     }
 }
 
@@ -134,6 +153,8 @@ impl Bench {
             operator: String::new(),
             apply: Apply::Accepted,
             home: None,
+            books: None,
+            pace: None,
         }
     }
 
@@ -223,6 +244,24 @@ impl Bench {
         self
     }
 
+    /// Keeps the books elsewhere.
+    pub fn books(mut self, store: Arc<dyn Store>) -> Self {
+        self.books = Some(store);
+        self
+    }
+
+    /// Lets the models' calls wait for this pace.
+    pub fn pace(mut self, pace: Arc<Pace>) -> Self {
+        self.pace = Some(pace);
+        self
+    }
+
+    /// Replaces the operator's file.
+    pub fn operator(mut self, file: &str) -> Self {
+        self.operator = file.to_owned();
+        self
+    }
+
     /// Runs where another run was.
     pub fn at(mut self, home: &Arc<Home>) -> Self {
         self.home = Some(Arc::clone(home));
@@ -259,7 +298,10 @@ impl Bench {
         };
         let overrides = Overrides { item: self.item.clone(), ..Overrides::default() };
         let text = self.text();
-        authored::job(&text, &operator, &overrides).unwrap_or_else(|mistakes| panic!("{text}\n{mistakes:#?}"))
+        let spec = authored::job(&text, &operator, &overrides);
+        let mut spec = spec.unwrap_or_else(|mistakes| panic!("{text}\n{mistakes:#?}"));
+        spec.shared.declared = !self.operator.is_empty();
+        spec
     }
 
     /// Runs to the verdict.
@@ -289,7 +331,8 @@ impl Bench {
                 CheckJob { check: check.clone(), component: component.clone() }
             })
             .collect();
-        let reached = |model: Arc<dyn Model>| Reached { model, pace: None, max_response_bytes: 1 << 20 };
+        let pace = self.pace.clone();
+        let reached = |model: Arc<dyn Model>| Reached { model, pace: pace.clone(), max_response_bytes: 1 << 20 };
         let job = Job {
             component: self.component,
             checks,
@@ -303,7 +346,10 @@ impl Bench {
             account: Account::default(),
             spec,
         };
-        let runner = runner(&home.state());
+        let runner = match self.books {
+            Some(books) => runner_with(&home.state(), books),
+            None => runner(&home.state()),
+        };
         let started = std::time::Instant::now();
         let mut handle = runner.start(job, fresh_serial(), self.apply);
         operator(handle.cord());
@@ -318,22 +364,41 @@ impl Bench {
 
 /// A runner with its state in `dir`.
 pub fn runner(dir: &Path) -> Arc<Runner> {
-    let state = State::open(open(dir)).expect("a state directory");
-    let clock = Clock::starting_at(1_700_000_000_000);
+    runner_with(dir, store(dir))
+}
+
+fn runner_with(dir: &Path, store: Arc<dyn Store>) -> Arc<Runner> {
+    let state = state(dir);
+    let clock = Clock::starting_at(START_MS);
     let commands = CommandEnvironment::from_variables(std::env::vars());
-    Arc::new(Runner::new(sandbox(), state, store(dir), clock, commands, 64))
+    Arc::new(Runner::new(sandbox(), state, store, clock, commands, 64))
 }
 
 /// The books in `dir`.
 pub fn store(dir: &Path) -> Arc<dyn Store> {
-    Arc::new(SqliteStore::open(&open(dir), dir, Clock::starting_at(1_700_000_000_000)).expect("a store"))
+    Arc::new(sqlite(dir))
+}
+
+/// The books in `dir`, as the file that they are.
+pub fn sqlite(dir: &Path) -> SqliteStore {
+    SqliteStore::open(&open(dir), dir, Clock::starting_at(START_MS)).expect("a store")
+}
+
+/// The host's directory at `dir`.
+pub fn state(dir: &Path) -> State {
+    State::open(open(dir)).expect("a state directory")
 }
 
 /// A way to a fake provider, without a key.
 pub fn http(provider: &FakeProvider, dialect: Dialect) -> Arc<dyn Model> {
+    http_at(&provider.url(), dialect)
+}
+
+/// A way to a provider by its address, without a key.
+pub fn http_at(url: &str, dialect: Dialect) -> Arc<dyn Model> {
     let provider = Provider {
         dialect,
-        url: provider.url(),
+        url: url.to_owned(),
         model: "fake".to_owned(),
         key: KeySource::None,
         stream: true,
@@ -342,10 +407,11 @@ pub fn http(provider: &FakeProvider, dialect: Dialect) -> Arc<dyn Model> {
     Arc::new(HttpModel::new(&provider, None).expect("loopback is allowed"))
 }
 
-/// A serial that no other run of this process has.
+/// A serial that no other run of this process has, and hardly one of another.
 pub fn fresh_serial() -> String {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    jidoka::run::serial(1_700_000_000_000, NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    jidoka::run::serial(START_MS, std::process::id().wrapping_mul(1 << 12).wrapping_add(number))
 }
 
 impl End {

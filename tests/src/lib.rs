@@ -2,6 +2,7 @@
 //! the host saw.
 
 pub mod bench;
+pub mod crash;
 pub mod provider;
 
 include!(concat!(env!("OUT_DIR"), "/guests.rs"));

@@ -244,7 +244,7 @@ async fn a_verifier_cannot_change_what_it_judges() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_cannot_write_faults_and_changes_nothing() {
     let home = Home::new();
-    let run = || told(&["write a x", "log one", "attach proof", "done ready"]).item("one").at(&home).run();
+    let run = || told(&["write a x", "sleep 1", "attach proof", "done ready"]).item("one").at(&home).run();
     // What the item remembers is damaged: guessing would forget what it did before.
     drop(bench::store(&home.state()));
     sql(&home, "INSERT INTO item VALUES ('default/tests/one', '{')");

@@ -42,8 +42,8 @@ struct State {
     /// Entries in order that no store has yet.
     waiting: Vec<Entry>,
     waiting_bytes: usize,
-    /// A transaction failed: entries are lost, and nothing may be appended after the gap.
-    broken: bool,
+    /// Why a transaction failed: entries are lost, and nothing may be appended after the gap.
+    broken: Option<String>,
 }
 
 /// One step of a run: the books, and entries about what is done to them.
@@ -104,9 +104,7 @@ impl Journal {
         durability: Durability,
         change: impl FnOnce(&mut Step<'_, '_>) -> T + Send + 'static,
     ) -> Result<T, RunEnd> {
-        if lock(&self.pages.state).broken {
-            return Err(RunEnd::Fault("an earlier entry could not be written".into()));
-        }
+        lock(&self.pages.state).whole()?;
         let pages = Arc::clone(&self.pages);
         let kept = transact(&*self.store, needs, durability, move |books| {
             let mut step = Step { books, written: Vec::new() };
@@ -116,9 +114,18 @@ impl Journal {
             result
         });
         kept.await.map_err(|error| {
-            lock(&self.pages.state).broken = true;
+            lock(&self.pages.state).broken.get_or_insert(error.to_string());
             RunEnd::Fault(format!("the journal could not be written: {error}"))
         })
+    }
+}
+
+impl State {
+    fn whole(&self) -> Result<(), RunEnd> {
+        match &self.broken {
+            None => Ok(()),
+            Some(why) => Err(RunEnd::Fault(format!("an earlier entry could not be written: {why}"))),
+        }
     }
 }
 
@@ -126,9 +133,7 @@ impl Pages {
     /// Lets an entry wait for the next step. Returns whether there is room for more.
     fn wait(&self, body: Body) -> Result<bool, RunEnd> {
         let mut state = lock(&self.state);
-        if state.broken {
-            return Err(RunEnd::Fault("an earlier entry could not be written".into()));
-        }
+        state.whole()?;
         let bytes = serde_json::to_vec(&body).map_or(0, |json| json.len());
         let entry = self.number(&mut state, body);
         self.show(&entry);

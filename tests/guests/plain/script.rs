@@ -1,12 +1,12 @@
 //! Does what its task says, a command a line: the worker of tests that are not about the worker.
 //!
-//! `write PATH TEXT`, `remove PATH`, `ask TEXT`, `attach TEXT`, `check-in`, `cite ID`, `sleep MS`, `print TEXT`,
-//! `panic`, `pull TEXT`, `fail TEXT`; the last line says the report: `done`, `no-change-needed`, `unable` or
+//! `write PATH TEXT`, `remove PATH`, `ask TEXT`, `ask-all COUNT TEXT`, `attach TEXT`, `check-in`, `cite ID`, `left LINE`,
+//! `sleep MS`, `print TEXT`, `panic`, `pull TEXT`, `fail TEXT`; the last line says the report: `done`, `no-change-needed`, `unable` or
 //! `needs-human`.
 
 use std::time::Duration;
 
-use jidoka::{Report, Result, Task, andon, clock, evidence, model, progress, workspace};
+use jidoka::{Report, Result, Task, andon, budget, clock, evidence, model, progress, workspace};
 
 #[jidoka::worker]
 fn run(task: Task) -> Result<Report> {
@@ -22,6 +22,19 @@ fn run(task: Task) -> Result<Report> {
             "ask" => {
                 let reply = model::ask(&model::Request::new("model").user(rest).max_output(100))?;
                 jidoka::info!("{}", reply.text);
+            }
+            "ask-all" => {
+                let (count, text) = rest.split_once(' ').unwrap_or((rest, ""));
+                let request = || model::Request::new("model").user(text).max_output(100);
+                let requests: Vec<_> = (0..count.parse().unwrap_or(0)).map(|_| request()).collect();
+                for reply in model::ask_all(&requests) {
+                    jidoka::info!("{}", reply?.text);
+                }
+            }
+            "left" => {
+                for line in budget::left().iter().filter(|line| line.line.to_string() == rest) {
+                    jidoka::info!("left {} until mark {:?}", line.left, line.until_mark);
+                }
             }
             "attach" => evidence_ids.push(evidence::attach("artifact", "a.txt", rest)?),
             "check-in" => {
