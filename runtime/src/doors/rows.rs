@@ -93,6 +93,9 @@ impl Rows<'_> {
     }
 
     fn load_path(&self, id: &ScopeId, ledger: &mut Ledger) -> rusqlite::Result<()> {
+        if ledger.scope(id).is_some() {
+            return Ok(());
+        }
         let paths: Vec<&str> = upward(id.path()).collect();
         for path in paths.into_iter().rev() {
             let id = ScopeId::of_path(path);

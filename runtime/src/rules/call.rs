@@ -79,8 +79,10 @@ pub struct Call {
     pub scope: ScopeId,
     pub state: CallState,
     /// What is reserved for it, or held.
+    #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub reserved: Amounts,
     /// What it cost so far.
+    #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub spent: Amounts,
     /// Milliseconds since 1970-01-01T00:00:00Z; 0 before it was dispatched.
     pub dispatched_ms: u64,

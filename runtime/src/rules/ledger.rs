@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 
 pub use super::call::{Call, CallId, CallState};
+use super::line::LINES;
 pub use super::line::{Amounts, Limits, Line};
 pub use super::scope::{Level, LimitKind, MAX_DEPTH, Scope, ScopeId, Terms, Totals};
 use super::scope::{depth, upward};
@@ -103,17 +104,41 @@ pub struct Renewed {
     pub short: Vec<(Line, Headroom)>,
 }
 
+/// What may still be spent in one scope on each line, all found in one walk up the tree.
+#[derive(Clone, Debug)]
+pub struct Room<'a> {
+    ledger: &'a Ledger,
+    tightest: [Option<Tight>; LINES],
+}
+
+/// The tightest limit on a line.
+#[derive(Clone, Copy, Debug)]
+struct Tight {
+    left: u64,
+    limit: LimitKind,
+    place: Place,
+    until_mark: Option<u64>,
+}
+
 /// A tree of scopes and their open calls.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    scopes: HashMap<ScopeId, Node>,
+    /// Where each scope is in `nodes`.
+    places: HashMap<ScopeId, Place>,
+    nodes: Vec<Node>,
+    /// Places of scopes that were forgotten.
+    free: Vec<Place>,
     calls: HashMap<CallId, Entry>,
-    changed_scopes: Vec<ScopeId>,
+    changed_scopes: Vec<Place>,
     changed_calls: Vec<CallId>,
 }
 
-#[derive(Debug, Default)]
+type Place = usize;
+
+#[derive(Debug)]
 struct Node {
+    id: ScopeId,
+    parent: Option<Place>,
     scope: Scope,
     changed: bool,
     /// Open ones, directly below.
@@ -134,6 +159,19 @@ impl Borrow<str> for ScopeId {
     }
 }
 
+impl Room<'_> {
+    /// What may still be spent on a line; 0 if nothing limits it.
+    pub fn left(&self, line: Line) -> u64 {
+        self.tightest[line as usize].map_or(0, |tight| tight.left)
+    }
+
+    /// What may still be spent on a line, and who says so. `None`: nothing limits it.
+    pub fn headroom(&self, line: Line) -> Option<Headroom> {
+        let Tight { left, limit, place, until_mark } = self.tightest[line as usize]?;
+        Some(Headroom { left, scope: self.ledger.nodes[place].id.clone(), limit, until_mark })
+    }
+}
+
 impl Ledger {
     /// Opens a scope below an open one, or gives one that is open its terms of today: what it has spent stays, and what
     /// it carved stays carved.
@@ -145,52 +183,39 @@ impl Ledger {
         if depth(id.path()) >= MAX_DEPTH {
             return Err(Denial::TooDeep(id.clone()));
         }
-        if let Some(node) = self.scopes.get(id) {
-            if node.scope.closed {
-                return Err(Denial::Closed(id.clone()));
-            }
-            let carve = node.scope.terms.carve.clone();
-            if node.scope.terms != (Terms { carve: carve.clone(), ..terms.clone() }) {
-                self.node(id.path()).scope.terms = Terms { carve, ..terms };
+        if let Some(&place) = self.places.get(id) {
+            self.ensure_open(id)?;
+            let known = &self.nodes[place].scope.terms;
+            let terms = Terms { carve: known.carve.clone(), ..terms };
+            if *known != terms {
+                self.scope_at(place).terms = terms;
             }
             return Ok(());
         }
         let mut counted = Amounts::default();
         if let Some(parent) = upward(id.path()).nth(1) {
-            let parent = ScopeId::of_path(parent);
-            self.ensure_open(&parent)?;
+            let parent = self.ensure_open(&ScopeId::of_path(parent))?;
             counted = terms.carve.iter().map(|&line| (line, terms.limits.get(line).unwrap_or(0))).collect();
-            self.check(&parent, &counted, now_ms)?;
-            self.change(parent.path(), &counted, |scope, counted| scope.carved = scope.carved.plus(counted));
-            self.scopes.get_mut(&parent).expect("it is open").children.insert(id.clone());
+            self.check(parent, &counted, now_ms)?;
+            self.change(parent, &counted, |scope, counted| scope.carved = scope.carved.plus(counted));
         }
-        self.changed_scopes.push(id.clone());
-        let node = Node { scope: Scope { terms, counted, ..Scope::default() }, changed: true, ..Node::default() };
-        self.scopes.insert(id.clone(), node);
+        let place = self.insert(id.clone(), Scope { terms, counted, ..Scope::default() });
+        self.scope_at(place);
         Ok(())
     }
 
     /// What may still be spent on a line: the tightest limit from the scope up to whoever the line was carved for.
     /// `None` if nothing limits the line; then nothing of it may be reserved.
     pub fn headroom(&self, scope: &ScopeId, line: Line, now_ms: u64) -> Option<Headroom> {
-        let mut tightest: Option<(u64, &str, LimitKind)> = None;
-        let mut until_mark: Option<u64> = None;
-        for path in upward(scope.path()) {
-            let scope = &self.scopes.get(path)?.scope;
-            if let Some((gap, _)) = scope.gap_left(line) {
-                until_mark = Some(until_mark.map_or(gap, |least| least.min(gap)));
-            }
-            if let Some((left, limit)) = scope.left(line, now_ms)
-                // On a tie the outermost scope is named: raising an inner limit would not help.
-                && tightest.is_none_or(|(least, ..)| left <= least)
-            {
-                tightest = Some((left, path, limit));
-            }
-            if scope.carves(line) {
-                break;
-            }
+        self.room(scope, now_ms).headroom(line)
+    }
+
+    /// What may still be spent on every line.
+    pub fn room(&self, scope: &ScopeId, now_ms: u64) -> Room<'_> {
+        match self.places.get(scope) {
+            Some(&place) => self.room_at(place, &Line::ALL, now_ms),
+            None => Room { ledger: self, tightest: [None; LINES] },
         }
-        tightest.map(|(left, path, limit)| Headroom { left, scope: ScopeId::of_path(path), limit, until_mark })
     }
 
     /// Reserves for a call on the scope and everything around it, or changes nothing.
@@ -205,13 +230,13 @@ impl Ledger {
         amounts: &Amounts,
         now_ms: u64,
     ) -> Result<Reservation, Denial> {
-        self.ensure_open(scope)?;
+        let place = self.ensure_open(scope)?;
         if self.calls.contains_key(&call) {
             return Err(Denial::Taken(call));
         }
-        self.check(scope, amounts, now_ms)?;
-        self.change(scope.path(), amounts, |scope, amounts| scope.reserved = scope.reserved.plus(amounts));
-        self.scopes.get_mut(scope).expect("it is open").calls.insert(call.clone());
+        self.check(place, amounts, now_ms)?;
+        self.change(place, amounts, |scope, amounts| scope.reserved = scope.reserved.plus(amounts));
+        self.nodes[place].calls.insert(call.clone());
         let body = Call {
             scope: scope.clone(),
             state: CallState::Reserved,
@@ -228,7 +253,7 @@ impl Ledger {
     pub fn release(&mut self, reservation: Reservation) {
         if self.state(&reservation.0) == Some(CallState::Reserved) {
             let call = self.end(&reservation.0, CallState::Released);
-            self.unreserve(&call.scope, &call.reserved);
+            self.unreserve(self.places[&call.scope], &call.reserved);
         }
     }
 
@@ -299,13 +324,14 @@ impl Ledger {
         let call = self.call(id);
         let (scope, before) = (call.scope.clone(), call.reserved);
         call.spent = call.spent.plus(used);
-        self.unreserve(&scope, &before.at_most(used));
-        self.spend(&scope, used, &used.less(&before), now_ms, now_ms);
+        let place = self.places[&scope];
+        self.unreserve(place, &before.at_most(used));
+        self.spend(place, used, &used.less(&before), now_ms, now_ms);
         let mut reserved = before.less(used);
         let mut short = Vec::new();
         for (line, ahead) in ahead.iter() {
             let wanted = ahead.saturating_sub(reserved.get(line));
-            let headroom = self.headroom(&scope, line, now_ms);
+            let headroom = self.room_at(place, &[line], now_ms).headroom(line);
             let granted = headroom.as_ref().map_or(0, |headroom| headroom.left.min(wanted));
             if granted < wanted
                 && let Some(headroom) = headroom
@@ -313,7 +339,7 @@ impl Ledger {
                 short.push((line, headroom));
             }
             let granted = Amounts::of(line, granted);
-            self.change(scope.path(), &granted, |scope, granted| scope.reserved = scope.reserved.plus(granted));
+            self.change(place, &granted, |scope, granted| scope.reserved = scope.reserved.plus(granted));
             reserved = reserved.plus(&granted);
         }
         self.call(id).reserved = reserved;
@@ -322,7 +348,8 @@ impl Ledger {
 
     /// The host verified progress: the gap of the scope starts anew.
     pub fn mark(&mut self, scope: &ScopeId) {
-        let scope = &mut self.node(scope.path()).scope;
+        let Ok(place) = self.ensure_open(scope) else { return };
+        let scope = self.scope_at(place);
         scope.at_mark = scope.spent.plus(&scope.held);
         scope.marked = true;
     }
@@ -330,8 +357,8 @@ impl Ledger {
     /// Closes a scope and all below it: what was not sent is released, what may have been sent is held, and what was
     /// carved and not used goes back. A closed scope stays closed.
     pub fn close(&mut self, id: &ScopeId, now_ms: u64) {
-        let Some(node) = self.scopes.get(id).filter(|node| !node.scope.closed) else { return };
-        let (children, calls) = (node.children.clone(), node.calls.clone());
+        let Ok(place) = self.ensure_open(id) else { return };
+        let (children, calls) = (self.nodes[place].children.clone(), self.nodes[place].calls.clone());
         for child in children {
             self.close(&child, now_ms);
         }
@@ -339,20 +366,20 @@ impl Ledger {
             self.release(Reservation(call.clone()));
             self.hold(Dispatched(call));
         }
-        let scope = &mut self.node(id.path()).scope;
+        let scope = self.scope_at(place);
         scope.closed = true;
         let (counted, spent, held) = (scope.counted, scope.spent, scope.held);
         let carved = scope.terms.carve.clone();
-        let Some(parent) = upward(id.path()).nth(1) else { return };
+        let Some(parent) = self.nodes[place].parent else { return };
         let own = |amounts: Amounts| amounts.only(|line| carved.contains(&line));
-        self.scopes.get_mut(parent).expect("a parent is there as long as its children").children.remove(id);
+        self.nodes[parent].children.remove(id);
         if carved.is_empty() {
             return;
         }
         self.change(parent, &counted, |scope, counted| scope.carved = scope.carved.less(counted));
         self.change(parent, &own(held), |scope, held| scope.held = scope.held.plus(held));
         // Until now it counted in full as carved, so it is of now.
-        self.spend(&ScopeId::of_path(parent), &own(spent), &Amounts::default(), now_ms, now_ms);
+        self.spend(parent, &own(spent), &Amounts::default(), now_ms, now_ms);
     }
 
     /// An operator raises a limit of a scope.
@@ -360,17 +387,17 @@ impl Ledger {
     /// # Errors
     /// [`Denial::NoLimit`]: there is none to raise. [`Denial::Short`]: the line was carved, and the parent has no more.
     pub fn top_up(&mut self, id: &ScopeId, line: Line, amount: u64, now_ms: u64) -> Result<(), Denial> {
-        self.ensure_open(id)?;
-        let scope = &self.scopes[id].scope;
+        let place = self.ensure_open(id)?;
+        let scope = &self.nodes[place].scope;
         if scope.limit(line).is_none() {
             return Err(Denial::NoLimit { scope: id.clone(), line });
         }
         let carved = if scope.carves(line) { Amounts::of(line, amount) } else { Amounts::default() };
-        if let Some(parent) = upward(id.path()).nth(1) {
-            self.check(&ScopeId::of_path(parent), &carved, now_ms)?;
+        if let Some(parent) = self.nodes[place].parent {
+            self.check(parent, &carved, now_ms)?;
             self.change(parent, &carved, |scope, carved| scope.carved = scope.carved.plus(carved));
         }
-        let scope = &mut self.node(id.path()).scope;
+        let scope = self.scope_at(place);
         scope.topped_up = scope.topped_up.plus(&Amounts::of(line, amount));
         scope.counted = scope.counted.plus(&carved);
         Ok(())
@@ -378,7 +405,7 @@ impl Ledger {
 
     /// The books of a scope.
     pub fn scope(&self, id: &ScopeId) -> Option<&Scope> {
-        self.scopes.get(id).map(|node| &node.scope)
+        self.places.get(id).map(|&place| &self.nodes[place].scope)
     }
 
     /// The totals of a scope; nothing, if it was never opened.
@@ -393,7 +420,7 @@ impl Ledger {
 
     /// All scopes that are here, in no order.
     pub fn scopes(&self) -> impl Iterator<Item = (&ScopeId, &Scope)> {
-        self.scopes.iter().map(|(id, node)| (id, &node.scope))
+        self.places.iter().map(|(id, &place)| (id, &self.nodes[place].scope))
     }
 
     /// All calls that are here, in no order.
@@ -403,14 +430,9 @@ impl Ledger {
 
     /// Puts in a scope as a store kept it, unless it is here. Its parent is put in before.
     pub fn restore_scope(&mut self, id: ScopeId, scope: Scope) {
-        if self.scopes.contains_key(&id) {
-            return;
+        if !self.places.contains_key(&id) {
+            self.insert(id, scope);
         }
-        let parent = upward(id.path()).nth(1).and_then(|parent| self.scopes.get_mut(parent));
-        if let (Some(parent), false) = (parent, scope.closed) {
-            parent.children.insert(id.clone());
-        }
-        self.scopes.insert(id, Node { scope, ..Node::default() });
     }
 
     /// Puts in a call as a store kept it, unless it is here. Its scope is put in before.
@@ -418,10 +440,9 @@ impl Ledger {
         if self.calls.contains_key(&id) {
             return;
         }
-        if let (CallState::Reserved | CallState::Dispatched, Some(node)) =
-            (call.state, self.scopes.get_mut(&call.scope))
+        if let (CallState::Reserved | CallState::Dispatched, Some(&place)) = (call.state, self.places.get(&call.scope))
         {
-            node.calls.insert(id.clone());
+            self.nodes[place].calls.insert(id.clone());
         }
         self.calls.insert(id, Entry { call, changed: false });
     }
@@ -430,12 +451,13 @@ impl Ledger {
     /// here: whoever needs it again restores it.
     pub fn take_changes(&mut self) -> (Vec<(ScopeId, Scope)>, Vec<(CallId, Call)>) {
         let mut scopes = Vec::with_capacity(self.changed_scopes.len());
-        for id in std::mem::take(&mut self.changed_scopes) {
-            let node = self.scopes.get_mut(&id).expect("only changed scopes are named, once");
+        for place in std::mem::take(&mut self.changed_scopes) {
+            let node = &mut self.nodes[place];
             node.changed = false;
-            let scope = node.scope.clone();
+            let (id, scope) = (node.id.clone(), node.scope.clone());
             if scope.closed {
-                self.scopes.remove(&id);
+                self.places.remove(&id);
+                self.free.push(place);
             }
             scopes.push((id, scope));
         }
@@ -459,7 +481,8 @@ impl Ledger {
     /// A sentence: this is a bug of ours.
     pub fn check_promises(&self, id: &ScopeId) -> Result<(), String> {
         for path in upward(id.path()) {
-            let scope = &self.scopes.get(path).ok_or_else(|| format!("scope {path} is not here"))?.scope;
+            let place = *self.places.get(path).ok_or_else(|| format!("scope {path} is not here"))?;
+            let scope = &self.nodes[place].scope;
             for line in Line::ALL {
                 let Some(limit) = scope.limit(line) else { continue };
                 let (committed, overrun) = (scope.committed().get(line), scope.overrun.get(line));
@@ -481,16 +504,14 @@ impl Ledger {
     /// # Errors
     /// A sentence: this is a bug of ours, or the store was changed by somebody else.
     pub fn audit(&self) -> Result<(), String> {
-        let mut sums: HashMap<&str, [Amounts; 4]> = HashMap::new();
-        let mut add = |from: &ScopeId, parts: [Amounts; 4]| {
+        let mut sums = vec![[Amounts::default(); 4]; self.nodes.len()];
+        let mut add = |from: Option<Place>, parts: [Amounts; 4]| {
             let mut rest = parts;
-            for path in upward(from.path()) {
-                let sum = sums.entry(self.scopes.get_key_value(path).map_or("", |(id, _)| id.path())).or_default();
-                for (sum, part) in sum.iter_mut().zip(&rest) {
+            for place in self.up(from) {
+                for (sum, part) in sums[place].iter_mut().zip(&rest) {
                     *sum = sum.plus(part);
                 }
-                let Some(node) = self.scopes.get(path) else { continue };
-                rest = rest.map(|part| part.only(|line| !node.scope.carves(line)));
+                rest = rest.map(|part| part.only(|line| !self.nodes[place].scope.carves(line)));
             }
         };
         for Entry { call, .. } in self.calls.values() {
@@ -499,42 +520,91 @@ impl Ledger {
                 CallState::Held => (Amounts::default(), call.reserved),
                 CallState::Settled | CallState::Released | CallState::WrittenOff => Default::default(),
             };
-            add(&call.scope, [call.spent, reserved, held, Amounts::default()]);
+            add(self.places.get(&call.scope).copied(), [call.spent, reserved, held, Amounts::default()]);
         }
-        for (id, node) in &self.scopes {
-            if let (Some(parent), false) = (upward(id.path()).nth(1), node.scope.closed) {
-                let counted = [Amounts::default(), Amounts::default(), Amounts::default(), node.scope.counted];
-                add(&ScopeId::of_path(parent), counted);
-            }
+        let nodes = || self.places.values().map(|&place| (place, &self.nodes[place]));
+        for (_, node) in nodes().filter(|(_, node)| !node.scope.closed) {
+            let none = Amounts::default();
+            add(node.parent, [none, none, none, node.scope.counted]);
         }
-        for (id, Node { scope, .. }) in &self.scopes {
-            let [spent, reserved, held, carved] = sums.get(id.path()).copied().unwrap_or_default();
-            let books = [scope.spent, scope.reserved, scope.held, scope.carved];
-            if books != [spent, reserved, held, carved] {
-                return Err(format!(
-                    "scope {id}: the books say {books:?}, its calls {:?}",
-                    [spent, reserved, held, carved]
-                ));
+        for (place, Node { id, scope, .. }) in nodes() {
+            let (books, sums) = ([scope.spent, scope.reserved, scope.held, scope.carved], sums[place]);
+            if books != sums {
+                return Err(format!("scope {id}: the books say {books:?}, its calls {sums:?}"));
             }
         }
         Ok(())
     }
 
     /// Whether amounts fit; nothing is changed.
-    fn check(&self, scope: &ScopeId, amounts: &Amounts, now_ms: u64) -> Result<(), Shortfall> {
+    fn check(&self, place: Place, amounts: &Amounts, now_ms: u64) -> Result<(), Shortfall> {
+        if amounts.is_nothing() {
+            return Ok(());
+        }
+        let room = self.room_at(place, &Line::ALL, now_ms);
         for (line, asked) in amounts.iter() {
-            let nothing = || Headroom { left: 0, scope: scope.clone(), limit: LimitKind::Total, until_mark: None };
-            let headroom = self.headroom(scope, line, now_ms).unwrap_or_else(nothing);
-            if asked > headroom.left {
-                return Err(headroom.short(line, asked));
+            if asked > room.left(line) {
+                let scope = self.nodes[place].id.clone();
+                let nothing = || Headroom { left: 0, scope, limit: LimitKind::Total, until_mark: None };
+                return Err(room.headroom(line).unwrap_or_else(nothing).short(line, asked));
             }
         }
         Ok(())
     }
 
-    fn ensure_open(&self, id: &ScopeId) -> Result<(), Denial> {
-        match self.scopes.get(id) {
-            Some(node) if !node.scope.closed => Ok(()),
+    fn room_at(&self, place: Place, lines: &[Line], now_ms: u64) -> Room<'_> {
+        let mut tightest: [Option<Tight>; LINES] = [None; LINES];
+        // Lines that were carved for a scope are nothing to what is around it.
+        let mut done = [false; LINES];
+        for place in self.up(Some(place)) {
+            let scope = &self.nodes[place].scope;
+            let at = scope.at(now_ms);
+            for &line in lines.iter().filter(|&&line| !done[line as usize]) {
+                let tight = &mut tightest[line as usize];
+                if let Some((left, limit)) = at.left(line) {
+                    let until_mark = [at.until_mark(line), tight.and_then(|it| it.until_mark)];
+                    let until_mark = until_mark.into_iter().flatten().min();
+                    match tight {
+                        Some(inner) if inner.left < left => inner.until_mark = until_mark,
+                        // On a tie the outermost scope is named: raising an inner limit would not help.
+                        Some(_) | None => *tight = Some(Tight { left, limit, place, until_mark }),
+                    }
+                }
+            }
+            scope.terms.carve.iter().filter(|&&line| scope.carves(line)).for_each(|&line| done[line as usize] = true);
+        }
+        Room { ledger: self, tightest }
+    }
+
+    /// A scope and all around it.
+    fn up(&self, from: Option<Place>) -> impl Iterator<Item = Place> + '_ {
+        std::iter::successors(from, |&place| self.nodes[place].parent)
+    }
+
+    fn insert(&mut self, id: ScopeId, scope: Scope) -> Place {
+        let parent = upward(id.path()).nth(1).map(|parent| self.places[parent]);
+        if let (Some(parent), false) = (parent, scope.closed) {
+            self.nodes[parent].children.insert(id.clone());
+        }
+        let node =
+            Node { id: id.clone(), parent, scope, changed: false, children: BTreeSet::new(), calls: BTreeSet::new() };
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.nodes[place] = node;
+                place
+            }
+            None => {
+                self.nodes.push(node);
+                self.nodes.len() - 1
+            }
+        };
+        self.places.insert(id, place);
+        place
+    }
+
+    fn ensure_open(&self, id: &ScopeId) -> Result<Place, Denial> {
+        match self.places.get(id) {
+            Some(&place) if !self.nodes[place].scope.closed => Ok(place),
             Some(_) | None => Err(Denial::Closed(id.clone())),
         }
     }
@@ -551,15 +621,16 @@ impl Ledger {
     fn book(&mut self, id: &CallId, state: CallState, actual: &Amounts, now_ms: u64) -> Amounts {
         let held = self.state(id) == Some(CallState::Held);
         let call = self.end(id, state);
+        let place = self.places[&call.scope];
         let actual = actual.only(|line| !line.is_level());
         self.call(id).spent = call.spent.plus(&actual);
         if held {
-            self.change(call.scope.path(), &call.reserved, |scope, amounts| scope.held = scope.held.less(amounts));
+            self.change(place, &call.reserved, |scope, amounts| scope.held = scope.held.less(amounts));
         } else {
-            self.unreserve(&call.scope, &call.reserved);
+            self.unreserve(place, &call.reserved);
         }
         let overrun = actual.less(&call.reserved);
-        self.spend(&call.scope, &actual, &overrun, call.dispatched_ms, now_ms);
+        self.spend(place, &actual, &overrun, call.dispatched_ms, now_ms);
         overrun
     }
 
@@ -569,8 +640,8 @@ impl Ledger {
         let before = call.clone();
         call.state = state;
         call.reserved = Amounts::default();
-        if let Some(node) = self.scopes.get_mut(&before.scope) {
-            node.calls.remove(id);
+        if let Some(&place) = self.places.get(&before.scope) {
+            self.nodes[place].calls.remove(id);
         }
         before
     }
@@ -580,17 +651,18 @@ impl Ledger {
         // What is a level was given back when whoever had it ended.
         let held = call.reserved.only(|line| !line.is_level());
         self.call(id).reserved = held;
-        self.unreserve(&call.scope, &call.reserved);
-        self.change(call.scope.path(), &held, |scope, held| scope.held = scope.held.plus(held));
+        let place = self.places[&call.scope];
+        self.unreserve(place, &call.reserved);
+        self.change(place, &held, |scope, held| scope.held = scope.held.plus(held));
     }
 
-    fn unreserve(&mut self, scope: &ScopeId, amounts: &Amounts) {
-        self.change(scope.path(), amounts, |scope, amounts| scope.reserved = scope.reserved.less(amounts));
+    fn unreserve(&mut self, place: Place, amounts: &Amounts) {
+        self.change(place, amounts, |scope, amounts| scope.reserved = scope.reserved.less(amounts));
     }
 
     /// Books what was spent, in the windows too, and lets a carved scope that was overrun count in full above.
-    fn spend(&mut self, scope: &ScopeId, actual: &Amounts, overrun: &Amounts, at_ms: u64, now_ms: u64) {
-        self.change(scope.path(), actual, |scope, actual| {
+    fn spend(&mut self, place: Place, actual: &Amounts, overrun: &Amounts, at_ms: u64, now_ms: u64) {
+        self.change(place, actual, |scope, actual| {
             scope.spent = scope.spent.plus(actual);
             for &span in scope.terms.windows.keys() {
                 scope.windows.entry(span).or_default().book(span, at_ms, now_ms, actual);
@@ -599,12 +671,15 @@ impl Ledger {
         if overrun.is_nothing() {
             return;
         }
-        self.change(scope.path(), overrun, |scope, overrun| scope.overrun = scope.overrun.plus(overrun));
-        for path in upward(scope.path()) {
-            let scope = &self.scopes[path].scope;
+        self.change(place, overrun, |scope, overrun| scope.overrun = scope.overrun.plus(overrun));
+        let mut next = Some(place);
+        while let Some(place) = next {
+            next = self.nodes[place].parent;
+            let scope = &self.nodes[place].scope;
             let grown = scope.committed().less(&scope.counted).only(|line| scope.carves(line));
-            if let (Some(parent), false) = (upward(path).nth(1), grown.is_nothing()) {
-                self.node(path).scope.counted = self.scopes[path].scope.counted.plus(&grown);
+            if let (Some(parent), false) = (next, grown.is_nothing()) {
+                let scope = self.scope_at(place);
+                scope.counted = scope.counted.plus(&grown);
                 self.change(parent, &grown, |scope, grown| {
                     scope.carved = scope.carved.plus(grown);
                     scope.overrun = scope.overrun.plus(grown);
@@ -614,28 +689,26 @@ impl Ledger {
     }
 
     /// Changes a scope and everything around it, each line as far as whoever it was carved for.
-    fn change(&mut self, from: &str, amounts: &Amounts, mut change: impl FnMut(&mut Scope, &Amounts)) {
-        let mut rest = *amounts;
-        for path in upward(from) {
-            if rest.is_nothing() {
-                return;
-            }
-            let scope = &mut self.node(path).scope;
+    fn change(&mut self, from: Place, amounts: &Amounts, mut change: impl FnMut(&mut Scope, &Amounts)) {
+        let (mut rest, mut next) = (*amounts, Some(from));
+        while let Some(place) = next.filter(|_| !rest.is_nothing()) {
+            let scope = self.scope_at(place);
             change(scope, &rest);
             if !scope.terms.carve.is_empty() {
                 rest = rest.only(|line| !scope.carves(line));
             }
+            next = self.nodes[place].parent;
         }
     }
 
     /// A scope that is about to change.
-    fn node(&mut self, path: &str) -> &mut Node {
-        let node = self.scopes.get_mut(path).expect("a scope is here as long as anything in it");
+    fn scope_at(&mut self, place: Place) -> &mut Scope {
+        let node = &mut self.nodes[place];
         if !node.changed {
             node.changed = true;
-            self.changed_scopes.push(ScopeId::of_path(path));
+            self.changed_scopes.push(place);
         }
-        node
+        &mut node.scope
     }
 
     /// A call that is about to change.

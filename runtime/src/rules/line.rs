@@ -26,7 +26,7 @@ pub enum Line {
 }
 
 /// How many lines there are.
-const LINES: usize = 12;
+pub(super) const LINES: usize = 12;
 
 impl Line {
     /// Every line, in the order of its declaration.
@@ -175,6 +175,11 @@ impl Limits {
     /// Sets the limit of a line.
     pub fn set(&mut self, line: Line, limit: u64) {
         self.0[line as usize] = Some(limit);
+    }
+
+    /// Whether no line has a limit.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
     }
 
     /// The lines that have a limit, in order.

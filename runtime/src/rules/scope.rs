@@ -108,16 +108,20 @@ pub fn upward(path: &str) -> impl Iterator<Item = &str> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// Over all time of the scope.
+    #[serde(default, skip_serializing_if = "Limits::is_nothing")]
     pub limits: Limits,
     /// In each hour, day or week, wherever it begins.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub windows: BTreeMap<Span, Limits>,
     /// Between two marks.
+    #[serde(default, skip_serializing_if = "Limits::is_nothing")]
     pub gap: Limits,
     /// Before the first mark; where there is none, `gap` holds from the start.
+    #[serde(default, skip_serializing_if = "Limits::is_nothing")]
     pub first_gap: Limits,
     /// Lines whose limit is taken out of the parent whole when the scope opens. Other lines are shared: what the scope
     /// spends of them counts in its ancestors as it is spent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub carve: Vec<Line>,
 }
 
@@ -152,18 +156,26 @@ impl From<Span> for LimitKind {
 pub struct Scope {
     pub terms: Terms,
     /// Added to the limits by an operator.
+    #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub topped_up: Amounts,
+    #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub spent: Amounts,
+    #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub reserved: Amounts,
     /// Dispatched, and nobody knows what it cost.
+    #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub held: Amounts,
     /// Given to children whole.
+    #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub carved: Amounts,
     /// What calls cost above their reservation. Part of `spent`.
+    #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub overrun: Amounts,
     /// What the parent counts as carved for this scope.
+    #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub counted: Amounts,
     /// What was spent and held at the last mark.
+    #[serde(default, skip_serializing_if = "Amounts::is_nothing")]
     pub at_mark: Amounts,
     pub marked: bool,
     pub closed: bool,
@@ -198,26 +210,29 @@ impl Scope {
         self.windows.get(&span).map_or(Amounts::default(), |window| window.spent(span, now_ms))
     }
 
+    /// The scope at one moment.
+    pub fn at(&self, now_ms: u64) -> ScopeAt<'_> {
+        let in_flight = self.in_flight();
+        let spent_in = self.terms.windows.keys().map(|&span| (span, self.spent_in(span, now_ms))).collect();
+        ScopeAt { scope: self, committed: self.spent.plus(&in_flight), in_flight, spent_in }
+    }
+
     /// The tightest of this scope's limits on a line, and what it leaves. `None`: it has none.
     pub fn left(&self, line: Line, now_ms: u64) -> Option<(u64, LimitKind)> {
-        let committed = self.committed().get(line);
-        let total = self.limit(line).map(|limit| (limit.saturating_sub(committed), LimitKind::Total));
-        let gap = self.gap_left(line);
-        let windows = self.terms.windows.iter().filter_map(|(&span, limits)| {
-            let limit = limits.get(line)?;
-            let counted = self.spent_in(span, now_ms).get(line).saturating_add(self.in_flight().get(line));
-            Some((limit.saturating_sub(counted), span.into()))
-        });
-        total.into_iter().chain(gap).chain(windows).min_by_key(|&(left, _)| left)
+        self.at(now_ms).left(line)
     }
 
     /// What may be spent until the next mark, if a gap limits it.
     pub fn gap_left(&self, line: Line) -> Option<(u64, LimitKind)> {
+        self.gap_left_of(line, self.committed().get(line))
+    }
+
+    fn gap_left_of(&self, line: Line, committed: u64) -> Option<(u64, LimitKind)> {
         let (gap, kind) = match self.terms.first_gap.get(line) {
             Some(gap) if !self.marked => (gap, LimitKind::FirstGap),
             Some(_) | None => (self.terms.gap.get(line)?, LimitKind::Gap),
         };
-        Some((self.at_mark.get(line).saturating_add(gap).saturating_sub(self.committed().get(line)), kind))
+        Some((self.at_mark.get(line).saturating_add(gap).saturating_sub(committed), kind))
     }
 
     /// What was spent and is held above the limits: somebody reported more than was reserved, or a limit was lowered.
@@ -227,6 +242,43 @@ impl Scope {
             .into_iter()
             .map(|line| (line, gone.get(line).saturating_sub(self.limit(line).unwrap_or(u64::MAX))))
             .collect()
+    }
+}
+
+/// A scope at one moment: what all its lines are judged by is added up once.
+#[derive(Clone, Debug)]
+pub struct ScopeAt<'a> {
+    scope: &'a Scope,
+    committed: Amounts,
+    in_flight: Amounts,
+    spent_in: Vec<(Span, Amounts)>,
+}
+
+impl ScopeAt<'_> {
+    /// The tightest limit on a line, and what it leaves; of equally tight ones that over all time. `None`: there is none.
+    pub fn left(&self, line: Line) -> Option<(u64, LimitKind)> {
+        let committed = self.committed.get(line);
+        let mut tightest = self.scope.limit(line).map(|limit| (limit.saturating_sub(committed), LimitKind::Total));
+        let mut tighten = |other: (u64, LimitKind)| {
+            if tightest.is_none_or(|(least, _)| other.0 < least) {
+                tightest = Some(other);
+            }
+        };
+        if let Some(gap) = self.scope.gap_left_of(line, committed) {
+            tighten(gap);
+        }
+        for (span, spent) in &self.spent_in {
+            if let Some(limit) = self.scope.terms.windows[span].get(line) {
+                let counted = spent.get(line).saturating_add(self.in_flight.get(line));
+                tighten((limit.saturating_sub(counted), (*span).into()));
+            }
+        }
+        tightest
+    }
+
+    /// What may be spent until the next mark.
+    pub fn until_mark(&self, line: Line) -> Option<u64> {
+        Some(self.scope.gap_left_of(line, self.committed.get(line))?.0)
     }
 }
 
@@ -283,9 +335,10 @@ mod tests {
             spent: Amounts::of(Line::Tokens, 10),
             ..Scope::default()
         };
-        assert_eq!(scope.left(Line::Tokens, 0), Some((10, LimitKind::FirstGap)));
+        let left = |scope: &Scope, line| scope.left(line, 0);
+        assert_eq!(left(&scope, Line::Tokens), Some((10, LimitKind::FirstGap)));
         let marked = Scope { marked: true, at_mark: Amounts::of(Line::Tokens, 10), ..scope.clone() };
-        assert_eq!(marked.left(Line::Tokens, 0), Some((40, LimitKind::Gap)));
-        assert_eq!(marked.left(Line::MicroUsd, 0), None);
+        assert_eq!(left(&marked, Line::Tokens), Some((40, LimitKind::Gap)));
+        assert_eq!(left(&marked, Line::MicroUsd), None);
     }
 }

@@ -57,29 +57,54 @@ pub struct Bucket {
     pub spent: Amounts,
 }
 
-/// What was spent in the buckets of one window, the oldest first.
+impl Bucket {
+    /// Whether no part of it is in a window that ends now.
+    fn is_gone(&self, span: Span, now_ms: u64) -> bool {
+        self.start_ms.saturating_add(span.bucket_ms() + span.ms()) <= now_ms
+    }
+}
+
+/// What was spent in the buckets of one window.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Window(VecDeque<Bucket>);
+#[serde(from = "VecDeque<Bucket>", into = "VecDeque<Bucket>")]
+pub struct Window {
+    /// The oldest first.
+    buckets: VecDeque<Bucket>,
+    /// Of all of them: a week has too many to add up for every call.
+    total: Amounts,
+}
+
+impl From<VecDeque<Bucket>> for Window {
+    fn from(buckets: VecDeque<Bucket>) -> Self {
+        let total = buckets.iter().fold(Amounts::default(), |sum, bucket| sum.plus(&bucket.spent));
+        Self { buckets, total }
+    }
+}
+
+impl From<Window> for VecDeque<Bucket> {
+    fn from(window: Window) -> Self {
+        window.buckets
+    }
+}
 
 impl Window {
     /// What was spent in the window that ends now.
     pub fn spent(&self, span: Span, now_ms: u64) -> Amounts {
-        let inside = |bucket: &&Bucket| bucket.start_ms.saturating_add(span.bucket_ms() + span.ms()) > now_ms;
-        self.0.iter().filter(inside).fold(Amounts::default(), |sum, bucket| sum.plus(&bucket.spent))
+        let gone = self.buckets.iter().take_while(|bucket| bucket.is_gone(span, now_ms));
+        gone.fold(self.total, |sum, bucket| sum.less(&bucket.spent))
     }
 
     /// Books what a call cost that was dispatched at `at_ms`, and forgets what no window that ends at `now_ms` or later
     /// has a part of.
     pub fn book(&mut self, span: Span, at_ms: u64, now_ms: u64, spent: &Amounts) {
         let start_ms = at_ms - at_ms % span.bucket_ms();
-        match self.0.binary_search_by_key(&start_ms, |bucket| bucket.start_ms) {
-            Ok(place) => self.0[place].spent = self.0[place].spent.plus(spent),
-            Err(place) => self.0.insert(place, Bucket { start_ms, spent: *spent }),
+        match self.buckets.binary_search_by_key(&start_ms, |bucket| bucket.start_ms) {
+            Ok(place) => self.buckets[place].spent = self.buckets[place].spent.plus(spent),
+            Err(place) => self.buckets.insert(place, Bucket { start_ms, spent: *spent }),
         }
-        let gone = |bucket: &Bucket| bucket.start_ms.saturating_add(span.bucket_ms() + span.ms()) <= now_ms;
-        while self.0.front().is_some_and(gone) {
-            self.0.pop_front();
+        self.total = self.total.plus(spent);
+        while let Some(gone) = self.buckets.pop_front_if(|bucket| bucket.is_gone(span, now_ms)) {
+            self.total = self.total.less(&gone.spent);
         }
     }
 }
@@ -121,7 +146,7 @@ mod tests {
         for minute in 0..10_000 {
             window.book(Span::Hour, minute * 60_000, minute * 60_000, &tokens(1));
         }
-        assert!(window.0.len() <= 62, "{}", window.0.len());
+        assert!(window.buckets.len() <= 62, "{}", window.buckets.len());
         assert_eq!(window.spent(Span::Hour, 9_999 * 60_000), tokens(61));
     }
 }

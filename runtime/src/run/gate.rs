@@ -385,7 +385,8 @@ impl Gate {
         let paid = self.passage.journal.step(vec![Need::Scope(scope.clone())], durability, move |step| {
             let now_ms = step.books.now_ms;
             let ledger = &mut *step.books.ledger;
-            let quote = match quote::fit(&asked, &profile, net, |line| ledger.headroom(&scope, line, now_ms)) {
+            let room = ledger.room(&scope, now_ms);
+            let quote = match quote::fit(&asked, &profile, net, |line| room.headroom(line)) {
                 Ok(quote) => quote,
                 Err(refusal) => return Ok(Err(refusal)),
             };
