@@ -14,6 +14,7 @@ pub mod rules {
     pub mod call;
     pub mod digest;
     pub mod effect;
+    pub mod explanation;
     pub mod item;
     pub mod ledger;
     pub mod line;
@@ -119,9 +120,15 @@ pub mod run {
 
 /// How people reach a run. No decisions.
 pub mod front {
+    mod books;
+    pub mod budget;
+    mod calendar;
     pub mod cli;
     pub mod load;
     pub mod machine;
+    pub mod overrides;
+    pub mod quote;
     pub mod screen;
+    mod table;
     pub mod template;
 }

@@ -215,7 +215,7 @@ impl Machine for RealMachine {
     }
 
     fn desk(&self) -> anyhow::Result<Desk> {
-        Ok(Desk::new(self.store()?, self.state()?))
+        Ok(Desk::new(self.store()?, self.state()?, self.clock()))
     }
 
     fn user(&self) -> String {

@@ -16,7 +16,7 @@ use jidoka::rules::effect::Effect;
 use jidoka::rules::ledger::{CallId, LimitKind, Limits as LineLimits, Line, ScopeId, Terms};
 use jidoka::rules::model::{Message, Metered, Price, Profile, Reply, Request, Role, Stop, Usage};
 use jidoka::rules::progress::{Progress, Seen};
-use jidoka::rules::spec::{FileGrant, Grants};
+use jidoka::rules::spec::{CountedBy, FileGrant, Grants};
 use jidoka::rules::verdict::{Outcome, Stop as RunStop};
 use jidoka::run::bindings::worker::WorkerPre;
 use jidoka::run::bindings::worker::jidoka::agent::work::Task;
@@ -271,7 +271,13 @@ async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
         request_overhead: 0,
         message_overhead: 0,
     };
-    let door = ModelDoor { profile, model: Arc::new(Instantly), max_response_bytes: 0, pace: None };
+    let door = ModelDoor {
+        profile,
+        model: Arc::new(Instantly),
+        max_response_bytes: 0,
+        pace: None,
+        counted_by: CountedBy::Bytes,
+    };
     let dir = bench::open(&std::env::temp_dir());
     let gate = Gate::new(Passage {
         grants: Grants { files: FileGrant::None, models: BTreeSet::from(["instant".to_owned()]) },

@@ -2,7 +2,8 @@
 # Runs jidoka against model servers that others wrote, and compares its verdicts with the servers' own books.
 #
 #   run.sh aimock    a scripted server: the `fixer` example with its tool calls must be accepted
-#   run.sh llama     a real model of 135 million parameters on a real server: the `ask` example
+#   run.sh llama     a real model of 135 million parameters on a real server: the `ask` example, then 8 runs of the
+#                    `chorus` example at once, 40 calls on one ledger
 #   run.sh aimock llama
 #
 # Each in the OpenAI and in the Anthropic dialect, streamed and whole. Tokens in, tokens out and model calls of every
@@ -388,6 +389,52 @@ run_peer() {
     stop_server
 }
 
+# run_crowd PEER: 8 processes at once, each with 5 calls at once, on one ledger. What it has settled for the host, and
+# what the 8 verdicts say, must equal what the server counted.
+run_crowd() {
+    local peer=$1 run before after verdicts ours host runs=()
+    local crowd=$work/crowd
+    "start_$peer"
+    copy_job chorus
+    mkdir -p "$crowd"
+    echo "$key" >"$work/key"
+    cat >"$work/host.toml" <<TOML
+[models.peer]
+dialect = "openai"
+url = "$origin/v1"
+model = "smollm2-135m"
+key-file = "$work/key"
+idle = "300s"
+window = 8192
+max-output = 4096
+usd-per-mtok-in = "2.50"
+usd-per-mtok-out = "10"
+[host.budget]
+tokens = 100000
+TOML
+    before=$("books_$peer")
+    for run in 1 2 3 4 5 6 7 8; do
+        bounded "$run_seconds" "$jidoka" run "$work/jobs/chorus" --host "$work/host.toml" --state "$crowd/state" \
+            --model writer=peer --wall 300s --no-apply --json >"$crowd/$run.json" 2>"$crowd/$run.log" &
+        runs+=($!)
+    done
+    for run in "${runs[@]}"; do
+        wait "$run" || wrong "crowd" "a run ended with $?"
+    done
+    after=$("books_$peer")
+    verdicts=$(jq -rs '[.[].verdict] | unique | join(",")' "$crowd"/[1-8].json)
+    echo "$peer with 8 runs of the chorus example at once, 5 calls each: ours and the server's"
+    ours=$(jq -rs '[.[].ledger.attempt.spent] | [map(."tokens-in"), map(."tokens-out"), map(."model-calls")]
+        | map(add) | join(" ")' "$crowd"/[1-8].json)
+    compare "40 calls, 8 verdicts" "$verdicts" "$ours" '=' "$(since "$before" "$after")"
+    host=$("$jidoka" budget show host --json --state "$crowd/state" --host "$work/host.toml" |
+        jq -r '.scopes[] | select(.scope == "host") | .rows | map(select(.limit_kind == "total") | {(.line): .spent}) | add
+            | [."tokens-in", ."tokens-out", ."model-calls"] | join(" ")')
+    compare "40 calls, one ledger" "$verdicts" "$host" '=' "$(since "$before" "$after")"
+    [ "$verdicts" = accepted ] || wrong "crowd" "the runs ended as $verdicts"
+    stop_server
+}
+
 explain() {
     sed -n '2,/^set /{/^# \{0,1\}/!d; s///; p}' "${BASH_SOURCE[0]}"
 }
@@ -415,7 +462,10 @@ fi
 for peer in "$@"; do
     case $peer in
         aimock) run_peer aimock fixer coder plain ;;
-        llama) run_peer llama ask writer plain capped cut ;;
+        llama)
+            run_peer llama ask writer plain capped cut
+            run_crowd llama
+            ;;
     esac
 done
 [ "$failures" -eq 0 ] || fail "$failures differences"

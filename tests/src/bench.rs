@@ -21,7 +21,7 @@ use jidoka::doors::store::Store;
 use jidoka::rules::authored::{self, OperatorFile, Overrides};
 use jidoka::rules::effect::{Body, Entry};
 use jidoka::rules::record::Record;
-use jidoka::rules::spec::{CheckRun, ComponentSource, Dialect, KeySource, Provider, RunSpec, WireLimits};
+use jidoka::rules::spec::{CheckRun, ComponentSource, CountedBy, Dialect, KeySource, Provider, RunSpec, WireLimits};
 use jidoka::run::cord::Cord;
 use jidoka::run::runner::{Account, Apply, CheckJob, Job, Reached, Runner};
 use jidoka::run::sandbox::Sandbox;
@@ -68,6 +68,7 @@ pub struct Bench {
     /// Where the books are kept, if not in the home's own store.
     books: Option<Arc<dyn Store>>,
     pace: Option<Arc<Pace>>,
+    counted_by: CountedBy,
 }
 
 /// Where a run's state and workspace are. Shared, it lets runs follow each other.
@@ -155,6 +156,7 @@ impl Bench {
             home: None,
             books: None,
             pace: None,
+            counted_by: CountedBy::Bytes,
         }
     }
 
@@ -256,6 +258,12 @@ impl Bench {
         self
     }
 
+    /// Lets the provider count each request before it is asked.
+    pub fn counted(mut self) -> Self {
+        self.counted_by = CountedBy::Provider;
+        self
+    }
+
     /// Replaces the operator's file.
     pub fn operator(mut self, file: &str) -> Self {
         self.operator = file.to_owned();
@@ -301,6 +309,7 @@ impl Bench {
         let spec = authored::job(&text, &operator, &overrides);
         let mut spec = spec.unwrap_or_else(|mistakes| panic!("{text}\n{mistakes:#?}"));
         spec.shared.declared = !self.operator.is_empty();
+        spec.models.values_mut().for_each(|model| model.counted_by = self.counted_by);
         spec
     }
 

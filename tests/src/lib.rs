@@ -4,5 +4,6 @@
 pub mod bench;
 pub mod crash;
 pub mod provider;
+pub mod storm;
 
 include!(concat!(env!("OUT_DIR"), "/guests.rs"));

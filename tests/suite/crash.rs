@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use jidoka::doors::clock::Clock;
 use jidoka::rules::ledger::{Amounts, Ledger, Level, Line, ScopeId};
 use jidoka::run::desk::Desk;
 use jidoka_tests::bench::{self, Home};
@@ -22,7 +23,7 @@ fn one_run(home: &Home, provider: &FakeProvider, gate: u64) -> Output {
 /// The books after whoever opens them next has closed what a dead run left.
 async fn survey(state: &Path) -> (Ledger, ScopeId) {
     let store = bench::store(state);
-    let desk = Desk::new(store.clone(), bench::state(state));
+    let desk = Desk::new(store.clone(), bench::state(state), Clock::starting_at(bench::START_MS));
     let ledger = desk.survey().await.unwrap();
     assert_eq!(store.open_attempts().unwrap(), [], "no scope of a dead run stays open");
     drop((desk, store));

@@ -3,7 +3,7 @@
 //! Never: decides anything about a run. stdout is for data (with `--json`: one document and nothing else), stderr for
 //! everything else.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,8 +18,10 @@ use crate::rules::spec::Origin;
 use crate::rules::verdict::Stop;
 use crate::run::runner::Apply;
 
+use super::budget::{self, BudgetCommand};
 use super::load::{self, LoadError, Loaded};
 use super::machine::Machine;
+use super::overrides::OverrideArguments;
 use super::screen::{self, Screen};
 use super::template;
 
@@ -75,6 +77,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show and operate the budget: what is spent, what a call would cost, top-ups and write-offs.
+    #[command(subcommand)]
+    Budget(BudgetCommand),
     /// Build a worker crate into a component and print its path.
     Build {
         /// The crate's directory.
@@ -112,49 +117,6 @@ pub struct RunArguments {
     overrides: OverrideArguments,
 }
 
-/// Settings of a job that the command line may change.
-#[derive(Debug, Args)]
-pub struct OverrideArguments {
-    /// On whose account the run is: a tenant of the operator's file.
-    #[arg(long, value_name = "NAME", env = "JIDOKA_TENANT")]
-    tenant: Option<String>,
-    /// The item that this run is an attempt of.
-    #[arg(long, value_name = "NAME")]
-    item: Option<String>,
-    /// Use a model of the operator's for one of the job's, for example `coder=gpt`.
-    #[arg(long = "model", value_name = "JOB=OPERATOR", value_parser = pair)]
-    models: Vec<(String, String)>,
-    /// Seed of the guest's randomness.
-    #[arg(long, value_name = "NUMBER")]
-    seed: Option<u64>,
-    /// Time of this attempt, for example `30s`.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    wall: Option<u64>,
-}
-
-fn time(text: &str) -> Result<u64, String> {
-    crate::rules::units::duration_ms(text).map_err(|error| error.to_string())
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((job, operator)) if !job.is_empty() && !operator.is_empty() => Ok((job.to_owned(), operator.to_owned())),
-        _ => Err("expected JOB=OPERATOR, for example coder=gpt".to_owned()),
-    }
-}
-
-impl OverrideArguments {
-    fn overrides(&self) -> Overrides {
-        Overrides {
-            tenant: self.tenant.clone(),
-            item: self.item.clone(),
-            models: self.models.iter().cloned().collect(),
-            seed: self.seed,
-            wall_ms: self.wall,
-        }
-    }
-}
-
 /// Exit code of a command line, a job or an operator's file that does not make sense.
 pub const USAGE: u8 = 2;
 /// Exit code of everything that was not foreseen.
@@ -179,6 +141,7 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
         Command::Inspect { path, json, overrides } => inspect(machine, &path, json, &overrides.overrides()),
         Command::Explain { path, json, overrides } => explain(machine, &path, json, &overrides.overrides()),
         Command::Trace { run, json } => trace(machine, &run, json).await,
+        Command::Budget(command) => budget::run(machine, command).await,
         Command::Build { path } => build(machine, &path),
         Command::New { path, sdk } => create(machine, &path, sdk),
         Command::Doctor { json } => doctor(machine, json),
@@ -198,6 +161,28 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
             UNEXPECTED
         }
     }
+}
+
+/// Writes a line of data to stdout. Whoever reads it may stop, as `head` does; anything else that goes wrong is told.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::front::cli::data(format_args!($($words)*)) };
+}
+pub(super) use say;
+
+/// As [`say`], which is how it is called.
+pub(super) fn data(line: std::fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(std::io::stdout(), "{line}")
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        eprintln!("{} write to stdout: {error}", style("error:").red().bold());
+        std::process::exit(i32::from(UNEXPECTED));
+    }
+}
+
+/// Tells what does not make sense on the command line, and returns the exit code that says so.
+pub(super) fn usage(what: &str) -> u8 {
+    eprintln!("{} {what}", style("error:").red().bold());
+    USAGE
 }
 
 async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, LoadError> {
@@ -237,9 +222,9 @@ async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, Loa
     let record = handle.verdict().await.context("wait for the verdict")?;
     interrupts.abort();
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&record).context("write the verdict")?);
+        say!("{}", serde_json::to_string_pretty(&record).context("write the verdict")?);
     } else {
-        println!("{}", screen::verdict(&record, &machine.state_dir().display().to_string()));
+        say!("{}", screen::verdict(&record, &machine.state_dir().display().to_string()));
     }
     Ok(record.exit_code)
 }
@@ -265,24 +250,24 @@ fn inspect(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides:
             "fits": surface.fits,
             "grants": job.as_ref().map(|spec| &spec.grants),
         });
-        println!("{}", serde_json::to_string_pretty(&document).context("write the document")?);
+        say!("{}", serde_json::to_string_pretty(&document).context("write the document")?);
         return Ok(0);
     }
-    println!("{} {digest} · {} bytes", style("component").bold(), bytes.len());
-    println!("  fits     {}", if surface.fits.is_empty() { "no world".to_owned() } else { surface.fits.join(", ") });
-    println!("  exports  {}", surface.exports.join(", "));
-    println!("{}", style("could ask for").bold());
+    say!("{} {digest} · {} bytes", style("component").bold(), bytes.len());
+    say!("  fits     {}", if surface.fits.is_empty() { "no world".to_owned() } else { surface.fits.join(", ") });
+    say!("  exports  {}", surface.exports.join(", "));
+    say!("{}", style("could ask for").bold());
     for import in &surface.imports {
-        println!("  {import}");
+        say!("  {import}");
     }
     if let Some(spec) = job {
-        println!("{}", style("this job lets it").bold());
+        say!("{}", style("this job lets it").bold());
         let none = || "none".to_owned();
         let models: Vec<&str> = spec.grants.models.iter().map(String::as_str).collect();
-        println!("  files    {:?}", spec.grants.files);
-        println!("  models   {}", if models.is_empty() { none() } else { models.join(", ") });
+        say!("  files    {:?}", spec.grants.files);
+        say!("  models   {}", if models.is_empty() { none() } else { models.join(", ") });
         let names: Vec<&str> = spec.env.keys().map(String::as_str).collect();
-        println!("  env      {}", if names.is_empty() { none() } else { names.join(", ") });
+        say!("  env      {}", if names.is_empty() { none() } else { names.join(", ") });
     }
     Ok(0)
 }
@@ -290,7 +275,7 @@ fn inspect(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides:
 fn explain(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides: &Overrides) -> Result<u8, LoadError> {
     let Loaded { spec, .. } = load::load(machine, path, overrides)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&spec.settings).context("write the settings")?);
+        say!("{}", serde_json::to_string_pretty(&spec.settings).context("write the settings")?);
         return Ok(0);
     }
     let width = |of: fn(&crate::rules::spec::Setting) -> usize| spec.settings.iter().map(of).max().unwrap_or(0);
@@ -303,7 +288,7 @@ fn explain(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides:
             Origin::Flag => style("command line").yellow(),
             Origin::Default => style("default").dim(),
         };
-        println!("{:keys$}  {:values$}  {origin}", setting.key, setting.value.replace('\n', " "));
+        say!("{:keys$}  {:values$}  {origin}", setting.key, setting.value.replace('\n', " "));
     }
     Ok(0)
 }
@@ -316,9 +301,9 @@ async fn trace(machine: &dyn Machine, serial: &str, json: bool) -> Result<u8, Lo
     let mut screen = Screen::new(Default::default());
     for entry in &entries {
         if json {
-            println!("{}", serde_json::to_string(entry).context("write the entry")?);
+            say!("{}", serde_json::to_string(entry).context("write the entry")?);
         } else {
-            screen.entry(entry).iter().for_each(|line| println!("{line}"));
+            screen.entry(entry).iter().for_each(|line| say!("{line}"));
         }
     }
     Ok(0)
@@ -329,7 +314,7 @@ fn build(machine: &dyn Machine, path: &std::path::Path) -> Result<u8, LoadError>
     let bytes = machine.read(&component).with_context(|| format!("read {}", component.display()))?;
     let (digest, surface) = machine.inspect(&bytes)?;
     eprintln!("{digest} · {} bytes · fits {}", bytes.len(), surface.fits.join(", "));
-    println!("{}", component.display());
+    say!("{}", component.display());
     Ok(0)
 }
 
@@ -341,7 +326,7 @@ fn create(machine: &dyn Machine, path: &std::path::Path, sdk: Option<PathBuf>) -
             .write_new(&path.join(file.name), &file.text)
             .with_context(|| format!("write {}", path.join(file.name).display()))?;
     }
-    println!("{} is ready: jidoka run {}", path.display(), path.display());
+    say!("{} is ready: jidoka run {}", path.display(), path.display());
     Ok(0)
 }
 
@@ -355,14 +340,14 @@ fn doctor(machine: &dyn Machine, json: bool) -> Result<u8, LoadError> {
                 |finding| serde_json::json!({ "what": finding.what, "found": finding.found, "remedy": finding.remedy }),
             )
             .collect();
-        println!("{}", serde_json::to_string_pretty(&rows).context("write the findings")?);
+        say!("{}", serde_json::to_string_pretty(&rows).context("write the findings")?);
     } else {
         for finding in &findings {
             match &finding.remedy {
-                None => println!("{} {:<18} {}", style("✓").green(), finding.what, finding.found),
+                None => say!("{} {:<18} {}", style("✓").green(), finding.what, finding.found),
                 Some(remedy) => {
-                    println!("{} {:<18} {}", style("✗").red(), finding.what, finding.found);
-                    println!("  {remedy}");
+                    say!("{} {:<18} {}", style("✗").red(), finding.what, finding.found);
+                    say!("  {remedy}");
                 }
             }
         }

@@ -5,7 +5,8 @@
 
 use console::{Style, style};
 
-use crate::rules::effect::{Answer, Body, Cost, Denied, Effect, Entry, Level};
+use crate::rules::authored::limit;
+use crate::rules::effect::{Answer, Body, Cost, Denied, Effect, Entry, Level, Refusal};
 use crate::rules::ledger::{Amounts, LimitKind, Line, Totals};
 use crate::rules::record::Record;
 use crate::rules::verdict::{CheckEnd, Stop};
@@ -22,7 +23,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// A screen for a run with these limits.
+    /// A screen for a run with these limits; without any nothing is said of what is left.
     pub fn new(limits: std::collections::BTreeMap<Line, u64>) -> Self {
         Self { asked: Default::default(), limits, used: Amounts::default() }
     }
@@ -65,20 +66,14 @@ impl Screen {
                         | Answer::Attached { .. }
                         | Answer::CheckedIn { .. }
                         | Answer::Slept
-                        | Answer::Left { .. },
+                        | Answer::Left { .. }
+                        | Answer::Counted { .. },
                     ) => {}
                 }
                 lines
             }
             Body::Refused { effect, refusal } => {
-                let line = warn(&format!(
-                    "{} refused: asked {}; allowed {}; to change it: {}",
-                    effect.kind(),
-                    refusal.asked,
-                    refusal.allowed,
-                    refusal.setting
-                ));
-                vec![line]
+                vec![warn(&format!("{} refused: {}", effect.kind(), self::refusal(refusal)))]
             }
             Body::Noted { level, message, .. } => vec![match level {
                 Level::Debug | Level::Info => dim(&format!("note {message}")),
@@ -134,7 +129,7 @@ impl Screen {
             parts.push(format!("{}{doubt}", dollars(amounts.get(Line::MicroUsd))));
         }
         parts.push(format!("{} ms", cost.took_ms));
-        if amounts.get(Line::ModelCalls) > 0 {
+        if amounts.get(Line::ModelCalls) > 0 && !self.limits.is_empty() {
             parts.push(format!("left {} tokens {}", self.left(Line::Tokens), dollars(self.left(Line::MicroUsd))));
         }
         format!("  {} {what}  {}", style("▸").cyan(), style(parts.join(" · ")).dim())
@@ -191,6 +186,18 @@ fn totals(totals: &Totals) -> String {
     if parts.is_empty() { "nothing".to_owned() } else { parts.join(" · ") }
 }
 
+/// What a refusal says.
+pub(super) fn refusal(refusal: &Refusal) -> String {
+    format!("asked {}; allowed {}; to change it: {}", refusal.asked, refusal.allowed, refusal.setting)
+}
+
+/// Amounts in their units and by the keys of their lines, for example `480 tokens · $0.25 usd`.
+pub(super) fn amounts(amounts: &Amounts) -> String {
+    let parts: Vec<String> =
+        amounts.iter().map(|(line, amount)| format!("{} {}", limit::show(line, amount), line.key())).collect();
+    if parts.is_empty() { "nothing".to_owned() } else { parts.join(" · ") }
+}
+
 /// Millionths of a dollar as dollars, exactly.
 pub fn dollars(micro_usd: u64) -> String {
     format!("${}.{:06}", micro_usd / 1_000_000, micro_usd % 1_000_000)
@@ -232,7 +239,7 @@ fn misleading(char: char) -> bool {
 }
 
 /// Text of ours that may hold a guest's: whole, but on one line and harmless to a terminal.
-fn plain_long(text: &str) -> String {
+pub(super) fn plain_long(text: &str) -> String {
     text.chars().map(|char| if misleading(char) { ' ' } else { char }).collect()
 }
 

@@ -12,7 +12,7 @@ mod document;
 mod done;
 mod gap;
 mod kinds;
-mod limit;
+pub mod limit;
 mod mistake;
 mod models;
 mod operator;

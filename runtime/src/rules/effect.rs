@@ -32,6 +32,8 @@ pub enum Effect {
     Sleep { ms: u64 },
     /// Ask what is left of the budget.
     Left,
+    /// Let a provider count a request, so that its bound is tighter. The host's own effect, before that of the guest.
+    Count { model: String },
 }
 
 impl Effect {
@@ -46,6 +48,7 @@ impl Effect {
             Effect::CheckIn { .. } => "check-in",
             Effect::Sleep { .. } => "sleep",
             Effect::Left => "left",
+            Effect::Count { .. } => "count",
         }
     }
 }
@@ -72,6 +75,9 @@ pub enum Answer {
     Slept,
     Left {
         lines: Vec<LineLeft>,
+    },
+    Counted {
+        tokens_in: u64,
     },
 }
 

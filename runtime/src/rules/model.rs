@@ -162,7 +162,19 @@ impl Price {
     }
 }
 
+/// What is added to a provider's own count of a request, as a share in thousandths and in tokens: it calls its count
+/// [an estimate that may be off by a small amount](https://platform.claude.com/docs/en/build-with-claude/token-counting).
+pub const COUNT_SLACK: (u64, u64) = (32, 64);
+
 impl Profile {
+    /// The most tokens that this request can cost, if its provider counted `tokens_in` of input. Never more than
+    /// [`Profile::bound`]. `None` on overflow.
+    pub fn bound_counted(&self, request: &Request, tokens_in: u64) -> Option<Usage> {
+        let bound = self.bound(request)?;
+        let slack = tokens_in.checked_mul(COUNT_SLACK.0)?.div_ceil(1_000).checked_add(COUNT_SLACK.1)?;
+        Some(Usage { tokens_in: bound.tokens_in.min(tokens_in.checked_add(slack)?), ..bound })
+    }
+
     /// The most tokens that this request can cost, with `max_output` as the request has it. `None` on overflow.
     pub fn bound(&self, request: &Request) -> Option<Usage> {
         let parts = request.messages_and_calls() + request.tools.len() as u64;

@@ -77,6 +77,7 @@ pub fn rule(grants: &Grants, counts: Counts, effect: &Effect) -> Result<(), Refu
             at_most("check-ins", counts.check_ins + 1, MAX_CHECK_INS)
         }
         Effect::Sleep { .. } => at_most("sleeps", counts.sleeps + 1, MAX_SLEEPS),
+        Effect::Count { .. } => Err(not_granted("a count", "nothing", "none: the host counts by itself")),
         Effect::Left => at_most("looks at the budget", counts.looks + 1, MAX_LOOKS),
         Effect::Tool { name, .. } => {
             Err(not_granted(&format!("tool {}", shown(name)), "no tools", "none: this version serves no host tools"))

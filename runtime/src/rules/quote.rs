@@ -27,6 +27,13 @@ pub struct NetNeed {
 /// Bytes of response below which a network call is of no use: headers of a stream and a short reply.
 pub const MIN_RESPONSE_BYTES: u64 = 4 << 10;
 
+/// Bytes of response for what is no output: headers of a stream, its first and its last event, an error's text.
+const RESPONSE_BYTES: u64 = 64 << 10;
+
+/// Bytes of response for each token of output. Both dialects send an event of some 150 to 600 bytes for each; who sends more
+/// is cut off. Without this a batch of small calls would have to reserve a whole provider's cap for each.
+const RESPONSE_BYTES_PER_TOKEN: u64 = 2 << 10;
+
 /// Fits a request to what is left on each line.
 ///
 /// `left` gives the headroom of a line; `None` means unbounded, which is refused.
@@ -39,6 +46,20 @@ pub fn fit(
     net: Option<NetNeed>,
     left: impl Fn(Line) -> Option<Headroom>,
 ) -> Result<Quote, Refusal> {
+    fit_bound(request, profile, profile.bound(request), net, left)
+}
+
+/// As [`fit`], for a request whose bound is known otherwise. `None`: it has none.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_bound(
+    request: &Request,
+    profile: &Profile,
+    bound: Option<Usage>,
+    net: Option<NetNeed>,
+    left: impl Fn(Line) -> Option<Headroom>,
+) -> Result<Quote, Refusal> {
     if request.max_output == 0 || request.min_output > request.max_output {
         return Err(Refusal {
             reason: Reason::Invalid,
@@ -48,7 +69,7 @@ pub fn fit(
         });
     }
     let asked_model = || format!("model \"{}\"", request.model);
-    let Some(bound) = profile.bound(request) else {
+    let Some(bound) = bound else {
         return Err(Refusal {
             reason: Reason::Unbounded,
             asked: asked_model(),
@@ -122,7 +143,8 @@ pub fn fit(
         if let Some(refusal) = short(Line::NetBytes, net.request_bytes.saturating_add(MIN_RESPONSE_BYTES)) {
             return Err(refusal);
         }
-        max_response_bytes = net.max_response_bytes.min(room(Line::NetBytes) - net.request_bytes);
+        let of_use = output.saturating_mul(RESPONSE_BYTES_PER_TOKEN).saturating_add(RESPONSE_BYTES);
+        max_response_bytes = net.max_response_bytes.min(of_use).min(room(Line::NetBytes) - net.request_bytes);
         reserve.set(Line::NetBytes, net.request_bytes.saturating_add(max_response_bytes));
     }
     let max_output = u32::try_from(output).expect("bounded by a `u32` of the request");
@@ -274,6 +296,16 @@ mod tests {
     }
 
     #[test]
+    fn a_providers_count_tightens_the_bound_and_never_widens_it() {
+        let bound = |counted| profile().bound_counted(&request(300, 1), counted).expect("small").tokens_in;
+        assert_eq!(bound(20), 20 + 1 + 64);
+        assert_eq!(bound(1_000_000), 115, "the bytes bound it all the same");
+        let counted = profile().bound_counted(&request(300, 1), 20);
+        let quote = fit_bound(&request(300, 1), &profile(), counted, None, room(&[])).expect("fits");
+        assert_eq!(quote.reserve.get(Line::TokensIn), 85);
+    }
+
+    #[test]
     fn zero_or_crossed_outputs_are_invalid() {
         for (max, min) in [(0, 0), (5, 6)] {
             let refused = fit(&request(max, min), &profile(), None, room(&[])).expect_err("invalid");
@@ -289,6 +321,8 @@ mod tests {
         let left = 1000 + MIN_RESPONSE_BYTES;
         let quote = fit(&request(10, 1), &profile(), Some(need), room(&[(Line::NetBytes, left)])).expect("fits");
         assert_eq!((quote.max_response_bytes, quote.reserve.get(Line::NetBytes)), (MIN_RESPONSE_BYTES, left));
+        let ample = fit(&request(10, 1), &profile(), Some(need), room(&[])).expect("fits");
+        assert_eq!(ample.max_response_bytes, RESPONSE_BYTES + 10 * RESPONSE_BYTES_PER_TOKEN, "what 10 tokens may take");
         let refused = fit(&request(10, 1), &profile(), Some(need), room(&[(Line::NetBytes, left - 1)]));
         assert_eq!(shortfall(refused), (Line::NetBytes, left, left - 1));
     }

@@ -96,6 +96,17 @@ pub struct ModelSpec {
     pub requests_per_minute: Option<u32>,
     /// Pace of this model's door, if set: tokens per minute, input and output together.
     pub tokens_per_minute: Option<u64>,
+    pub counted_by: CountedBy,
+}
+
+/// Who says how many input tokens a call can have at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CountedBy {
+    /// The profile, from the bytes of the request: sound, and often several times too much.
+    #[default]
+    Bytes,
+    /// The provider's own count of the request, with [`COUNT_SLACK`](super::model::COUNT_SLACK), where that is less.
+    Provider,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

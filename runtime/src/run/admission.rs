@@ -60,7 +60,7 @@ pub(super) struct Scopes {
 }
 
 impl Scopes {
-    fn of(spec: &RunSpec, item: &str, serial: &str) -> Self {
+    pub(super) fn of(spec: &RunSpec, item: &str, serial: &str) -> Self {
         let tenant = ScopeId::host().child(&spec.tenant);
         let line = tenant.child(&spec.line);
         let item = line.child(item);
@@ -68,7 +68,7 @@ impl Scopes {
     }
 
     /// Opens them all, from the outside in, with the limits of today.
-    fn open(&self, ledger: &mut Ledger, spec: &RunSpec, now_ms: u64) -> Result<(), Denial> {
+    pub(super) fn open(&self, ledger: &mut Ledger, spec: &RunSpec, now_ms: u64) -> Result<(), Denial> {
         let shared = [
             (&ScopeId::host(), &spec.shared.host),
             (&self.tenant, &spec.shared.tenant),

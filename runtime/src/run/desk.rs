@@ -4,19 +4,29 @@
 
 use std::sync::Arc;
 
+use crate::doors::clock::Clock;
 use crate::doors::state::State;
 use crate::doors::store::{Durability, Need, Store, StoreError, accept_clock, transact};
-use crate::rules::effect::Entry;
-use crate::rules::ledger::{Amounts, CallId, Denial, Ledger, ScopeId};
+use crate::rules::effect::{Effect, Entry};
+use crate::rules::explanation::{Explanation, explain};
+use crate::rules::ledger::{Amounts, CallId, Denial, Ledger, Level, ScopeId};
+use crate::rules::model::Request;
 use crate::rules::operate::{self, Act, Deed};
+use crate::rules::policy::{self, Counts};
+use crate::rules::quote::{self, NetNeed};
+use crate::rules::spec::RunSpec;
 
+use super::admission::Scopes;
+use super::meter::Meter;
 use super::recovery::{blocking, close_dead_runs};
+use super::runner::Reached;
 
 /// The books, for an operator.
 #[derive(Clone)]
 pub struct Desk {
     store: Arc<dyn Store>,
     state: State,
+    clock: Clock,
 }
 
 /// Who acts, and why.
@@ -36,12 +46,20 @@ pub enum DeskError {
     /// The ledger does not allow it.
     #[error(transparent)]
     Denied(#[from] Denial),
+    /// The run has no such model.
+    #[error("the job grants no model {0:?}")]
+    NoModel(String),
 }
 
 impl Desk {
     /// A desk over these books.
-    pub fn new(store: Arc<dyn Store>, state: State) -> Self {
-        Self { store, state }
+    pub fn new(store: Arc<dyn Store>, state: State, clock: Clock) -> Self {
+        Self { store, state, clock }
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z: windows are told at this time.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.unix_ms()
     }
 
     /// The journal of a run; nothing, if there is no such run.
@@ -62,6 +80,49 @@ impl Desk {
         close_dead_runs(&self.store, &self.state).await?;
         let store = Arc::clone(&self.store);
         blocking(move || store.survey()).await
+    }
+
+    /// What the first call of a run would meet, if the run began now under this serial: what others have spent, have
+    /// reserved and hold counts. `way` leads to the model of the request. Nothing is written, and nothing leaves.
+    ///
+    /// # Errors
+    /// [`DeskError`]: the books could not be read, or the run could not be opened for another reason than a limit.
+    pub async fn quote(
+        &self,
+        spec: &RunSpec,
+        serial: &str,
+        request: &Request,
+        way: &Reached,
+    ) -> Result<Explanation, DeskError> {
+        let store = Arc::clone(&self.store);
+        let mut ledger = blocking(move || store.survey()).await?;
+        let now_ms = self.now_ms();
+        // As an admission does it, but in our copy alone.
+        let open = ledger.scopes().filter(|(id, scope)| id.level() == Level::Attempt && !scope.closed);
+        let mut dead: Vec<ScopeId> = open.map(|(id, _)| id.clone()).collect();
+        dead.retain(|attempt| self.state.is_dead(attempt.name()).unwrap_or(false));
+        dead.iter().for_each(|attempt| ledger.close(attempt, now_ms));
+
+        let scopes = Scopes::of(spec, spec.item.as_deref().unwrap_or(serial), serial);
+        scopes.open(&mut ledger, spec, now_ms)?;
+        let metered = CallId::new(format!("{serial}-meter"));
+        let begun = Meter::begin(&mut ledger, &scopes.attempt, &metered, spec.caps.memory_bytes, now_ms);
+        let net = way.model.uses_network().then(|| NetNeed {
+            request_bytes: way.model.request_bytes(request),
+            max_response_bytes: way.max_response_bytes,
+        });
+        let left = |line| ledger.headroom(&scopes.attempt, line, now_ms);
+        let profile =
+            &spec.models.get(&request.model).ok_or_else(|| DeskError::NoModel(request.model.clone()))?.profile;
+        let explanation = explain(request, profile, net, left);
+        let allowed = policy::rule(&spec.grants, Counts::default(), &Effect::Model { request: request.clone() });
+        // In the order in which the run would meet them.
+        Ok(match (begun, allowed) {
+            (Err(Denial::Short(short)), _) => explanation.refused(quote::exhausted(*short)),
+            (Err(denial), _) => return Err(denial.into()),
+            (Ok(_), Err(refusal)) => explanation.refused(refusal),
+            (Ok(_), Ok(())) => explanation,
+        })
     }
 
     /// What operators did, the oldest first.
@@ -95,8 +156,8 @@ impl Desk {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn accept_clock(&self, now_ms: u64, because: Because) -> Result<Act, StoreError> {
-        let act = Act { at_ms: now_ms, by: because.by, reason: because.reason, deed: Deed::AcceptClock };
+    pub async fn accept_clock(&self, because: Because) -> Result<Act, StoreError> {
+        let act = Act { at_ms: self.now_ms(), by: because.by, reason: because.reason, deed: Deed::AcceptClock };
         accept_clock(&*self.store, act.clone()).await?;
         Ok(act)
     }

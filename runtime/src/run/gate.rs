@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use crate::doors::clock::{Clock, millis};
 use crate::doors::evidence;
-use crate::doors::model::{Call, Model, Received};
+use crate::doors::model::{COUNT_RESPONSE_BYTES, Call, Counted, Model, Received};
 use crate::doors::pace::{Admission, Pace};
 use crate::doors::rates::RateNews;
 use crate::doors::schema::Schema;
@@ -29,7 +29,7 @@ use crate::rules::model::{Metered, Profile, Reply, Request, Usage};
 use crate::rules::policy::{self, Counts, MAX_BATCH, MAX_REFUSALS};
 use crate::rules::progress::{Mark, Progress, Standing};
 use crate::rules::quote::{self, NetNeed, Quote};
-use crate::rules::spec::{Grants, MarkKind};
+use crate::rules::spec::{CountedBy, Grants, MarkKind};
 use crate::rules::verdict::{Stop, UsedUp};
 
 use super::RunEnd;
@@ -47,6 +47,7 @@ pub struct ModelDoor {
     /// The provider's own cap on a response, in bytes.
     pub max_response_bytes: u64,
     pub pace: Option<Arc<Pace>>,
+    pub counted_by: CountedBy,
 }
 
 /// The worker's files as the host looks at them.
@@ -333,6 +334,7 @@ impl Gate {
             Effect::Sleep { ms } => self.enough_time(*ms).await?.map(|()| None),
             Effect::CheckIn { .. }
             | Effect::Left
+            | Effect::Count { .. }
             | Effect::Tool { .. }
             | Effect::Child { .. }
             | Effect::Human { .. } => Ok(None),
@@ -365,7 +367,11 @@ impl Gate {
             Effect::Attach { .. } => state.counts.evidence += 1,
             Effect::Sleep { .. } => state.counts.sleeps += 1,
             Effect::Left => state.counts.looks += 1,
-            Effect::Model { .. } | Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => {}
+            Effect::Model { .. }
+            | Effect::Count { .. }
+            | Effect::Tool { .. }
+            | Effect::Child { .. }
+            | Effect::Human { .. } => {}
         }
         state.used.insert(effect.kind());
     }
@@ -378,6 +384,10 @@ impl Gate {
             request_bytes: door.model.request_bytes(request),
             max_response_bytes: door.max_response_bytes,
         });
+        let bound = match self.count_tokens(request).await? {
+            Some(tokens_in) => door.profile.bound_counted(request, tokens_in),
+            None => door.profile.bound(request),
+        };
         let (id, scope) = (self.call_id(call), self.passage.scope.clone());
         let (profile, asked) = (door.profile.clone(), request.clone());
         let paced = door.pace.is_some() || self.passage.tenant_pace.is_some();
@@ -386,7 +396,7 @@ impl Gate {
             let now_ms = step.books.now_ms;
             let ledger = &mut *step.books.ledger;
             let room = ledger.room(&scope, now_ms);
-            let quote = match quote::fit(&asked, &profile, net, |line| room.headroom(line)) {
+            let quote = match quote::fit_bound(&asked, &profile, bound, net, |line| room.headroom(line)) {
                 Ok(quote) => quote,
                 Err(refusal) => return Ok(Err(refusal)),
             };
@@ -408,6 +418,49 @@ impl Gate {
             request.max_output = paid.quote.max_output;
         }
         Ok(paid)
+    }
+
+    /// Lets the provider count the request, if the operator wants that: a call of its own, which costs bytes alone. `None`:
+    /// nobody counted, and the bytes of the request bound it.
+    async fn count_tokens(&self, request: &Request) -> Result<Option<u64>, RunEnd> {
+        let door = self.door(request);
+        let (CountedBy::Provider, Some(bytes)) = (door.counted_by, door.model.count_request_bytes(request)) else {
+            return Ok(None);
+        };
+        let call = self.passage.journal.next_call();
+        let (id, scope) = (self.call_id(call), self.passage.scope.clone());
+        let reserve = Amounts::of(Line::NetBytes, bytes.saturating_add(COUNT_RESPONSE_BYTES));
+        let (counting, effect) = (id.clone(), Effect::Count { model: request.model.clone() });
+        let sent = self.passage.journal.step(vec![Need::Scope(scope.clone())], Durability::Durable, move |step| {
+            let now_ms = step.books.now_ms;
+            let reservation = step.books.ledger.reserve(&scope, counting, &reserve, now_ms)?;
+            let dispatched = step.books.ledger.dispatch(reservation, now_ms)?;
+            step.write(Body::Intent { call, effect, reserved: reserve });
+            Ok::<_, Denial>(dispatched)
+        });
+        let dispatched = match sent.await? {
+            Ok(dispatched) => dispatched,
+            // The call itself may fit without.
+            Err(Denial::Short(_)) => return Ok(None),
+            Err(denial) => return Err(RunEnd::Fault(denial.to_string())),
+        };
+        let asked = Call { id: id.to_string(), request: request.clone(), max_response_bytes: COUNT_RESPONSE_BYTES };
+        let started = self.passage.clock.now();
+        let counted = door.model.count(&asked).await.unwrap_or(Counted {
+            result: Err(Failure { kind: FailureKind::Unavailable, message: "nobody counts for this model".into() }),
+            net_bytes: 0,
+        });
+        let took_ms = millis(started.elapsed());
+        let tokens_in = counted.result.as_ref().ok().copied();
+        let settled = self.passage.journal.step(vec![Need::Call(id)], Durability::Lazy, move |step| {
+            let spent = Amounts::of(Line::NetBytes, counted.net_bytes);
+            step.books.ledger.settle(dispatched, &spent, step.books.now_ms)?;
+            let heard = counted.result.map(|tokens_in| Answer::Counted { tokens_in }).map_err(Denied::Failed);
+            step.write(Body::Answered { call, heard, cost: Cost { spent, took_ms, ..Cost::default() } });
+            Ok::<_, Denial>(())
+        });
+        settled.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
+        Ok(tokens_in)
     }
 
     fn call_id(&self, call: u64) -> CallId {
@@ -550,7 +603,7 @@ impl Gate {
                 Performed::free(Ok(Answer::Slept))
             }
             Effect::Left => Performed::free(Ok(Answer::Left { lines: self.left().await? })),
-            Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => {
+            Effect::Count { .. } | Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => {
                 return Err(RunEnd::Fault("policy let through an effect that has no door".into()));
             }
         };
@@ -654,13 +707,15 @@ impl Gate {
     /// A mark is written down, and gaps start anew.
     async fn mark(&self, mark: Option<Mark>) -> Result<(), RunEnd> {
         let Some(mark) = mark else { return Ok(()) };
-        let scope = self.passage.scope.clone();
-        let marked = self.passage.journal.step(vec![Need::Scope(scope.clone())], Durability::Lazy, move |step| {
-            step.books.ledger.mark(&scope);
+        let meter = &self.passage.meter;
+        let (scope, call, used) = (self.passage.scope.clone(), meter.call().clone(), meter.used(self.waited_ms()));
+        let marked = self.passage.journal.step(vec![Need::Call(call.clone())], Durability::Lazy, move |step| {
+            let renewed = Meter::mark(step.books.ledger, &scope, &call, &used, step.books.now_ms)?;
             step.write(Body::Marked { mark });
+            Ok::<_, Denial>(renewed)
         });
-        marked.await?;
-        self.passage.meter.nudge();
+        let renewed = marked.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
+        meter.go_on(used, renewed);
         Ok(())
     }
 
@@ -721,6 +776,7 @@ fn shown(effect: Effect) -> Effect {
         Effect::CheckIn { note } => Effect::CheckIn { note: cut(note) },
         Effect::Sleep { ms } => Effect::Sleep { ms },
         Effect::Left => Effect::Left,
+        Effect::Count { model } => Effect::Count { model: cut(model) },
     }
 }
 

@@ -32,8 +32,6 @@ pub struct Meter {
     call: CallId,
     cpu: CpuMeter,
     state: Mutex<State>,
-    /// Somebody wants a renewal now: a gap starts anew.
-    nudged: Notify,
     /// A renewal brought something.
     renewed: Notify,
 }
@@ -84,15 +82,8 @@ impl Meter {
             ahead: begun.reserved,
             short: begun.short,
         };
-        let meter = Self {
-            store,
-            scope,
-            call,
-            cpu: CpuMeter::default(),
-            state: Mutex::new(state),
-            nudged: Notify::new(),
-            renewed: Notify::new(),
-        };
+        let meter =
+            Self { store, scope, call, cpu: CpuMeter::default(), state: Mutex::new(state), renewed: Notify::new() };
         meter.bound_cpu(&lock(&meter.state));
         meter
     }
@@ -143,11 +134,6 @@ impl Meter {
         .await
     }
 
-    /// Looks for a renewal soon: a mark was earned, and a gap starts anew.
-    pub fn nudge(&self) {
-        self.nudged.notify_one();
-    }
-
     /// Renews again and again, so that no slice is used up before the next one is reserved. Returns only if the ledger
     /// does not answer.
     pub async fn keep_renewed(&self, waited_ms: impl Fn() -> u64) -> String {
@@ -155,12 +141,13 @@ impl Meter {
             let ahead = |line: &Line| self.granted_left(*line, self.used(waited_ms()).get(*line));
             let least = TIMES.iter().map(ahead).min().unwrap_or(0);
             let pause = Duration::from_millis((least / 2).max(RENEW_MS));
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.nudged.notified() => {}
-            }
-            match self.renew(waited_ms()).await {
-                Ok(Ok(())) => self.renewed.notify_one(),
+            tokio::time::sleep(pause).await;
+            let (call, used) = (self.call.clone(), self.used(waited_ms()));
+            let renewed = transact(&*self.store, vec![Need::Call(call.clone())], Durability::Lazy, move |books| {
+                renew(books.ledger, &call, &used, &wanted(), books.now_ms)
+            });
+            match renewed.await {
+                Ok(Ok(renewed)) => self.go_on(used, renewed),
                 Ok(Err(denial)) => return denial.to_string(),
                 Err(error) => return error.to_string(),
             }
@@ -191,10 +178,9 @@ impl Meter {
     /// # Errors
     /// [`StoreError`]: what is reserved stays so until the scope is closed, and is held then.
     pub async fn finish(&self, waited_ms: u64) -> Result<(), StoreError> {
-        let used = self.used(waited_ms);
-        let rest = used.less(&lock(&self.state).booked);
-        let call = self.call.clone();
+        let (call, used) = (self.call.clone(), self.used(waited_ms));
         let settled = transact(&*self.store, vec![Need::Call(call.clone())], Durability::Lazy, move |books| {
+            let rest = not_booked(books.ledger, &call, &used);
             books.ledger.settle_id(&call, &rest, books.now_ms)
         });
         match settled.await? {
@@ -204,8 +190,41 @@ impl Meter {
         }
     }
 
+    /// Part of the transaction that writes a mark down: what was `used` is booked first, so that it is before the mark,
+    /// and what is ahead is of the new gap.
+    ///
+    /// # Errors
+    /// [`Denial::NotOpen`]: somebody closed the scope in the meantime.
+    pub fn mark(
+        ledger: &mut Ledger,
+        scope: &ScopeId,
+        call: &CallId,
+        used: &Amounts,
+        now_ms: u64,
+    ) -> Result<Renewed, Denial> {
+        renew(ledger, call, used, &Amounts::default(), now_ms)?;
+        ledger.mark(scope);
+        renew(ledger, call, used, &wanted(), now_ms)
+    }
+
+    /// The call that it is in the ledger.
+    pub fn call(&self) -> &CallId {
+        &self.call
+    }
+
+    /// Goes on with what a renewal brought, at which so much was used.
+    pub fn go_on(&self, used: Amounts, renewed: Renewed) {
+        let mut state = lock(&self.state);
+        state.booked = used;
+        state.ahead = renewed.reserved;
+        state.short = renewed.short;
+        self.bound_cpu(&state);
+        drop(state);
+        self.renewed.notify_one();
+    }
+
     /// What was used so far.
-    fn used(&self, waited_ms: u64) -> Amounts {
+    pub fn used(&self, waited_ms: u64) -> Amounts {
         let state = lock(&self.state);
         let wall_ms = state.started.map_or(0, |started| millis(started.elapsed()));
         [
@@ -216,21 +235,6 @@ impl Meter {
         ]
         .into_iter()
         .collect()
-    }
-
-    async fn renew(&self, waited_ms: u64) -> Result<Result<(), Denial>, StoreError> {
-        let since = self.used(waited_ms).less(&lock(&self.state).booked);
-        let call = self.call.clone();
-        let renewed = transact(&*self.store, vec![Need::Call(call.clone())], Durability::Lazy, move |books| {
-            books.ledger.renew(&call, &since, &wanted(), books.now_ms)
-        });
-        Ok(renewed.await?.map(|renewed| {
-            let mut state = lock(&self.state);
-            state.booked = state.booked.plus(&since);
-            state.ahead = renewed.reserved;
-            state.short = renewed.short;
-            self.bound_cpu(&state);
-        }))
     }
 
     /// The tick that stops a guest at its processor time looks at a bound only where the ledger gave less than was wanted,
@@ -281,6 +285,16 @@ impl State {
             None => Err(format!("the ledger did not grant more of {} in time", line.name())),
         }
     }
+}
+
+/// What was used and is not in the ledger: it knows what is, also from a renewal that nobody waited for in the end.
+fn not_booked(ledger: &Ledger, call: &CallId, used: &Amounts) -> Amounts {
+    ledger.find(call).map_or(*used, |call| used.less(&call.spent))
+}
+
+fn renew(ledger: &mut Ledger, call: &CallId, used: &Amounts, ahead: &Amounts, now_ms: u64) -> Result<Renewed, Denial> {
+    let since = not_booked(ledger, call, used);
+    ledger.renew(call, &since, ahead, now_ms)
 }
 
 /// What a renewal asks for: of time a slice, of disk all there is.

@@ -172,6 +172,7 @@ impl Admitted {
                 model: Arc::clone(&reached.model),
                 max_response_bytes: reached.max_response_bytes,
                 pace: reached.pace.clone(),
+                counted_by: spec.counted_by,
             };
             models.insert(name.clone(), door);
         }

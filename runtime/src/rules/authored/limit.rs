@@ -3,15 +3,16 @@
 //! Never: a word or a number for endless. Every table of limits in both files is read with these.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::amount::{Amount, Unit};
 use super::kinds::{Kind, Wrong};
-use super::mistake::Mistake;
+use super::mistake::{Mistake, listed, nearest};
 use super::reader::{Found, Key, Reader, Section};
-use crate::rules::line::Line;
+use crate::rules::line::{Amounts, Limits, Line};
 
 /// Tokens, calls and millionths of a dollar: far above any run, far below where sums of runs could overflow.
 pub(super) const MOST_COUNT: u64 = 1_000_000_000_000;
@@ -23,6 +24,69 @@ pub(super) const MOST_MS: u64 = 365 * 24 * 3_600_000;
 /// Words that people write for a limit that is none.
 const ENDLESS: [&str; 12] =
     ["unlimited", "unbounded", "infinite", "infinity", "inf", "none", "no", "off", "max", "-1", "no-limit", ""];
+
+/// An amount of a line, close to how a file says it.
+pub fn show(line: Line, amount: u64) -> String {
+    self::amount(line).show(&amount)
+}
+
+/// What an operator adds to limits: `KEY=AMOUNT` each, as a file says it but without quotes. Nothing is added of 0.
+///
+/// # Errors
+/// A sentence: what is wrong, and what is allowed. What a file refuses is refused here too.
+pub fn added(pairs: &[String]) -> Result<Amounts, String> {
+    pairs_of(pairs, &Line::ALL, 1)
+}
+
+/// What a call cost, as an operator says it: as [`added`], of lines of which something can be spent.
+///
+/// # Errors
+/// As [`added`].
+pub fn cost(pairs: &[String]) -> Result<Amounts, String> {
+    pairs_of(pairs, &spendable().collect::<Vec<_>>(), 0)
+}
+
+fn pairs_of(pairs: &[String], lines: &[Line], least: u64) -> Result<Amounts, String> {
+    let mut read = Limits::default();
+    for pair in pairs {
+        let wrong = |what: String| format!("{:?} {what}", pair);
+        let (key, text) =
+            pair.split_once('=').ok_or_else(|| wrong("has no `=`; write KEY=AMOUNT, such as usd=0.25".to_owned()))?;
+        let keys = || lines.iter().map(|line| line.key());
+        let line = lines.iter().copied().find(|line| line.key() == key).ok_or_else(|| {
+            let meant = nearest(key, keys()).map(|meant| format!("; did you mean {meant:?}?"));
+            wrong(format!("has the key {key:?}{}; allowed: {}", meant.unwrap_or_default(), listed(keys())))
+        })?;
+        if read.get(line).is_some() {
+            return Err(wrong(format!("says {key} a second time")));
+        }
+        read.set(line, pair_amount(line, least, text).map_err(wrong)?);
+    }
+    Ok(read.iter().collect())
+}
+
+/// The amount of a pair, read as a file's value would be.
+fn pair_amount(line: Line, least: u64, text: &str) -> Result<u64, String> {
+    let kind = Amount { least, ..amount(line) };
+    // A shell has taken the quotes.
+    let allowed = || {
+        let example = example(line).trim_matches('"');
+        format!("; allowed: {}, such as {}={example}", kind.allowed().replace(" in quotes", ""), line.key())
+    };
+    let quoted = || Spanned::new(Range::default(), DeValue::String(text.into()));
+    let value = match kind.unit {
+        Unit::Count if is_endless(quoted().get_ref()) => quoted(),
+        Unit::Count => match DeValue::parse(text) {
+            Ok(value) if value.get_ref().is_integer() => value,
+            Ok(_) | Err(_) => return Err(format!("has no whole number{}", allowed())),
+        },
+        Unit::Duration | Unit::Size | Unit::Usd | Unit::Factor => quoted(),
+    };
+    LineLimit { line, least }.read(&value).map_err(|wrongs| {
+        let problems: Vec<String> = wrongs.into_iter().map(|wrong| wrong.problem).collect();
+        format!("{}{}", problems.join(" and "), allowed())
+    })
+}
 
 /// What a line may be bounded by.
 pub(super) fn amount(line: Line) -> Amount {
@@ -130,5 +194,64 @@ pub(super) fn refuse_levels(section: &mut Section<'_>, reader: &mut Reader, home
                 help: format!("allowed: `{name}` in [{home}]\nwrite in [{home}]: {name} = {}", example(line)),
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn pairs_are_read_in_the_units_of_the_files() {
+        let read = added(&pairs(&["usd=0.25", "tokens=20_000", "wall=90s", "memory=1GiB"])).expect("they are right");
+        let expected =
+            [(Line::MicroUsd, 250_000), (Line::Tokens, 20_000), (Line::WallMs, 90_000), (Line::MemoryBytes, 1 << 30)];
+        assert_eq!(read, expected.into_iter().collect());
+        assert_eq!(cost(&pairs(&["usd=0", "tokens=0"])), Ok(Amounts::default()));
+        for (line, amount) in expected {
+            assert_eq!(added(&[format!("{}={}", line.key(), show(line, amount))]), Ok(Amounts::of(line, amount)));
+        }
+    }
+
+    #[test]
+    fn what_a_file_refuses_is_refused_with_what_is_allowed() {
+        for (pair, expected) in [
+            ("usd", "has no `=`"),
+            ("=5", "has the key \"\""),
+            ("token=5", "did you mean \"tokens\"?"),
+            ("tokens-in-all=5", "allowed: tokens-in, tokens-out"),
+            ("wall=60", "has no unit"),
+            ("wall=-60s", "does not start with a whole number"),
+            ("wall=1.5h", "unknown unit"),
+            ("disk=5MB", "unknown unit"),
+            ("usd=-1", "is no limit"),
+            ("usd=1e3", "is not a decimal number"),
+            ("usd=", "is no limit"),
+            ("usd=unlimited", "is no limit"),
+            ("usd=0.0000001", "more than 6 decimals"),
+            ("usd=inherit", "cannot inherit"),
+            ("tokens=unlimited", "is no limit"),
+            ("tokens=inf", "is no limit"),
+            ("tokens=-5", "is no limit"),
+            ("tokens=5.0", "has no whole number"),
+            ("tokens=5k", "has no whole number"),
+            ("tokens=\"5\"", "has no whole number"),
+            ("tokens=0", "is below 1"),
+            ("tokens=1000000000001", "is above 1000000000000"),
+        ] {
+            let error = added(&pairs(&[pair])).expect_err(pair);
+            assert!(error.contains(expected), "{pair}: {error}");
+        }
+        let error = added(&pairs(&["wall=5"])).expect_err("no unit");
+        assert_eq!(
+            error,
+            "\"wall=5\" has no unit; allowed: a whole number and ms, s, m or h, from 1ms to 8760h, such as wall=60s"
+        );
+        assert!(added(&pairs(&["usd=1", "usd=2"])).expect_err("twice").contains("a second time"));
+        assert!(cost(&pairs(&["memory=1MiB"])).expect_err("a level").contains("allowed: tokens-in"));
     }
 }

@@ -13,7 +13,7 @@ use super::mistake::{Mistake, listed};
 use super::operator::OperatorFile;
 use super::reader::{Found, Key, Naming, Read, Reader, Section};
 use crate::rules::model::{Price, Profile};
-use crate::rules::spec::{ModelSpec, Origin, Reach, Setting};
+use crate::rules::spec::{CountedBy, ModelSpec, Origin, Reach, Setting};
 
 /// What a model may be called in either file.
 pub(super) const NAME: Name = Name { characters: Characters::Mixed, most: 64 };
@@ -128,6 +128,7 @@ pub(super) fn own(section: &Section<'_>, reader: &mut Reader) -> BTreeMap<String
                 reach: Reach::Script { transcript },
                 requests_per_minute: None,
                 tokens_per_minute: None,
+                counted_by: CountedBy::Bytes,
             })
         });
         all.insert(name.value, OwnModel { spec, place, settings });

@@ -13,7 +13,7 @@ use super::limit::MOST_COUNT;
 use super::models::{self, Counting};
 use super::reader::{Key, Reader, Section};
 use crate::rules::model::Profile;
-use crate::rules::spec::{Dialect, KeySource, ModelSpec, Origin, Provider, Reach, Setting, WireLimits};
+use crate::rules::spec::{CountedBy, Dialect, KeySource, ModelSpec, Origin, Provider, Reach, Setting, WireLimits};
 
 /// A provider and what is known of its model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,11 @@ const KEY_ENV: Key<Name> =
     Key { name: "key-env", kind: Name { characters: Characters::Variable, most: 128 }, example: "\"OPENAI_API_KEY\"" };
 const KEY_FILE: Key<HostPath> = Key { name: "key-file", kind: HostPath, example: "\"path\"" };
 const KEY: Key<NoKey> = Key { name: "key", kind: NoKey, example: "\"none\"" };
+const COUNTED_BY: Key<Choice<CountedBy>> = Key {
+    name: "counted-by",
+    kind: Choice(&[("bytes", CountedBy::Bytes), ("provider", CountedBy::Provider)]),
+    example: "\"bytes\"",
+};
 const STREAM: Key<Flag> = Key { name: "stream", kind: Flag, example: "true" };
 /// Far above any provider. The largest one fits a `u32`.
 const REQUESTS: Key<Amount> =
@@ -111,6 +116,7 @@ fn provider(section: &mut Section<'_>, reader: &mut Reader) -> Option<ModelSpec>
     let profile = models::profile(section, reader, &PROVIDED);
     let request_overhead = section.or_default(reader, &REQUEST_OVERHEAD, PROVIDED.request_overhead);
     let message_overhead = section.or_default(reader, &MESSAGE_OVERHEAD, PROVIDED.message_overhead);
+    let counted_by = section.or_default(reader, &COUNTED_BY, CountedBy::default());
     let stream = section.or_default(reader, &STREAM, true);
     let requests_per_minute = requests_per_minute(section, reader);
     let tokens = section.optional(reader, &TOKENS, AS_MANY).found();
@@ -125,7 +131,7 @@ fn provider(section: &mut Section<'_>, reader: &mut Reader) -> Option<ModelSpec>
     let provider =
         Provider { dialect: dialect?.value, url: url?.value, model: model?.value, key: key?, stream, limits };
     let tokens_per_minute = tokens.map(|tokens| tokens.value);
-    Some(ModelSpec { profile, reach: Reach::Provider(provider), requests_per_minute, tokens_per_minute })
+    Some(ModelSpec { profile, reach: Reach::Provider(provider), requests_per_minute, tokens_per_minute, counted_by })
 }
 
 /// Reads a pace of requests, of a model or of a tenant.
