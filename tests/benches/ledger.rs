@@ -4,15 +4,29 @@
 //! A pair is what a model call needs: fit to what is left and reserve, dispatch, settle. Ratios are the point; absolute
 //! rates are this machine's, at this hour.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use jidoka::doors::clock::Clock;
-use jidoka::doors::sqlite::SqliteStore;
+use jidoka::doors::sqlite::{Gate, Probe, SqliteStore};
 use jidoka::doors::store::{Durability, MemoryStore, Need, Store, transact};
 use jidoka::rules::ledger::{Amounts, CallId, Ledger, Limits, Line, ScopeId, Terms};
 use jidoka::rules::window::Span;
 use jidoka_tests::bench;
+
+/// The store in `dir`, whose every commit takes so much longer: how fast a disk is differs more than anything else, and
+/// some answer before they have written.
+fn open_slow(dir: &Path, commit: Option<Duration>) -> Arc<SqliteStore> {
+    let probe: Probe = Arc::new(move |gate| {
+        if let (Gate::BeforeCommit, Some(commit)) = (gate, commit) {
+            std::thread::sleep(commit);
+        }
+    });
+    let store = SqliteStore::open_probed(&bench::open(dir), dir, Clock::starting_at(bench::START_MS), probe);
+    Arc::new(store.expect("a store"))
+}
 
 /// What a model call is metered by.
 const LINES: [(Line, u64); 5] =
@@ -37,18 +51,18 @@ fn main() {
         let memory = concurrent(Arc::new(MemoryStore::default()), 1, time(Duration::from_secs(1)), Durability::Durable);
         print("pairs/s through the store in memory, 1 run", memory.await);
         let dir = tempfile::tempdir().expect("a directory");
-        let open = || {
-            let store = SqliteStore::open(&bench::open(dir.path()), dir.path(), Clock::starting_at(bench::START_MS));
-            Arc::new(store.expect("a store"))
-        };
-        let lazy = concurrent(open(), 1, time(Duration::from_secs(2)), Durability::Lazy).await;
+        let lazy = concurrent(open_slow(dir.path(), None), 1, time(Duration::from_secs(2)), Durability::Lazy).await;
         print("pairs/s in SQLite without waiting for the disk, 1 run", lazy);
         println!("{:<70} {:>11.2} us", "  so one model call costs, beside two fsyncs", 1e6 / lazy);
-        let mut single = None;
-        for runs in [1, 8, 64] {
-            let rate = concurrent(open(), runs, time(Duration::from_secs(4)), Durability::Durable).await;
-            print(&format!("pairs/s on disk, {runs} runs at once"), rate);
-            println!("{:<70} {:>13.1}x", "  to one run", rate / *single.get_or_insert(rate));
+        for (disk, commit) in [("on this disk", None), ("on a disk that needs 4 ms", Some(Duration::from_millis(4)))] {
+            let store = open_slow(dir.path(), commit);
+            let mut single = None;
+            for runs in [1, 8, 64] {
+                let store: Arc<dyn Store> = Arc::clone(&store) as _;
+                let rate = concurrent(store, runs, time(Duration::from_secs(4)), Durability::Durable).await;
+                print(&format!("pairs/s {disk}, {runs} runs at once"), rate);
+                println!("{:<70} {:>13.1}x", "  to one run", rate / *single.get_or_insert(rate));
+            }
         }
     });
     runtime.shutdown_background();
@@ -96,12 +110,14 @@ fn in_memory(rounds: usize, windows: bool) -> f64 {
 
 /// Pairs per second of so many runs at once, each with an attempt of its own below one line.
 async fn concurrent(store: Arc<dyn Store>, runs: usize, time: Duration, durability: Durability) -> f64 {
+    static MEASUREMENTS: AtomicU32 = AtomicU32::new(0);
+    let measurement = MEASUREMENTS.fetch_add(1, Ordering::Relaxed);
     let mut tasks = tokio::task::JoinSet::new();
     let started = Instant::now();
     for run in 0..runs {
         let store = Arc::clone(&store);
         tasks.spawn(async move {
-            let name = format!("{:?}-{runs}-{run}", store_name(&store));
+            let name = format!("{measurement}-{run}");
             let path = ["tenant", "line", &name, "attempt"].map(str::to_owned);
             let opened = transact(&*store, vec![Need::Scope(ScopeId::host())], Durability::Lazy, move |books| {
                 open(books.ledger, &path.each_ref().map(String::as_str), false)
@@ -120,11 +136,6 @@ async fn concurrent(store: Arc<dyn Store>, runs: usize, time: Duration, durabili
         pairs += done.expect("no panic");
     }
     f64::from(pairs) / started.elapsed().as_secs_f64()
-}
-
-/// Tells the stores of two measurements apart, which may share a file.
-fn store_name(store: &Arc<dyn Store>) -> *const () {
-    Arc::as_ptr(store).cast()
 }
 
 /// The two transactions of a model call.

@@ -50,7 +50,6 @@ fn accounts_for(ledger: &Ledger, item: &ScopeId, counted: Counters, what: &str) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_commit_frees_what_was_not_sent_and_holds_what_was() {
-    let mut killed = 0;
     for gate in 1..MANY {
         let home = Home::new();
         let provider = FakeProvider::start(vec![Behaviour::Text("yes, that is so".into())]).await;
@@ -61,12 +60,12 @@ async fn a_crash_at_any_commit_frees_what_was_not_sent_and_holds_what_was() {
         accounts_for(&ledger, &item, counted, &what);
         if ended.status.success() {
             assert_eq!(String::from_utf8_lossy(&ended.stdout), "accepted\n", "{what}");
+            let killed = gate - 1;
             assert!(killed >= 30, "only {killed} gates: the run has more commits than that");
             assert_eq!(ledger.scope(&item).unwrap().held, Amounts::default());
             println!("killed at each of {killed} gates");
             return;
         }
-        killed += 1;
         if gate % 10 == 0 {
             // The item goes on from there: nobody has to repair anything.
             let again = tokio::task::block_in_place(|| one_run(&home, &provider, 0));

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use cap_std::fs::Dir;
+use futures_util::future::select_all;
 use jidoka::doors::clock::{Clock, millis};
 use jidoka::doors::sqlite::SqliteStore;
 use jidoka::doors::store::{Durability, Need, Store as _, transact};
 use jidoka::rules::ledger::{CallId, CallState, Denial, Line, ScopeId};
-use jidoka_tests::storm::provider::StormProvider;
+use jidoka_tests::storm::provider::{Books, StormProvider};
 use jidoka_tests::storm::simulation::{Outcome, outcomes};
 use jidoka_tests::storm::{CALLS, Name, PROCESSES, Schedule, WORKERS, tokens};
 use tokio::process::{Child, Command};
@@ -148,17 +149,37 @@ impl Eye {
     }
 }
 
+/// Waits until the provider's books are as wanted.
+async fn until(eye: &Eye, processes: &mut [Child], wanted: impl Fn(&Books) -> bool) {
+    tokio::select! {
+        () = eye.provider.until(wanted) => {}
+        () = failure(processes) => panic!("a process broke a promise, and said which"),
+    }
+}
+
+/// Ends when one of the processes fails.
+async fn failure(processes: &mut [Child]) {
+    let failures = processes.iter_mut().map(|process| {
+        Box::pin(async {
+            if process.wait().await.is_ok_and(|status| status.success()) {
+                std::future::pending::<()>().await;
+            }
+        })
+    });
+    select_all(failures).await;
+}
+
 async fn storm(seed: u64) -> Vec<Outcome> {
     let started = Instant::now();
     let eye = Eye::open(seed).await;
     let mut processes: Vec<Child> = (0..PROCESSES).map(|process| eye.start(process, process)).collect();
-    eye.provider.until(|books| books.done_by(KILLED) > WORKERS * CALLS * 2 / 5).await;
+    until(&eye, &mut processes, |books| books.done_by(KILLED) > WORKERS * CALLS * 2 / 5).await;
     processes[KILLED].kill().await.unwrap();
     eye.close_attempts_of(KILLED).await;
     eye.look();
     processes[KILLED] = eye.start(KILLED, PROCESSES);
     for tenth in 4..10 {
-        eye.provider.until(|books| books.done() >= PROCESSES * WORKERS * CALLS * tenth / 10).await;
+        until(&eye, &mut processes, |books| books.done() >= PROCESSES * WORKERS * CALLS * tenth / 10).await;
         eye.look();
         // What was not counted yet may still arrive.
         eye.book_held(|name, counted| counted.is_some() && eye.schedule.is_billed(name)).await;

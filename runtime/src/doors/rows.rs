@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::store::{Need, Written};
 use crate::rules::effect::Entry;
 use crate::rules::item::ItemRecord;
-use crate::rules::ledger::{Call, CallId, Ledger, Level, Scope, ScopeId};
+use crate::rules::ledger::{Call, CallId, Changes, Ledger, Level, Scope, ScopeId};
 use crate::rules::operate::Act;
 use crate::rules::scope::upward;
 use crate::rules::window::{Span, Window};
@@ -156,7 +156,7 @@ impl Rows<'_> {
         items: &HashMap<ScopeId, ItemRecord>,
         written: &mut Written,
     ) -> rusqlite::Result<()> {
-        let (scopes, calls) = ledger.take_changes();
+        let Changes { scopes, calls } = ledger.take_changes();
         for (id, scope) in scopes {
             self.0.prepare_cached(SAVE_SCOPE)?.execute(params![
                 id.path(),

@@ -5,7 +5,7 @@
 //! transaction), sends before it is on disk. Invariants here: L3 and L4 (what is kept is what was decided, and a crash
 //! anywhere leaves it), L9 (full, read-only, locked, damaged: refused, and nothing is lost).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -186,7 +186,7 @@ impl Writer {
 
     /// One transaction for all works of the batch; what came of it is told to each.
     fn commit(&mut self, batch: Vec<Work>) {
-        let mut waiting: Vec<Work> = batch;
+        let mut waiting: VecDeque<Work> = batch.into();
         let mut done: Vec<Done> = Vec::with_capacity(waiting.len());
         let kept = self.lock.take().and_then(|()| {
             // A panic of ours in one work must not leave the lock, or the others without an answer.
@@ -211,7 +211,7 @@ impl Writer {
         }
     }
 
-    fn transaction(&mut self, waiting: &mut Vec<Work>, done: &mut Vec<Done>) -> Result<(), StoreError> {
+    fn transaction(&mut self, waiting: &mut VecDeque<Work>, done: &mut Vec<Done>) -> Result<(), StoreError> {
         let durability = waiting.iter().map(|work| work.durability).max().unwrap_or(Durability::Durable);
         if self.synchronous != Some(durability) {
             let word = match durability {
@@ -232,7 +232,7 @@ impl Writer {
         let mut now_ms = self.clock.unix_ms();
         let behind_ms = latest_ms.saturating_sub(now_ms);
         let mut written = Written::default();
-        for work in waiting.drain(..).collect::<Vec<_>>() {
+        while let Some(work) = waiting.pop_front() {
             if behind_ms > MAX_CLOCK_BEHIND_MS && work.clock == AtClock::NotBehind {
                 let error = StoreError::ClockBehind { behind_ms };
                 done.push(failing(work.change, error));
@@ -297,6 +297,7 @@ impl Lock {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the writer's patience with other processes is no time of a run")]
 fn wait_for(try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), StoreError> {
     let (started, mut pause) = (Instant::now(), LOCK_LOOK[0]);
     loop {

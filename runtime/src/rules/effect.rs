@@ -97,7 +97,7 @@ pub struct LineLeft {
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum Reason {
     NotGranted,
-    Exhausted { shortfall: Shortfall },
+    Exhausted { shortfall: Box<Shortfall> },
     Unbounded,
     Unpriced,
     TooLarge,

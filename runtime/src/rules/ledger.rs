@@ -95,6 +95,13 @@ impl Dispatched {
     }
 }
 
+/// Scopes and calls as they are after a change.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    pub scopes: Vec<(ScopeId, Scope)>,
+    pub calls: Vec<(CallId, Call)>,
+}
+
 /// What a renewal brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renewed {
@@ -449,7 +456,7 @@ impl Ledger {
 
     /// The scopes and calls that changed since the last time, each once, for a store to keep. What is over is forgotten
     /// here: whoever needs it again restores it.
-    pub fn take_changes(&mut self) -> (Vec<(ScopeId, Scope)>, Vec<(CallId, Call)>) {
+    pub fn take_changes(&mut self) -> Changes {
         let mut scopes = Vec::with_capacity(self.changed_scopes.len());
         for place in std::mem::take(&mut self.changed_scopes) {
             let node = &mut self.nodes[place];
@@ -471,7 +478,7 @@ impl Ledger {
             }
             calls.push((id, call));
         }
-        (scopes, calls)
+        Changes { scopes, calls }
     }
 
     /// Whether the scope and everything around it hold what was promised: with no limit lowered, no scope has committed

@@ -158,7 +158,7 @@ pub fn exhausted(shortfall: Shortfall) -> Refusal {
         asked: format!("{} of {}", shortfall.asked, line.name()),
         allowed: format!("{} left in scope {}", shortfall.left, shortfall.scope),
         setting: setting(&shortfall),
-        reason: Reason::Exhausted { shortfall },
+        reason: Reason::Exhausted { shortfall: Box::new(shortfall) },
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) async fn model_silent() {
     assert_eq!(end.record.detail["line"], "wall-ms");
     assert_eq!(model.asked.load(Ordering::SeqCst), 1);
     let reserved = end.entries.iter().find_map(|entry| match &entry.body {
-        Body::Intent { reserved, .. } => Some(reserved.clone()),
+        Body::Intent { reserved, .. } => Some(*reserved),
         _ => None,
     });
     let reserved = reserved.unwrap();

@@ -35,6 +35,9 @@ pub enum TenantLines {
     Listed(BTreeSet<String>),
 }
 
+/// The word for the scope around all tenants, on screens and in `jidoka budget`.
+const HOST: &str = "host";
+
 /// The tenant of a run that nobody names one for.
 pub(super) const DEFAULT: &str = "default";
 
@@ -53,6 +56,14 @@ pub(super) fn read(section: &Section<'_>, reader: &mut Reader) -> BTreeMap<Strin
     let mut listed = Vec::new();
     for (name, section) in section.named(reader, &Naming { noun: "tenant", kind: shared::NAME, example: "acme" }) {
         let Some(mut section) = section else { continue };
+        if name.value == HOST {
+            reader.mistake(Mistake {
+                span: Some(name.span.clone()),
+                message: format!("a tenant cannot be called `{HOST}`"),
+                label: "means the host itself".to_owned(),
+                help: "allowed: any other name\nwrite: [tenants.acme]".to_owned(),
+            });
+        }
         let (mut tenant, settings) = reader.apart(|reader| {
             let lines = match section.optional(reader, &LINES, "any that no other tenant lists") {
                 Read::Absent | Read::Wrong => TenantLines::Unlisted,
@@ -122,6 +133,10 @@ pub(super) fn of(
 fn check(tenants: &BTreeMap<String, Tenant>, flag: &str) -> Result<(), Mistake> {
     if let Err(problem) = shared::NAME.check(flag) {
         return Err(Mistake::of_flag(format!("--tenant {flag:?} {problem}"), shared::NAME.allowed(), "--tenant acme"));
+    }
+    if flag == HOST {
+        let problem = format!("--tenant {HOST} means the host itself");
+        return Err(Mistake::of_flag(problem, "any other name".to_owned(), "--tenant acme"));
     }
     if tenants.is_empty() || tenants.contains_key(flag) {
         return Ok(());

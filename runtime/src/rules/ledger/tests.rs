@@ -358,11 +358,10 @@ proptest! {
     #[test]
     fn no_order_of_operations_passes_a_limit(steps in story::stories(60)) {
         let (mut ledger, mut teller) = (Ledger::default(), Teller::default());
-        let lowered = |step: &Step, ledger: &Ledger| match step {
-            Step::Open { scope, limit, .. } => ledger
-                .scope(&ScopeId::of_path(story::SCOPES[*scope]))
-                .is_some_and(|scope| scope.terms.limits.get(Line::Tokens) > Some(*limit)),
-            _ => false,
+        let lowered = |step: &Step, ledger: &Ledger| {
+            let Step::Open { scope, limit, .. } = step else { return false };
+            let known = ledger.scope(&ScopeId::of_path(story::SCOPES[*scope]));
+            known.is_some_and(|scope| scope.terms.limits.get(Line::Tokens) > Some(*limit))
         };
         for step in &steps {
             // An operator who lowers a limit below what is spent makes a debt; that is another promise.

@@ -126,3 +126,11 @@ fn nothing_is_said_of_the_tenant_of_a_line_that_is_wrong() {
     let mistakes = job(&wrong, &theirs(TENANTS), &overrides).expect_err("no line and no tenant");
     assert_eq!(mistakes.len(), 2);
 }
+
+#[test]
+fn no_tenant_has_the_hosts_name() {
+    let refused = run("", "triage", "host").expect_err("means something else");
+    assert_eq!(refused[0].message, "--tenant host means the host itself");
+    let mistakes = operator("[tenants.host]\n").expect_err("means something else");
+    assert_eq!(mistakes[0].message, "a tenant cannot be called `host`");
+}

@@ -68,7 +68,8 @@ struct World {
 /// What one thread keeps between two holds.
 #[derive(Default)]
 struct Hands {
-    reserved: VecDeque<Reservation>,
+    /// With the cap that was fitted, which goes on the wire.
+    reserved: VecDeque<(Reservation, u64)>,
     sent: VecDeque<Dispatched>,
 }
 
@@ -85,15 +86,15 @@ impl World {
     }
 
     /// Fits a call to what is left and reserves for it.
-    fn reserve(&mut self, scope: &ScopeId, id: CallId, wish: u64) -> Option<Reservation> {
+    fn reserve(&mut self, scope: &ScopeId, id: CallId, wish: u64) -> Option<(Reservation, u64)> {
         let left = self.ledger.headroom(scope, Line::Tokens, 0).map_or(0, |headroom| headroom.left);
-        self.ledger.reserve(scope, id, &tokens(left.min(wish).max(1)), 0).ok()
+        let cap = left.min(wish).max(1);
+        Some((self.ledger.reserve(scope, id, &tokens(cap), 0).ok()?, cap))
     }
 
-    /// From here on a provider may have spent all that is reserved, whoever closes what meanwhile; it spends three quarters.
-    fn spend(&mut self, id: &CallId) {
-        let reserved = self.ledger.find(id).expect("it was dispatched").reserved.get(Line::Tokens);
-        let cost = reserved - reserved / 4;
+    /// From here on a provider may spend up to the cap, whoever closes what meanwhile; it spends three quarters.
+    fn spend(&mut self, id: &CallId, cap: u64) {
+        let cost = cap - cap / 4;
         self.truth += cost;
         *self.unbooked.entry(id.clone()).or_default() += cost;
     }
@@ -121,7 +122,8 @@ impl World {
     fn carry_out(&mut self, step: Step, new: CallId, hands: &mut Hands) {
         match step {
             Step::Open { scope: number, limit: amount, carve: carved } => {
-                let terms = if carved { carve(amount) } else { limit(amount) };
+                let gap = Limits::from_iter([(Line::Tokens, amount * 3 / 4)]);
+                let terms = Terms { gap, ..if carved { carve(amount) } else { limit(amount) } };
                 // A limit that is lowered makes a debt; that is another promise.
                 if self.ledger.scope(&scope(number)).is_none() {
                     drop(self.ledger.open(&scope(number), terms, 0));
@@ -129,14 +131,14 @@ impl World {
             }
             Step::Reserve { scope: number, wish } => hands.reserved.extend(self.reserve(&scope(number), new, wish)),
             Step::Dispatch => {
-                let Some(reservation) = hands.reserved.pop_front() else { return };
+                let Some((reservation, cap)) = hands.reserved.pop_front() else { return };
                 if let Ok(dispatched) = self.ledger.dispatch(reservation, 0) {
-                    self.spend(dispatched.id());
+                    self.spend(dispatched.id(), cap);
                     hands.sent.push_back(dispatched);
                 }
             }
             Step::Release => {
-                if let Some(reservation) = hands.reserved.pop_front() {
+                if let Some((reservation, _)) = hands.reserved.pop_front() {
                     self.ledger.release(reservation);
                 }
             }
@@ -154,9 +156,9 @@ impl World {
             Step::Renew { ahead } => {
                 let Some(dispatched) = hands.sent.front() else { return };
                 let used = tokens(self.unbooked.get(dispatched.id()).copied().unwrap_or(0));
-                if self.ledger.renew(dispatched.id(), &used, &tokens(ahead), 0).is_ok() {
+                if let Ok(renewed) = self.ledger.renew(dispatched.id(), &used, &tokens(ahead), 0) {
                     self.unbooked.remove(dispatched.id());
-                    self.spend(dispatched.id());
+                    self.spend(dispatched.id(), renewed.reserved.get(Line::Tokens));
                 }
             }
             Step::SettleLate => {
@@ -180,10 +182,14 @@ impl World {
         }
     }
 
-    /// L1 to L4, in the hold that changed something.
+    /// L1 to L4 and L7, in the hold that changed something.
     fn look(&self) {
-        for (id, _) in self.ledger.scopes() {
+        for (id, scope) in self.ledger.scopes() {
             self.ledger.check_promises(id).expect("holds");
+            if let Some(gap) = scope.terms.gap.get(Line::Tokens) {
+                let since_mark = scope.committed().less(&scope.at_mark).get(Line::Tokens);
+                assert!(since_mark <= gap, "{since_mark} since the last mark: {scope:?}");
+            }
         }
         self.ledger.audit().expect("agrees");
         let root = self.ledger.scope(&scope(0)).expect("open");

@@ -145,7 +145,7 @@ pub(crate) fn call_of(step: &Step) -> Option<CallId> {
 /// A story that opens the outer scopes first, so that most of its steps have an effect.
 pub(crate) fn stories(most: usize) -> impl Strategy<Value = Vec<Step>> {
     let open = |scope: usize, limit: u64| Step::Open { scope, limit, carve: false };
-    let begin = vec![open(0, 2_000), open(1, 1_000), open(3, 1_000), open(4, 800), open(5, 400), open(6, 300)];
+    let begin = [open(0, 2_000), open(1, 1_000), open(3, 1_000), open(4, 800), open(5, 400), open(6, 300)];
     let scope = || 0..SCOPES.len();
     let number = || 0..24_usize;
     let step = prop_oneof![
