@@ -89,8 +89,7 @@ impl RealMachine {
 
     fn clock(&self) -> Clock {
         *self.clock.get_or_init(|| {
-            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            Clock::starting_at(millis(since_1970))
+            Clock::of_machine(|| millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
         })
     }
 

@@ -8,6 +8,7 @@ mod crash;
 mod hostile;
 mod rates;
 mod spend;
+mod storm;
 mod time;
 mod verdicts;
 mod wire;

@@ -12,17 +12,26 @@ use tokio::time::Instant;
 pub struct Clock {
     unix_ms_at_start: u64,
     start: Instant,
+    /// What the machine says, if somebody may ask it.
+    machine: Option<fn() -> u64>,
 }
 
 impl Clock {
-    /// A clock that shows `unix_ms` now and goes on from there. `main` passes the machine's time, a test a fixed one.
+    /// A clock that shows `unix_ms` now and goes on from there.
     pub fn starting_at(unix_ms: u64) -> Self {
-        Self { unix_ms_at_start: unix_ms, start: Instant::now() }
+        Self { unix_ms_at_start: unix_ms, start: Instant::now(), machine: None }
+    }
+
+    /// The machine's clock. It keeps up when the machine was suspended or its time was set forward, and goes on by itself
+    /// when it was set back.
+    pub fn of_machine(unix_ms: fn() -> u64) -> Self {
+        Self { machine: Some(unix_ms), ..Self::starting_at(unix_ms()) }
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z. Never goes back, whatever the machine's own clock does.
     pub fn unix_ms(&self) -> u64 {
-        self.unix_ms_at_start.saturating_add(millis(self.start.elapsed()))
+        let counted = self.unix_ms_at_start.saturating_add(millis(self.start.elapsed()));
+        self.machine.map_or(counted, |machine| counted.max(machine()))
     }
 
     /// The monotonic present.

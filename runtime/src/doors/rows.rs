@@ -15,6 +15,7 @@ use crate::rules::effect::Entry;
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{Call, CallId, Changes, Ledger, Level, Scope, ScopeId};
 use crate::rules::operate::Act;
+use crate::rules::progress::Mark;
 use crate::rules::scope::upward;
 use crate::rules::window::{Span, Window};
 
@@ -111,11 +112,10 @@ impl Rows<'_> {
 
     /// A scope with its windows, and its open calls if it is one that may be closed.
     fn restore(&self, id: ScopeId, mut scope: Scope, ledger: &mut Ledger) -> rusqlite::Result<()> {
-        if !scope.terms.windows.is_empty() {
-            let mut read = self.0.prepare_cached("SELECT span, body FROM spent_in WHERE path = ?1")?;
-            let windows = read.query_map([id.path()], |row| Ok((span(row)?, json::<Window>(row, 1)?)))?;
-            scope.windows = windows.collect::<rusqlite::Result<_>>()?;
-        }
+        // Also of a window that no file sets now: one that is set again must not begin at nothing.
+        let mut read = self.0.prepare_cached("SELECT span, body FROM spent_in WHERE path = ?1")?;
+        let windows = read.query_map([id.path()], |row| Ok((span(row)?, json::<Window>(row, 1)?)))?;
+        scope.windows = windows.collect::<rusqlite::Result<_>>()?;
         ledger.restore_scope(id, scope);
         Ok(())
     }
@@ -188,6 +188,13 @@ impl Rows<'_> {
             self.0.prepare_cached("INSERT INTO act (body) VALUES (?1)")?.execute([text(&act)?])?;
         }
         Ok(())
+    }
+
+    /// The marks in a run's journal, without reading the rest of it into memory.
+    pub fn marks(&self, serial: &str) -> rusqlite::Result<Vec<Mark>> {
+        let marked = "SELECT body ->> '$.body.mark' FROM entry
+            WHERE serial = ?1 AND body ->> '$.body.entry' = 'marked' ORDER BY seq";
+        self.0.prepare_cached(marked)?.query_map([serial], |row| json(row, 0))?.collect()
     }
 
     /// The entries of a run.

@@ -24,6 +24,7 @@ use crate::rules::effect::Entry;
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{Ledger, ScopeId};
 use crate::rules::operate::Act;
+use crate::rules::progress::Mark;
 
 /// The store's file below the host's directory.
 pub const FILE: &str = "ledger.sqlite";
@@ -31,15 +32,21 @@ pub const FILE: &str = "ledger.sqlite";
 /// Two connections that write and checkpoint could corrupt a file before this: <https://www.sqlite.org/wal.html#walresetbug>.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-/// How long a writer waits for another process. A transaction takes milliseconds: whoever holds the lock for longer is
-/// stuck, and waiting on would keep runs past their deadlines.
+/// How long a writer waits for other processes, all in all. A transaction takes milliseconds: whoever holds the lock for
+/// longer is stuck, and waiting on would keep runs past their deadlines.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// How long SQLite itself waits for whoever uses the file without our lock, a person with a shell for example.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
 
 /// Between two looks at the lock, at first and at most.
 const LOCK_LOOK: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(2)];
 
 /// Works of one transaction: more would only make the first of them wait.
 const MAX_BATCH: usize = 512;
+
+/// Scopes that a writer remembers between transactions: items are never closed, and a service sees ever new ones.
+const MAX_REMEMBERED: usize = 10_000;
 
 /// How far the clock may be behind what the store has seen: a machine that sets its clock by the network steps back by
 /// less. More makes rolling windows meaningless.
@@ -90,7 +97,7 @@ impl SqliteStore {
         let opened = open_checked(dir, &file, &users);
         lock.give_back();
         let connection = opened?;
-        wait_for(|| users.try_lock_shared())?;
+        wait_for(patience(), || users.try_lock_shared())?;
         let reader = connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let (works, queue) = mpsc::channel();
         let writer = Writer {
@@ -143,6 +150,10 @@ impl Store for SqliteStore {
         if let Err(mpsc::SendError(work)) = works.send(work) {
             (work.change)(Err(StoreError::Failed("its writer is gone".into())))(Ok(()));
         }
+    }
+
+    fn marks(&self, serial: &str) -> Result<Vec<Mark>, StoreError> {
+        self.read(|rows| rows.marks(serial))
     }
 
     fn entries(&self, serial: &str) -> Result<Vec<Entry>, StoreError> {
@@ -242,11 +253,21 @@ impl Writer {
             let loaded = work.needs.iter().try_for_each(|need| rows.load(need, &mut self.ledger, &mut self.items));
             if let Err(error) = loaded.map_err(refused) {
                 done.push(failing(work.change, error.clone()));
+                if matches!(error, StoreError::Corrupt(_)) {
+                    // One damaged row is no reason to refuse those who do not need it.
+                    continue;
+                }
                 return Err(error);
             }
             let now_ms = now_ms.max(latest_ms);
             let Self { ledger, items, .. } = self;
-            done.push((work.change)(Ok(&mut Books { ledger, now_ms, items, written: &mut written })));
+            done.push((work.change)(Ok(&mut Books {
+                ledger,
+                now_ms,
+                items,
+                written: &mut written,
+                when_kept: Vec::new(),
+            })));
         }
         if !written.accept_clock {
             now_ms = now_ms.max(latest_ms);
@@ -259,6 +280,9 @@ impl Writer {
         (self.probe)(Gate::BeforeCommit);
         self.connection.execute_batch("COMMIT").map_err(refused)?;
         (self.probe)(Gate::AfterCommit);
+        if self.ledger.len() > MAX_REMEMBERED {
+            self.forget();
+        }
         Ok(())
     }
 
@@ -285,8 +309,9 @@ struct Lock {
 
 impl Lock {
     fn take(&self) -> Result<(), StoreError> {
-        wait_for(|| self.turn.try_lock())?;
-        let taken = wait_for(|| self.store.try_lock());
+        let until = patience();
+        wait_for(until, || self.turn.try_lock())?;
+        let taken = wait_for(until, || self.store.try_lock());
         drop(self.turn.unlock());
         taken
     }
@@ -297,15 +322,22 @@ impl Lock {
     }
 }
 
+/// When the writer's patience with other processes ends.
 #[expect(clippy::disallowed_methods, reason = "the writer's patience with other processes is no time of a run")]
-fn wait_for(try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), StoreError> {
-    let (started, mut pause) = (Instant::now(), LOCK_LOOK[0]);
+fn patience() -> Instant {
+    Instant::now() + LOCK_WAIT
+}
+
+fn wait_for(until: Instant, try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), StoreError> {
+    let mut pause = LOCK_LOOK[0];
     loop {
         match try_lock() {
             Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_WAIT => std::thread::sleep(pause),
+            Err(TryLockError::WouldBlock) if until > patience() - LOCK_WAIT => {
+                std::thread::sleep(pause);
+            }
             Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Locked { waited_ms: super::clock::millis(started.elapsed()) });
+                return Err(StoreError::Locked { waited_ms: super::clock::millis(LOCK_WAIT) });
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -360,7 +392,7 @@ fn prepare(file: &PathBuf, unclean: bool) -> Result<Connection, StoreError> {
 
 fn connect(file: &PathBuf, flags: OpenFlags) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(refused)?;
-    connection.busy_timeout(LOCK_WAIT).map_err(refused)?;
+    connection.busy_timeout(BUSY_WAIT).map_err(refused)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::rules::effect::Entry;
+use crate::rules::effect::{Body, Entry};
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{CallId, Ledger, ScopeId};
 use crate::rules::operate::Act;
+use crate::rules::progress::Mark;
 
 /// What is promised when a work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,7 +74,11 @@ pub struct Books<'a> {
     pub now_ms: u64,
     pub(super) items: &'a mut HashMap<ScopeId, ItemRecord>,
     pub(super) written: &'a mut Written,
+    pub(super) when_kept: Vec<WhenKept>,
 }
+
+/// Hears whether a work was kept, before whoever waits for it does.
+pub(super) type WhenKept = Box<dyn FnOnce(&Result<(), StoreError>) + Send>;
 
 /// What works wrote beside the ledger.
 #[derive(Debug, Default)]
@@ -99,6 +104,11 @@ impl Books<'_> {
     /// Appends an entry to a run's journal.
     pub fn append(&mut self, serial: &Arc<str>, entry: Entry) {
         self.written.entries.push((Arc::clone(serial), entry));
+    }
+
+    /// Calls `listener` when this work is kept, or could not be; before the next transaction begins.
+    pub fn when_kept(&mut self, listener: impl FnOnce(&Result<(), StoreError>) + Send + 'static) {
+        self.when_kept.push(Box::new(listener));
     }
 
     /// Keeps what an operator did, for ever.
@@ -134,6 +144,12 @@ pub enum AtClock {
 pub trait Store: Send + Sync {
     /// Takes a work, which is done after all that were taken before it. Never waits.
     fn submit(&self, work: Work);
+
+    /// The marks in a run's journal. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn marks(&self, serial: &str) -> Result<Vec<Mark>, StoreError>;
 
     /// The entries of a run that were kept, in order. Blocking.
     ///
@@ -222,7 +238,11 @@ fn answering<T: Send + 'static>(
     Box::new(move |books| match books {
         Ok(books) => {
             let result = change(books);
-            Box::new(move |kept| drop(answer.send(kept.map(|()| result))))
+            let listeners = std::mem::take(&mut books.when_kept);
+            Box::new(move |kept| {
+                listeners.into_iter().for_each(|listener| listener(&kept));
+                drop(answer.send(kept.map(|()| result)));
+            })
         }
         Err(error) => {
             drop(answer.send(Err(error)));
@@ -259,9 +279,17 @@ impl Store for MemoryStore {
     fn submit(&self, work: Work) {
         let mut memory = self.memory();
         let Memory { ledger, items, written, now_ms } = &mut *memory;
-        let done = (work.change)(Ok(&mut Books { ledger, now_ms: *now_ms, items, written }));
+        let done = (work.change)(Ok(&mut Books { ledger, now_ms: *now_ms, items, written, when_kept: Vec::new() }));
         drop(memory);
         done(Ok(()));
+    }
+
+    fn marks(&self, serial: &str) -> Result<Vec<Mark>, StoreError> {
+        let marks = self.entries(serial)?.into_iter().filter_map(|entry| match entry.body {
+            Body::Marked { mark } => Some(mark),
+            _ => None,
+        });
+        Ok(marks.collect())
     }
 
     fn entries(&self, serial: &str) -> Result<Vec<Entry>, StoreError> {

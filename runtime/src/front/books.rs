@@ -272,7 +272,7 @@ mod tests {
         for (id, terms) in ids.iter().zip(terms) {
             ledger.open(id, terms, NOW_MS).expect("opens");
         }
-        ledger.top_up(&ids[1], Line::Tokens, 50, NOW_MS).expect("has a limit");
+        ledger.top_up(&ids[1], &Amounts::of(Line::Tokens, 50), NOW_MS).expect("has a limit");
         let mut reserve = |call: &str, amounts| ledger.reserve(&ids[4], CallId::new(call), &amounts, NOW_MS);
         let [settled, _reserved, held] = [("a", cost(100, 5)), ("b", cost(20, 1)), ("c", cost(30, 0))]
             .map(|(id, it)| reserve(id, it).expect("fits"));

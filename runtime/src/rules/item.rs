@@ -5,8 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::effect::{Body, Entry};
-use super::progress::Seen;
+use super::progress::{Mark, Seen};
 
 /// The memory of one item.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,13 +27,9 @@ pub struct AttemptsExhausted {
 }
 
 impl ItemRecord {
-    /// Remembers what a run showed that ended without saying so, from its journal.
-    pub fn recover(&mut self, entries: &[Entry]) {
-        for entry in entries {
-            if let Body::Marked { mark } = &entry.body {
-                self.seen.insert(*mark);
-            }
-        }
+    /// Remembers what a run showed that ended without saying so.
+    pub fn recover(&mut self, marks: &[Mark]) {
+        marks.iter().for_each(|mark| self.seen.insert(*mark));
     }
 
     /// Counts one more attempt and returns its number, from 1.
@@ -54,15 +49,13 @@ impl ItemRecord {
 mod tests {
     use super::*;
     use crate::rules::digest::Digest;
-    use crate::rules::progress::Mark;
     use crate::rules::spec::MarkKind;
 
     #[test]
-    fn a_run_that_crashed_has_shown_what_its_journal_says() {
+    fn what_a_run_that_crashed_has_shown_is_remembered() {
         let mark = Mark { kind: MarkKind::Tree, digest: Digest::from_bytes([7; 32]) };
-        let entries = [Entry { seq: 0, at_ms: 0, body: Body::Marked { mark } }];
         let mut item = ItemRecord::default();
-        item.recover(&entries);
+        item.recover(&[mark]);
         let mut seen = Seen::default();
         seen.insert(mark);
         assert_eq!(item.seen, seen);

@@ -389,25 +389,35 @@ impl Ledger {
         self.spend(parent, &own(spent), &Amounts::default(), now_ms, now_ms);
     }
 
-    /// An operator raises a limit of a scope.
+    /// An operator raises limits of a scope; all of them, or none.
     ///
     /// # Errors
-    /// [`Denial::NoLimit`]: there is none to raise. [`Denial::Short`]: the line was carved, and the parent has no more.
-    pub fn top_up(&mut self, id: &ScopeId, line: Line, amount: u64, now_ms: u64) -> Result<(), Denial> {
+    /// [`Denial::NoLimit`]: there is none to raise. [`Denial::Short`]: a line was carved, and the parent has no more.
+    pub fn top_up(&mut self, id: &ScopeId, amounts: &Amounts, now_ms: u64) -> Result<(), Denial> {
         let place = self.ensure_open(id)?;
         let scope = &self.nodes[place].scope;
-        if scope.limit(line).is_none() {
+        if let Some((line, _)) = amounts.iter().find(|&(line, _)| scope.limit(line).is_none()) {
             return Err(Denial::NoLimit { scope: id.clone(), line });
         }
-        let carved = if scope.carves(line) { Amounts::of(line, amount) } else { Amounts::default() };
+        let carved = amounts.only(|line| scope.carves(line));
         if let Some(parent) = self.nodes[place].parent {
             self.check(parent, &carved, now_ms)?;
             self.change(parent, &carved, |scope, carved| scope.carved = scope.carved.plus(carved));
         }
         let scope = self.scope_at(place);
-        scope.topped_up = scope.topped_up.plus(&Amounts::of(line, amount));
+        scope.topped_up = scope.topped_up.plus(amounts);
         scope.counted = scope.counted.plus(&carved);
         Ok(())
+    }
+
+    /// Scopes that are here.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether no scope is here.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
     }
 
     /// The books of a scope.
@@ -461,12 +471,16 @@ impl Ledger {
         for place in std::mem::take(&mut self.changed_scopes) {
             let node = &mut self.nodes[place];
             node.changed = false;
-            let (id, scope) = (node.id.clone(), node.scope.clone());
-            if scope.closed {
-                self.places.remove(&id);
-                self.free.push(place);
-            }
-            scopes.push((id, scope));
+            scopes.push((node.id.clone(), node.scope.clone()));
+        }
+        if scopes.iter().any(|(_, scope)| scope.closed) {
+            // With everything below, also what was closed long ago and is here for a late call.
+            let (nodes, free) = (&self.nodes, &mut self.free);
+            self.places.retain(|_, &mut place| {
+                let closed = nodes[place].scope.closed;
+                free.extend(closed.then_some(place));
+                !closed
+            });
         }
         let mut calls = Vec::with_capacity(self.changed_calls.len());
         for id in std::mem::take(&mut self.changed_calls) {
@@ -632,7 +646,10 @@ impl Ledger {
         let actual = actual.only(|line| !line.is_level());
         self.call(id).spent = call.spent.plus(&actual);
         if held {
+            let freed = call.reserved.less(&actual);
             self.change(place, &call.reserved, |scope, amounts| scope.held = scope.held.less(amounts));
+            // What was in doubt at the last mark was counted before it; what of that is free now is not for the gap after.
+            self.change(place, &freed, |scope, freed| scope.at_mark = scope.at_mark.less(freed));
         } else {
             self.unreserve(place, &call.reserved);
         }

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{Amounts, CallId, Denial, Ledger, Line, ScopeId};
+use super::ledger::{Amounts, CallId, Denial, Ledger, ScopeId};
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,13 +33,7 @@ pub struct Act {
 /// # Errors
 /// As [`Ledger::top_up`].
 pub fn top_up(ledger: &mut Ledger, scope: &ScopeId, amounts: &Amounts, now_ms: u64) -> Result<Deed, Denial> {
-    let missing = |line: &Line| ledger.scope(scope).is_some_and(|scope| scope.limit(*line).is_none());
-    if let Some(line) = amounts.iter().map(|(line, _)| line).find(missing) {
-        return Err(Denial::NoLimit { scope: scope.clone(), line });
-    }
-    for (line, amount) in amounts.iter() {
-        ledger.top_up(scope, line, amount, now_ms)?;
-    }
+    ledger.top_up(scope, amounts, now_ms)?;
     Ok(Deed::TopUp { scope: scope.clone(), amounts: *amounts })
 }
 

@@ -201,6 +201,9 @@ impl Gate {
         }
         // In the order in which they were asked: each takes its place in the store's queue before the next one.
         let admitted = join_all(asks.into_iter().map(|ask| self.admit(ask))).await;
+        if admitted.iter().any(Result::is_err) {
+            return Err(self.give_back(admitted).await);
+        }
         let admitted = admitted.into_iter().collect::<Result<Vec<_>, _>>()?;
         // Each part is booked when it is done, whatever becomes of the others.
         let heard = join_all(admitted.into_iter().map(async |admitted| match admitted {
@@ -209,6 +212,28 @@ impl Gate {
         }))
         .await;
         heard.into_iter().collect()
+    }
+
+    /// The run ends while a batch is admitted: of its other parts nothing was sent, so they cost nothing.
+    async fn give_back(&self, batch: Vec<Result<Result<Admitted, Refusal>, RunEnd>>) -> RunEnd {
+        let mut end = RunEnd::Stopped;
+        for part in batch {
+            match part {
+                Err(why) => end = why,
+                Ok(Err(_refused)) => {}
+                Ok(Ok(mut admitted)) => {
+                    let message = "another part of the batch ended the run".to_owned();
+                    let failure = Failure { kind: FailureKind::Unavailable, message };
+                    let unsent = Performed::free(Err(Denied::Failed(failure)));
+                    let Some(Paid { quote, life: Life::Dispatched(dispatched) }) = admitted.paid.take() else {
+                        continue;
+                    };
+                    // If this fails too, it stays held, which is safe.
+                    drop(self.settle(admitted, Some((quote, dispatched)), unsent).await);
+                }
+            }
+        }
+        end
     }
 
     /// Writes a note of the guest's. Past the byte cap notes are dropped and counted.

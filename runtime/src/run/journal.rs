@@ -107,15 +107,17 @@ impl Journal {
         lock(&self.pages.state).whole()?;
         let pages = Arc::clone(&self.pages);
         let kept = transact(&*self.store, needs, durability, move |books| {
+            // A transaction before this one may have failed since it was asked for.
+            lock(&pages.state).whole()?;
             let mut step = Step { books, written: Vec::new() };
             let result = change(&mut step);
             let written = std::mem::take(&mut step.written);
-            pages.keep(step.books, written);
-            result
+            Pages::keep(&pages, step.books, written);
+            Ok(result)
         });
-        kept.await.map_err(|error| {
+        kept.await.unwrap_or_else(|error| {
             lock(&self.pages.state).broken.get_or_insert(error.to_string());
-            RunEnd::Fault(format!("the journal could not be written: {error}"))
+            Err(RunEnd::Fault(format!("the journal could not be written: {error}")))
         })
     }
 }
@@ -142,18 +144,27 @@ impl Pages {
         Ok(state.waiting_bytes <= MAX_WAITING_BYTES)
     }
 
-    /// Hands over what waited and what a step wrote, numbered in this order.
-    fn keep(&self, books: &mut Books<'_>, written: Vec<Body>) {
-        let mut state = lock(&self.state);
+    /// Hands over what waited and what a step wrote, numbered in this order. What a step wrote is shown once it is kept;
+    /// if it is not, nothing may follow it, whether or not anybody still waits for the step.
+    fn keep(this: &Arc<Self>, books: &mut Books<'_>, written: Vec<Body>) {
+        let mut state = lock(&this.state);
         state.waiting_bytes = 0;
         for entry in std::mem::take(&mut state.waiting) {
-            books.append(&self.serial, entry);
+            books.append(&this.serial, entry);
         }
+        let mut entries = Vec::with_capacity(written.len());
         for body in written {
-            let entry = self.number(&mut state, body);
-            self.show(&entry);
-            books.append(&self.serial, entry);
+            let entry = this.number(&mut state, body);
+            books.append(&this.serial, entry.clone());
+            entries.push(entry);
         }
+        let pages = Arc::clone(this);
+        books.when_kept(move |kept| match kept {
+            Ok(()) => entries.iter().for_each(|entry| pages.show(entry)),
+            Err(error) => {
+                lock(&pages.state).broken.get_or_insert(error.to_string());
+            }
+        });
     }
 
     fn number(&self, state: &mut State, body: Body) -> Entry {

@@ -143,7 +143,8 @@ impl Meter {
             let pause = Duration::from_millis((least / 2).max(RENEW_MS));
             tokio::time::sleep(pause).await;
             let (call, used) = (self.call.clone(), self.used(waited_ms()));
-            let renewed = transact(&*self.store, vec![Need::Call(call.clone())], Durability::Lazy, move |books| {
+            // On disk, or a crash of the machine would forget more than a slice.
+            let renewed = transact(&*self.store, vec![Need::Call(call.clone())], Durability::Durable, move |books| {
                 renew(books.ledger, &call, &used, &wanted(), books.now_ms)
             });
             match renewed.await {
@@ -180,12 +181,12 @@ impl Meter {
     pub async fn finish(&self, waited_ms: u64) -> Result<(), StoreError> {
         let (call, used) = (self.call.clone(), self.used(waited_ms));
         let settled = transact(&*self.store, vec![Need::Call(call.clone())], Durability::Lazy, move |books| {
-            let rest = not_booked(books.ledger, &call, &used);
-            books.ledger.settle_id(&call, &rest, books.now_ms)
+            // What was used now is of now, and not of when the guest began.
+            renew(books.ledger, &call, &used, &Amounts::default(), books.now_ms)?;
+            books.ledger.settle_id(&call, &Amounts::default(), books.now_ms)
         });
         match settled.await? {
-            // Time is measured when it is over, so it may be some milliseconds more than was granted.
-            Ok(_overrun) => Ok(()),
+            Ok(_nothing_more) => Ok(()),
             Err(denial) => Err(StoreError::Failed(denial.to_string())),
         }
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::doors::state::State;
 use crate::doors::store::{Durability, Need, Store, StoreError, transact};
-use crate::rules::effect::Entry;
 use crate::rules::ledger::ScopeId;
+use crate::rules::progress::Mark;
 
 /// Closes the scopes of dead runs, and returns them.
 ///
@@ -37,16 +37,16 @@ pub(super) async fn close_dead_runs(store: &Arc<dyn Store>, state: &State) -> Re
     .await
 }
 
-/// The journal of the run that had the item and did not say how it ended, if there is one.
+/// What the run showed that had the item and did not say how it ended, if there is one.
 ///
 /// # Errors
 /// [`StoreError`].
-pub(super) async fn what_was_left(store: &Arc<dyn Store>, item: &ScopeId) -> Result<Vec<Entry>, StoreError> {
+pub(super) async fn what_was_left(store: &Arc<dyn Store>, item: &ScopeId) -> Result<Vec<Mark>, StoreError> {
     let id = item.clone();
     let item = transact(&**store, vec![Need::Item(id.clone())], Durability::Lazy, move |books| books.item(&id));
     let Some(left) = item.await?.open else { return Ok(Vec::new()) };
     let books = Arc::clone(store);
-    blocking(move || books.entries(&left)).await
+    blocking(move || books.marks(&left)).await
 }
 
 /// Reads away from the threads that guests run on.

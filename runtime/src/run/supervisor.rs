@@ -35,6 +35,7 @@ use super::cord::Cord;
 use super::files::FileBooks;
 use super::gate::{Gate, ModelDoor, Passage, WorkspaceView};
 use super::host::Guest;
+use super::journal::Step;
 use super::limits::Limits;
 use super::lock;
 use super::output::Output;
@@ -119,7 +120,10 @@ impl Admitted {
         let progress = Arc::new(Mutex::new(progress));
         let gate = match self.gate(runner, &progress) {
             Ok(gate) => Arc::new(gate),
-            Err(verdict) => return verdict,
+            Err(verdict) => {
+                drop(self.meter.finish(0).await);
+                return verdict;
+            }
         };
         let outcome = self.call_worker(runner, &gate).await;
         let verdict = self.conclude(runner, &gate, &progress, outcome, apply, record).await;
@@ -212,7 +216,11 @@ impl Admitted {
         let guest = self.guest(gate, &stdio, work);
         let guest = match guest {
             Ok(guest) => guest,
-            Err(error) => return Outcome::Faulted(format!("the guest's files could not be opened: {error}")),
+            Err(error) => {
+                // It never ran: nothing that was reserved for it is in doubt.
+                drop(self.meter.finish(0).await);
+                return Outcome::Faulted(format!("the guest's files could not be opened: {error}"));
+            }
         };
         let task = work::Task {
             item: spec.item.clone().unwrap_or_else(|| self.serial.clone()),
@@ -292,7 +300,9 @@ impl Admitted {
         if let Some(digest) = look.digest {
             let mark = Mark { kind: MarkKind::Tree, digest };
             let new = look.stray.is_empty() && lock(progress).observe(mark);
-            if new && let Err(end) = self.journal.append(Body::Marked { mark }, Durability::Lazy).await {
+            // Kept before the checks begin: a crash in the middle must not let the item show it again as new.
+            let marked = move |step: &mut Step<'_, '_>| step.write(Body::Marked { mark });
+            if new && let Err(end) = self.journal.step(vec![], Durability::Lazy, marked).await {
                 return faulted(end.to_string());
             }
         }

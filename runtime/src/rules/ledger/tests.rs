@@ -1,5 +1,6 @@
 //! The life of calls in a tree of scopes, example by example and in random stories.
 
+mod races;
 pub(crate) mod story;
 
 use std::collections::BTreeMap;
@@ -210,6 +211,29 @@ fn before_the_first_mark_the_tighter_gap_holds_and_each_mark_starts_it_anew() {
 }
 
 #[test]
+fn what_is_written_off_after_a_mark_is_not_for_the_gap_after_it() {
+    let (mut ledger, _, _) = two_scopes(1_000, 1_000);
+    let gap = Terms { gap: Limits::from_iter([(Line::Tokens, 40)]), ..limit(1_000) };
+    let item = open(&mut ledger, "acme/triage/item", gap);
+    let call = sent(&mut ledger, &item, "a", 40);
+    ledger.hold(call);
+    ledger.mark(&item);
+    ledger.write_off(&CallId::new("a"), &tokens(5), 0).expect("is held");
+    assert_eq!(left(&ledger, &item).0, 40);
+}
+
+#[test]
+fn a_top_up_of_a_carved_line_is_whole_or_nothing() {
+    let (mut ledger, _, line) = two_scopes(100, 100);
+    let item = open(&mut ledger, "acme/triage/item", carve(90));
+    assert!(ledger.top_up(&item, &tokens(11), 0).is_err());
+    assert_eq!((left(&ledger, &item).0, left(&ledger, &line).0), (90, 10));
+    ledger.top_up(&item, &tokens(10), 0).expect("the parent has it");
+    assert_eq!((left(&ledger, &item).0, left(&ledger, &line).0), (100, 0));
+    ledger.audit().expect("agrees");
+}
+
+#[test]
 fn a_window_lets_through_no_more_than_its_limit_wherever_it_begins() {
     let mut ledger = Ledger::default();
     let windows = BTreeMap::from([(Span::Hour, Limits::from_iter([(Line::Tokens, 100)]))]);
@@ -281,11 +305,11 @@ fn a_limit_that_was_lowered_refuses_and_refunds_nothing() {
     ledger.open(&tenant, limit(40), 0).expect("new terms");
     assert_eq!(ledger.scope(&tenant).expect("open").debt(), tokens(10));
     assert_eq!(left(&ledger, &line), (0, "acme".to_owned()));
-    ledger.top_up(&tenant, Line::Tokens, 15, 0).expect("has a limit");
+    ledger.top_up(&tenant, &tokens(15), 0).expect("has a limit");
     assert_eq!(left(&ledger, &line), (5, "acme".to_owned()));
     ledger.open(&tenant, limit(50), 0).expect("new terms");
     assert_eq!(left(&ledger, &line).0, 15, "what an operator added stays");
-    assert!(matches!(ledger.top_up(&tenant, Line::MicroUsd, 1, 0), Err(Denial::NoLimit { .. })));
+    assert!(matches!(ledger.top_up(&tenant, &Amounts::of(Line::MicroUsd, 1), 0), Err(Denial::NoLimit { .. })));
 }
 
 #[test]

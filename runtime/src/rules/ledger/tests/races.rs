@@ -177,7 +177,9 @@ impl World {
                     self.ledger.mark(&scope(number));
                 }
             }
-            Step::TopUp { scope: number, amount } => drop(self.ledger.top_up(&scope(number), Line::Tokens, amount, 0)),
+            Step::TopUp { scope: number, amount } => {
+                drop(self.ledger.top_up(&scope(number), &Amounts::of(Line::Tokens, amount), 0))
+            }
             Step::Close { scope: number } => self.ledger.close(&scope(number), 0),
         }
     }

@@ -100,7 +100,7 @@ impl Teller {
                 ledger.close(&id(scope), now_ms);
                 String::new()
             }
-            Step::TopUp(scope, amount) => format!("{:?}", ledger.top_up(&id(scope), Line::Tokens, *amount, now_ms)),
+            Step::TopUp(scope, amount) => format!("{:?}", ledger.top_up(&id(scope), &tokens(*amount), now_ms)),
             Step::Wait(ms) => {
                 self.now_ms += ms;
                 String::new()
