@@ -181,3 +181,95 @@ impl Pages {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::doors::store::{MemoryStore, StoreError, Work};
+    use crate::rules::effect::Level;
+    use crate::rules::ledger::{Ledger, ScopeId};
+    use crate::rules::operate::Act;
+    use crate::rules::progress::Mark;
+
+    /// Keeps works waiting until it is told how the next one ends.
+    #[derive(Default)]
+    struct Told {
+        memory: MemoryStore,
+        waiting: Mutex<VecDeque<Work>>,
+    }
+
+    impl Told {
+        fn end_next(&self, keep: bool) {
+            let work = lock(&self.waiting).pop_front().expect("something waits");
+            if keep {
+                return self.memory.submit(work);
+            }
+            // The change was made, and then the disk was full.
+            let scratch = MemoryStore::default();
+            let failing = Work {
+                change: Box::new(move |books| {
+                    let done = (work.change)(books);
+                    Box::new(move |_| done(Err(StoreError::Full)))
+                }),
+                ..work
+            };
+            scratch.submit(failing);
+        }
+    }
+
+    impl Store for Told {
+        fn submit(&self, work: Work) {
+            lock(&self.waiting).push_back(work);
+        }
+
+        fn marks(&self, serial: &str) -> Result<Vec<Mark>, StoreError> {
+            self.memory.marks(serial)
+        }
+
+        fn entries(&self, serial: &str) -> Result<Vec<Entry>, StoreError> {
+            self.memory.entries(serial)
+        }
+
+        fn open_attempts(&self) -> Result<Vec<ScopeId>, StoreError> {
+            self.memory.open_attempts()
+        }
+
+        fn survey(&self) -> Result<Ledger, StoreError> {
+            self.memory.survey()
+        }
+
+        fn acts(&self) -> Result<Vec<Act>, StoreError> {
+            self.memory.acts()
+        }
+    }
+
+    fn note(message: &str) -> Body {
+        Body::Noted { level: Level::Info, message: message.into(), fields: vec![] }
+    }
+
+    #[tokio::test]
+    async fn nothing_follows_a_step_that_was_not_kept() {
+        let store = Arc::new(Told::default());
+        let (watcher, mut watched) = mpsc::unbounded_channel();
+        let clock = Clock::starting_at(0);
+        let time = Arc::new(VirtualClock::starting_at_ms(0));
+        let journal = Journal::new(Arc::clone(&store) as Arc<dyn Store>, "run", clock, time, Some(watcher));
+        journal.append(note("waits"), Durability::Lazy).await.expect("waits in memory");
+        // One is given up by whoever asked for it, another is asked for before the first has failed.
+        assert!(journal.append(note("lost"), Durability::Durable).now_or_never().is_none());
+        let next = journal.append(note("next"), Durability::Durable);
+        tokio::pin!(next);
+        assert!(next.as_mut().now_or_never().is_none());
+        store.end_next(false);
+        store.end_next(true);
+        assert!(next.await.is_err());
+        assert!(journal.append(note("later"), Durability::Lazy).await.is_err());
+        assert_eq!(store.entries("run").expect("reads"), []);
+        let seen: Vec<Entry> = std::iter::from_fn(|| watched.try_recv().ok()).collect();
+        assert_eq!(seen.len(), 1, "who watches sees what waits, and nothing that was not kept: {seen:?}");
+    }
+}

@@ -302,3 +302,70 @@ fn renew(ledger: &mut Ledger, call: &CallId, used: &Amounts, ahead: &Amounts, no
 fn wanted() -> Amounts {
     TIMES.into_iter().map(|line| (line, SLICE_MS)).chain([(Line::DiskBytes, u64::MAX)]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doors::store::MemoryStore;
+    use crate::rules::ledger::{Limits, Terms};
+    use crate::rules::window::Span;
+
+    /// A meter in a scope whose disk and wall time are limited.
+    async fn meter(store: &Arc<MemoryStore>, windows: &[(Span, u64)]) -> Meter {
+        let (scope, call) = (ScopeId::host(), CallId::new("run-meter"));
+        let limits = [(Line::MemoryBytes, 64), (Line::DiskBytes, 10_000), (Line::WallMs, 100_000)];
+        let disk = |&(span, limit): &(Span, u64)| (span, Limits::from_iter([(Line::DiskBytes, limit)]));
+        let terms = Terms {
+            limits: limits.into_iter().collect(),
+            windows: windows.iter().map(disk).collect(),
+            ..Terms::default()
+        };
+        let (opened, begun) = (scope.clone(), call.clone());
+        let begun = transact(&**store, vec![], Durability::Lazy, move |books| {
+            books.ledger.open(&opened, terms, books.now_ms).expect("opens");
+            Meter::begin(books.ledger, &opened, &begun, 64, books.now_ms)
+        });
+        let begun = begun.await.expect("kept").expect("there is memory");
+        Meter::new(Arc::clone(store) as Arc<dyn Store>, scope, call, begun)
+    }
+
+    #[tokio::test]
+    async fn what_is_used_last_is_of_now_and_not_of_when_the_guest_began() {
+        let store = Arc::new(MemoryStore::default());
+        let meter = meter(&store, &[(Span::Hour, 1_000)]).await;
+        meter.write(900).expect("is granted");
+        // It lives for longer than the window looks back.
+        let now_ms = 2 * 3_600_000;
+        store.set_now_ms(now_ms);
+        meter.finish(0).await.expect("booked");
+        let ledger = store.survey().expect("reads");
+        let left = ledger.headroom(&ScopeId::host(), Line::DiskBytes, now_ms).expect("is limited").left;
+        assert_eq!(left, 100);
+    }
+
+    #[tokio::test]
+    async fn the_last_byte_that_is_granted_is_written_and_one_more_is_not() {
+        let store = Arc::new(MemoryStore::default());
+        let meter = meter(&store, &[]).await;
+        assert!(meter.write(10_000).is_ok());
+        assert_eq!(meter.write(1).expect_err("is one more").limit, LimitKind::Total);
+        meter.finish(0).await.expect("booked");
+        let spent = store.survey().expect("reads").totals(&ScopeId::host()).spent;
+        assert_eq!((spent.get(Line::DiskBytes), spent.get(Line::MemoryBytes)), (10_000, 0));
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_nobody_waited_for_is_booked_once() {
+        let store = Arc::new(MemoryStore::default());
+        let meter = meter(&store, &[]).await;
+        meter.write(500).expect("is granted");
+        let (call, used) = (meter.call().clone(), meter.used(0));
+        let renewed = transact(&*store, vec![], Durability::Lazy, move |books| {
+            renew(books.ledger, &call, &used, &wanted(), books.now_ms)
+        });
+        drop(renewed.await.expect("kept").expect("is open"));
+        // The meter never heard of it.
+        meter.finish(0).await.expect("booked");
+        assert_eq!(store.survey().expect("reads").totals(&ScopeId::host()).spent.get(Line::DiskBytes), 500);
+    }
+}
