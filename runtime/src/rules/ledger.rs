@@ -220,7 +220,7 @@ impl Ledger {
     /// What may still be spent on every line.
     pub fn room(&self, scope: &ScopeId, now_ms: u64) -> Room<'_> {
         match self.places.get(scope) {
-            Some(&place) => self.room_at(place, &Line::ALL, now_ms),
+            Some(&place) => self.room_at(place, now_ms),
             None => Room { ledger: self, tightest: [None; LINES] },
         }
     }
@@ -334,21 +334,19 @@ impl Ledger {
         let place = self.places[&scope];
         self.unreserve(place, &before.at_most(used));
         self.spend(place, used, &used.less(&before), now_ms, now_ms);
-        let mut reserved = before.less(used);
-        let mut short = Vec::new();
-        for (line, ahead) in ahead.iter() {
-            let wanted = ahead.saturating_sub(reserved.get(line));
-            let headroom = self.room_at(place, &[line], now_ms).headroom(line);
-            let granted = headroom.as_ref().map_or(0, |headroom| headroom.left.min(wanted));
-            if granted < wanted
-                && let Some(headroom) = headroom
+        let kept = before.less(used);
+        let (mut more, mut short) = (Amounts::default(), Vec::new());
+        let room = self.room_at(place, now_ms);
+        for (line, wanted) in ahead.less(&kept).iter() {
+            more.set(line, room.left(line).min(wanted));
+            if more.get(line) < wanted
+                && let Some(headroom) = room.headroom(line)
             {
                 short.push((line, headroom));
             }
-            let granted = Amounts::of(line, granted);
-            self.change(place, &granted, |scope, granted| scope.reserved = scope.reserved.plus(granted));
-            reserved = reserved.plus(&granted);
         }
+        self.change(place, &more, |scope, more| scope.reserved = scope.reserved.plus(more));
+        let reserved = kept.plus(&more);
         self.call(id).reserved = reserved;
         Ok(Renewed { reserved, short })
     }
@@ -562,7 +560,7 @@ impl Ledger {
         if amounts.is_nothing() {
             return Ok(());
         }
-        let room = self.room_at(place, &Line::ALL, now_ms);
+        let room = self.room_at(place, now_ms);
         for (line, asked) in amounts.iter() {
             if asked > room.left(line) {
                 let scope = self.nodes[place].id.clone();
@@ -573,14 +571,14 @@ impl Ledger {
         Ok(())
     }
 
-    fn room_at(&self, place: Place, lines: &[Line], now_ms: u64) -> Room<'_> {
+    fn room_at(&self, place: Place, now_ms: u64) -> Room<'_> {
         let mut tightest: [Option<Tight>; LINES] = [None; LINES];
         // Lines that were carved for a scope are nothing to what is around it.
         let mut done = [false; LINES];
         for place in self.up(Some(place)) {
             let scope = &self.nodes[place].scope;
             let at = scope.at(now_ms);
-            for &line in lines.iter().filter(|&&line| !done[line as usize]) {
+            for line in Line::ALL.into_iter().filter(|&line| !done[line as usize]) {
                 let tight = &mut tightest[line as usize];
                 if let Some((left, limit)) = at.left(line) {
                     let until_mark = [at.until_mark(line), tight.and_then(|it| it.until_mark)];

@@ -152,11 +152,13 @@ impl Pages {
         for entry in std::mem::take(&mut state.waiting) {
             books.append(&this.serial, entry);
         }
-        let mut entries = Vec::with_capacity(written.len());
+        let mut entries = Vec::new();
         for body in written {
             let entry = this.number(&mut state, body);
-            books.append(&this.serial, entry.clone());
-            entries.push(entry);
+            if this.watcher.is_some() {
+                entries.push(entry.clone());
+            }
+            books.append(&this.serial, entry);
         }
         let pages = Arc::clone(this);
         books.when_kept(move |kept| match kept {
