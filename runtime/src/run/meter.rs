@@ -2,7 +2,8 @@
 //!
 //! One call of the ledger that lasts as long as the guest: memory is reserved whole, disk as far as it is left, and time
 //! in slices that are renewed before they are used up. So nothing is used that was not reserved, others see what is used
-//! while it is, and what a crash leaves in doubt is a slice. Never: reads the ledger on the way of a guest's write.
+//! while it is, and what a crash leaves in doubt is a slice of time, and its disk. Never: reads the ledger on the way of a
+//! guest's write.
 
 use std::sync::{Arc, Mutex};
 
@@ -48,7 +49,7 @@ struct State {
 }
 
 /// When a guest's time is up.
-pub enum Deadline {
+enum Deadline {
     At(Instant),
     /// Beyond what a clock can hold.
     Never,
@@ -109,8 +110,7 @@ impl Meter {
         Ok(())
     }
 
-    /// Milliseconds of a time line that were granted so far and are not used at `used_ms`, and what stands in the way of
-    /// more beyond what others still leave.
+    /// Milliseconds of a time line that were granted so far and are not used when `used_ms` are.
     pub fn granted_left(&self, line: Line, used_ms: u64) -> u64 {
         lock(&self.state).granted(line).saturating_sub(used_ms)
     }
