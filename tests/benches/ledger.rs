@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use jidoka::doors::clock::Clock;
-use jidoka::doors::sqlite::{Gate, Probe, SqliteStore};
+use jidoka::doors::sqlite::{CommitPoint, Probe, SqliteStore};
 use jidoka::doors::store::{Durability, MemoryStore, Need, Store, transact};
 use jidoka::rules::ledger::{Amounts, CallId, Ledger, Limits, Line, ScopeId, Terms};
 use jidoka::rules::window::Span;
@@ -19,8 +19,8 @@ use jidoka_tests::bench;
 /// The store in `dir`, whose every commit takes so much longer: how fast a disk is differs more than anything else, and
 /// some answer before they have written.
 fn open_slow(dir: &Path, commit: Option<Duration>) -> Arc<SqliteStore> {
-    let probe: Probe = Arc::new(move |gate| {
-        if let (Gate::BeforeCommit, Some(commit)) = (gate, commit) {
+    let probe: Probe = Arc::new(move |point| {
+        if let (CommitPoint::Before, Some(commit)) = (point, commit) {
             std::thread::sleep(commit);
         }
     });

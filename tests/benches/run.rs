@@ -27,6 +27,7 @@ use jidoka::run::host::Guest;
 use jidoka::run::journal::Journal;
 use jidoka::run::limits::{CpuMeter, Limits};
 use jidoka::run::meter::Meter;
+use jidoka::run::runner::Reached;
 use jidoka::run::sandbox::{Call, CallBounds, Prepared, Sandbox, World};
 use jidoka::run::senses::{Chances, VirtualClock};
 use jidoka_tests::bench::{self, Bench};
@@ -271,13 +272,8 @@ async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
         request_overhead: 0,
         message_overhead: 0,
     };
-    let door = ModelDoor {
-        profile,
-        model: Arc::new(Instantly),
-        max_response_bytes: 0,
-        pace: None,
-        counted_by: CountedBy::Bytes,
-    };
+    let way = Reached { model: Arc::new(Instantly), max_response_bytes: 0, pace: None };
+    let door = ModelDoor { profile, counted_by: CountedBy::Bytes, way };
     let dir = bench::open(&std::env::temp_dir());
     let gate = Gate::new(Passage {
         grants: Grants { files: FileGrant::None, models: BTreeSet::from(["instant".to_owned()]) },

@@ -54,13 +54,13 @@ const MAX_CLOCK_BEHIND_MS: u64 = 10 * 60_000;
 
 /// Where a crash of the process would hurt most; tests are told, nobody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    BeforeCommit,
-    AfterCommit,
+pub enum CommitPoint {
+    Before,
+    After,
 }
 
-/// Hears of each [`Gate`] on the writer's thread.
-pub type Probe = Arc<dyn Fn(Gate) + Send + Sync>;
+/// Hears of each [`CommitPoint`] on the writer's thread.
+pub type Probe = Arc<dyn Fn(CommitPoint) + Send + Sync>;
 
 /// The books in a file. Dropping it finishes what was submitted.
 pub struct SqliteStore {
@@ -277,9 +277,9 @@ impl Writer {
         if now_ms != latest_ms {
             rows.set_latest_ms(now_ms).map_err(refused)?;
         }
-        (self.probe)(Gate::BeforeCommit);
+        (self.probe)(CommitPoint::Before);
         self.connection.execute_batch("COMMIT").map_err(refused)?;
-        (self.probe)(Gate::AfterCommit);
+        (self.probe)(CommitPoint::After);
         if self.ledger.len() > MAX_REMEMBERED {
             self.forget();
         }

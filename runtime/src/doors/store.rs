@@ -189,18 +189,6 @@ pub async fn transact<T: Send + 'static>(
     answer_of(submit(store, needs, durability, AtClock::NotBehind, change).await)
 }
 
-/// As [`transact`], on disk when it returns, for whoever has no runtime to wait in.
-///
-/// # Errors
-/// As [`transact`].
-pub fn transact_blocking<T: Send + 'static>(
-    store: &dyn Store,
-    needs: Vec<Need>,
-    change: impl FnOnce(&mut Books<'_>) -> T + Send + 'static,
-) -> Result<T, StoreError> {
-    answer_of(submit(store, needs, Durability::Durable, AtClock::NotBehind, change).blocking_recv())
-}
-
 /// Believes the clock as it is now, however far it is behind; `act` says who did that and why.
 ///
 /// # Errors

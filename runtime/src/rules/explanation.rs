@@ -143,7 +143,7 @@ fn needs(request: &Request, profile: &Profile, net: Option<NetNeed>, bound: Usag
     needs.extend(cost(bound).zip(cost(least)).map(|(whole, least)| (Line::MicroUsd, whole, least)));
     needs.extend(net.map(|net| {
         let with = |response: u64| net.request_bytes.saturating_add(response);
-        (Line::NetBytes, with(net.max_response_bytes), with(MIN_RESPONSE_BYTES))
+        (Line::NetBytes, with(net.response_bytes(bound.tokens_out)), with(MIN_RESPONSE_BYTES))
     }));
     needs
 }
@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn what_the_gate_reserves_is_what_is_needed_whole() {
-        let net = NetNeed { request_bytes: 1_000, max_response_bytes: 50_000 };
+        // The cap of a provider is far above what 300 tokens may take.
+        let net = NetNeed { request_bytes: 1_000, max_response_bytes: 8 << 20 };
         let explanation = explain(&request(), &profile(), Some(net), room(1_000_000));
         // The model's own cap is no shrinking.
         let End::Whole { reserve } = &explanation.end else { panic!("{explanation:?}") };

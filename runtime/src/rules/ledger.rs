@@ -6,11 +6,15 @@
 //! books of a scope are the sum of its calls and its children), L5 (a call is settled once), L7 (between two marks no
 //! more than the gap).
 
+mod audit;
+mod keep;
+
 use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::keep::Changes;
 pub use super::call::{Call, CallId, CallState};
 use super::line::LINES;
 pub use super::line::{Amounts, Limits, Line};
@@ -93,13 +97,6 @@ impl Dispatched {
     pub fn id(&self) -> &CallId {
         &self.0
     }
-}
-
-/// Scopes and calls as they are after a change.
-#[derive(Clone, Debug, Default)]
-pub struct Changes {
-    pub scopes: Vec<(ScopeId, Scope)>,
-    pub calls: Vec<(CallId, Call)>,
 }
 
 /// What a renewal brought.
@@ -441,118 +438,6 @@ impl Ledger {
     /// All calls that are here, in no order.
     pub fn calls(&self) -> impl Iterator<Item = (&CallId, &Call)> {
         self.calls.iter().map(|(id, entry)| (id, &entry.call))
-    }
-
-    /// Puts in a scope as a store kept it, unless it is here. Its parent is put in before.
-    pub fn restore_scope(&mut self, id: ScopeId, scope: Scope) {
-        if !self.places.contains_key(&id) {
-            self.insert(id, scope);
-        }
-    }
-
-    /// Puts in a call as a store kept it, unless it is here. Its scope is put in before.
-    pub fn restore_call(&mut self, id: CallId, call: Call) {
-        if self.calls.contains_key(&id) {
-            return;
-        }
-        if let (CallState::Reserved | CallState::Dispatched, Some(&place)) = (call.state, self.places.get(&call.scope))
-        {
-            self.nodes[place].calls.insert(id.clone());
-        }
-        self.calls.insert(id, Entry { call, changed: false });
-    }
-
-    /// The scopes and calls that changed since the last time, each once, for a store to keep. What is over is forgotten
-    /// here: whoever needs it again restores it.
-    pub fn take_changes(&mut self) -> Changes {
-        let mut scopes = Vec::with_capacity(self.changed_scopes.len());
-        for place in std::mem::take(&mut self.changed_scopes) {
-            let node = &mut self.nodes[place];
-            node.changed = false;
-            scopes.push((node.id.clone(), node.scope.clone()));
-        }
-        if scopes.iter().any(|(_, scope)| scope.closed) {
-            // With everything below, also what was closed long ago and is here for a late call.
-            let (nodes, free) = (&self.nodes, &mut self.free);
-            self.places.retain(|_, &mut place| {
-                let closed = nodes[place].scope.closed;
-                free.extend(closed.then_some(place));
-                !closed
-            });
-        }
-        let mut calls = Vec::with_capacity(self.changed_calls.len());
-        for id in std::mem::take(&mut self.changed_calls) {
-            let entry = self.calls.get_mut(&id).expect("only changed calls are named, once");
-            entry.changed = false;
-            let call = entry.call.clone();
-            if !call.state.is_open() {
-                self.calls.remove(&id);
-            }
-            calls.push((id, call));
-        }
-        Changes { scopes, calls }
-    }
-
-    /// Whether the scope and everything around it hold what was promised: with no limit lowered, no scope has committed
-    /// more than its limits and what was overrun.
-    ///
-    /// # Errors
-    /// A sentence: this is a bug of ours.
-    pub fn check_promises(&self, id: &ScopeId) -> Result<(), String> {
-        for path in upward(id.path()) {
-            let place = *self.places.get(path).ok_or_else(|| format!("scope {path} is not here"))?;
-            let scope = &self.nodes[place].scope;
-            for line in Line::ALL {
-                let Some(limit) = scope.limit(line) else { continue };
-                let (committed, overrun) = (scope.committed().get(line), scope.overrun.get(line));
-                if committed > limit.saturating_add(overrun) {
-                    return Err(format!(
-                        "scope {:?}: {committed} of {} committed, limit {limit}, overrun {overrun}",
-                        path,
-                        line.name()
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the books agree with the calls: each scope has spent, reserved and holds what its own calls and its
-    /// children have. All scopes and all calls, the ended ones too, must be here.
-    ///
-    /// # Errors
-    /// A sentence: this is a bug of ours, or the store was changed by somebody else.
-    pub fn audit(&self) -> Result<(), String> {
-        let mut sums = vec![[Amounts::default(); 4]; self.nodes.len()];
-        let mut add = |from: Option<Place>, parts: [Amounts; 4]| {
-            let mut rest = parts;
-            for place in self.up(from) {
-                for (sum, part) in sums[place].iter_mut().zip(&rest) {
-                    *sum = sum.plus(part);
-                }
-                rest = rest.map(|part| part.only(|line| !self.nodes[place].scope.carves(line)));
-            }
-        };
-        for Entry { call, .. } in self.calls.values() {
-            let (reserved, held) = match call.state {
-                CallState::Reserved | CallState::Dispatched => (call.reserved, Amounts::default()),
-                CallState::Held => (Amounts::default(), call.reserved),
-                CallState::Settled | CallState::Released | CallState::WrittenOff => Default::default(),
-            };
-            add(self.places.get(&call.scope).copied(), [call.spent, reserved, held, Amounts::default()]);
-        }
-        let nodes = || self.places.values().map(|&place| (place, &self.nodes[place]));
-        for (_, node) in nodes().filter(|(_, node)| !node.scope.closed) {
-            let none = Amounts::default();
-            add(node.parent, [none, none, none, node.scope.counted]);
-        }
-        for (place, Node { id, scope, .. }) in nodes() {
-            let (books, sums) = ([scope.spent, scope.reserved, scope.held, scope.carved], sums[place]);
-            if books != sums {
-                return Err(format!("scope {id}: the books say {books:?}, its calls {sums:?}"));
-            }
-        }
-        Ok(())
     }
 
     /// Whether amounts fit; nothing is changed.

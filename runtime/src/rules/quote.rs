@@ -24,6 +24,14 @@ pub struct NetNeed {
     pub max_response_bytes: u64,
 }
 
+impl NetNeed {
+    /// Bytes of response that are of use for so many tokens of output, within the provider's own cap.
+    pub fn response_bytes(&self, output: u64) -> u64 {
+        let of_use = output.saturating_mul(RESPONSE_BYTES_PER_TOKEN).saturating_add(RESPONSE_BYTES);
+        self.max_response_bytes.min(of_use)
+    }
+}
+
 /// Bytes of response below which a network call is of no use: headers of a stream and a short reply.
 pub const MIN_RESPONSE_BYTES: u64 = 4 << 10;
 
@@ -143,8 +151,7 @@ pub fn fit_bound(
         if let Some(refusal) = short(Line::NetBytes, net.request_bytes.saturating_add(MIN_RESPONSE_BYTES)) {
             return Err(refusal);
         }
-        let of_use = output.saturating_mul(RESPONSE_BYTES_PER_TOKEN).saturating_add(RESPONSE_BYTES);
-        max_response_bytes = net.max_response_bytes.min(of_use).min(room(Line::NetBytes) - net.request_bytes);
+        max_response_bytes = net.response_bytes(output).min(room(Line::NetBytes) - net.request_bytes);
         reserve.set(Line::NetBytes, net.request_bytes.saturating_add(max_response_bytes));
     }
     let max_output = u32::try_from(output).expect("bounded by a `u32` of the request");

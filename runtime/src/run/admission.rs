@@ -16,7 +16,7 @@ use crate::doors::tree::{self, Manifest};
 use crate::doors::workspace;
 use crate::rules::effect::{Body, Entry, FORMAT, Opening};
 use crate::rules::item::ItemRecord;
-use crate::rules::ledger::{CallId, Denial, Ledger, Limits, Line, ScopeId, Terms};
+use crate::rules::ledger::{Denial, Ledger, Limits, Line, ScopeId, Terms};
 use crate::rules::record::Record;
 use crate::rules::spec::{Allowance, RunSpec};
 use crate::rules::verdict::{Verdict, used_up};
@@ -167,7 +167,7 @@ pub(super) async fn admit(
         caps: job.spec.caps,
         base: trees.as_ref().map(|trees| trees.base.digest(&job.spec.done.tree)),
     };
-    let (call, ids, spec) = (CallId::new(format!("{serial}-meter")), scopes.clone(), job.spec.clone());
+    let (call, ids, spec) = (Meter::id(&serial), scopes.clone(), job.spec.clone());
     let (metered, run) = (call.clone(), serial.clone());
     let needs = vec![Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone())];
     let counted = journal.step(needs, Durability::Durable, move |step| {

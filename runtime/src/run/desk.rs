@@ -13,12 +13,12 @@ use crate::rules::ledger::{Amounts, CallId, Denial, Ledger, Level, ScopeId};
 use crate::rules::model::Request;
 use crate::rules::operate::{self, Act, Deed};
 use crate::rules::policy::{self, Counts};
-use crate::rules::quote::{self, NetNeed};
+use crate::rules::quote;
 use crate::rules::spec::RunSpec;
 
 use super::admission::Scopes;
 use super::meter::Meter;
-use super::recovery::{blocking, close_dead_runs};
+use super::recovery::{self, blocking, close_dead_runs};
 use super::runner::Reached;
 
 /// The books, for an operator.
@@ -99,22 +99,16 @@ impl Desk {
         let now_ms = self.now_ms();
         // As an admission does it, but in our copy alone.
         let open = ledger.scopes().filter(|(id, scope)| id.level() == Level::Attempt && !scope.closed);
-        let mut dead: Vec<ScopeId> = open.map(|(id, _)| id.clone()).collect();
-        dead.retain(|attempt| self.state.is_dead(attempt.name()).unwrap_or(false));
+        let dead = recovery::dead(&self.state, open.map(|(id, _)| id.clone()).collect());
         dead.iter().for_each(|attempt| ledger.close(attempt, now_ms));
 
         let scopes = Scopes::of(spec, spec.item.as_deref().unwrap_or(serial), serial);
         scopes.open(&mut ledger, spec, now_ms)?;
-        let metered = CallId::new(format!("{serial}-meter"));
-        let begun = Meter::begin(&mut ledger, &scopes.attempt, &metered, spec.caps.memory_bytes, now_ms);
-        let net = way.model.uses_network().then(|| NetNeed {
-            request_bytes: way.model.request_bytes(request),
-            max_response_bytes: way.max_response_bytes,
-        });
+        let begun = Meter::begin(&mut ledger, &scopes.attempt, &Meter::id(serial), spec.caps.memory_bytes, now_ms);
         let left = |line| ledger.headroom(&scopes.attempt, line, now_ms);
         let profile =
             &spec.models.get(&request.model).ok_or_else(|| DeskError::NoModel(request.model.clone()))?.profile;
-        let explanation = explain(request, profile, net, left);
+        let explanation = explain(request, profile, way.net_need(request), left);
         let allowed = policy::rule(&spec.grants, Counts::default(), &Effect::Model { request: request.clone() });
         // In the order in which the run would meet them.
         Ok(match (begun, allowed) {

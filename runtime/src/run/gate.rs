@@ -5,6 +5,9 @@
 //! a verdict. Invariants here: L8 (no byte leaves without a journalled call), intent durable before the world moves,
 //! answer durable before the guest hears.
 
+mod call;
+mod left;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,7 +16,7 @@ use futures_util::future::join_all;
 
 use crate::doors::clock::{Clock, millis};
 use crate::doors::evidence;
-use crate::doors::model::{COUNT_RESPONSE_BYTES, Call, Counted, Model, Received};
+use crate::doors::model::Call;
 use crate::doors::pace::{Admission, Pace};
 use crate::doors::rates::RateNews;
 use crate::doors::schema::Schema;
@@ -22,13 +25,13 @@ use crate::doors::tree::{self, Bounds, Manifest};
 use crate::rules::andon::{Category, Pull, Puller};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{
-    Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Heard, Level, LineLeft, Reason, Refusal, Stream,
+    Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Heard, Level, Reason, Refusal, Stream,
 };
 use crate::rules::ledger::{Amounts, CallId, Denial, Dispatched, Line, Reservation, ScopeId, Shortfall};
-use crate::rules::model::{Metered, Profile, Reply, Request, Usage};
+use crate::rules::model::{Profile, Request};
 use crate::rules::policy::{self, Counts, MAX_BATCH, MAX_REFUSALS};
 use crate::rules::progress::{Mark, Progress, Standing};
-use crate::rules::quote::{self, NetNeed, Quote};
+use crate::rules::quote::Quote;
 use crate::rules::spec::{CountedBy, Grants, MarkKind};
 use crate::rules::verdict::{Stop, UsedUp};
 
@@ -37,17 +40,17 @@ use super::cord::Cord;
 use super::journal::Journal;
 use super::lock;
 use super::meter::Meter;
+use super::runner::Reached;
 use super::senses::VirtualClock;
-use super::waits::{Waiting, Waits};
+use super::waits::Waits;
+
+use self::call::{compile, matching, priced};
 
 /// A granted model: what is known of it, and the way to it.
 pub struct ModelDoor {
     pub profile: Profile,
-    pub model: Arc<dyn Model>,
-    /// The provider's own cap on a response, in bytes.
-    pub max_response_bytes: u64,
-    pub pace: Option<Arc<Pace>>,
     pub counted_by: CountedBy,
+    pub way: Reached,
 }
 
 /// The worker's files as the host looks at them.
@@ -283,36 +286,6 @@ impl Gate {
         RunEnd::Stopped
     }
 
-    /// What is left on each line that has a limit, over all scopes.
-    async fn left(&self) -> Result<Vec<LineLeft>, RunEnd> {
-        let beyond = self.passage.meter.beyond().await.map_err(|error| RunEnd::Fault(error.to_string()))?;
-        let lines = beyond.into_iter().map(|(line, headroom)| {
-            let own = match line {
-                Line::WallMs | Line::WorkMs | Line::CpuMs => self.granted_left(line),
-                Line::DiskBytes => self.passage.meter.disk_left(),
-                Line::TokensIn
-                | Line::TokensOut
-                | Line::Tokens
-                | Line::MicroUsd
-                | Line::ModelCalls
-                | Line::ToolCalls
-                | Line::NetBytes
-                | Line::MemoryBytes => 0,
-            };
-            let left = headroom.left.saturating_add(own);
-            LineLeft { line, left, until_mark: headroom.until_mark.map(|until| until.saturating_add(own)) }
-        });
-        Ok(lines.collect())
-    }
-
-    /// What this run may still use of a line that is time, of what the meter has reserved. On the virtual clock, which is
-    /// all that a guest may know of time; nothing of the processor's, which would tell it more.
-    fn granted_left(&self, line: Line) -> u64 {
-        let elapsed_ms = self.passage.time.elapsed_ms();
-        let used_ms = if line == Line::WorkMs { elapsed_ms.saturating_sub(self.waited_ms()) } else { elapsed_ms };
-        self.passage.meter.granted_left(line, used_ms)
-    }
-
     /// The granted models.
     pub fn models(&self) -> impl Iterator<Item = (&str, &Profile)> {
         self.passage.models.iter().map(|(name, door)| (name.as_str(), &door.profile))
@@ -401,93 +374,6 @@ impl Gate {
         state.used.insert(effect.kind());
     }
 
-    /// Fits a model call to what is left and reserves for it, in one transaction: nobody can take what it was fitted to.
-    /// Without a pace it is dispatched in the same one.
-    async fn reserve(&self, call: u64, request: &mut Request) -> Result<Result<Paid, Refusal>, RunEnd> {
-        let door = self.door(request);
-        let net = door.model.uses_network().then(|| NetNeed {
-            request_bytes: door.model.request_bytes(request),
-            max_response_bytes: door.max_response_bytes,
-        });
-        let bound = match self.count_tokens(request).await? {
-            Some(tokens_in) => door.profile.bound_counted(request, tokens_in),
-            None => door.profile.bound(request),
-        };
-        let (id, scope) = (self.call_id(call), self.passage.scope.clone());
-        let (profile, asked) = (door.profile.clone(), request.clone());
-        let paced = door.pace.is_some() || self.passage.tenant_pace.is_some();
-        let durability = if paced { Durability::Lazy } else { Durability::Durable };
-        let paid = self.passage.journal.step(vec![Need::Scope(scope.clone())], durability, move |step| {
-            let now_ms = step.books.now_ms;
-            let ledger = &mut *step.books.ledger;
-            let room = ledger.room(&scope, now_ms);
-            let quote = match quote::fit_bound(&asked, &profile, bound, net, |line| room.headroom(line)) {
-                Ok(quote) => quote,
-                Err(refusal) => return Ok(Err(refusal)),
-            };
-            let reservation = match ledger.reserve(&scope, id, &quote.reserve, now_ms) {
-                Ok(reservation) => reservation,
-                Err(Denial::Short(shortfall)) => return Ok(Err(quote::exhausted(*shortfall))),
-                Err(denial) => return Err(denial),
-            };
-            if paced {
-                return Ok(Ok(Paid { quote, life: Life::Reserved(reservation) }));
-            }
-            let dispatched = ledger.dispatch(reservation, now_ms)?;
-            let effect = Effect::Model { request: Request { max_output: quote.max_output, ..asked } };
-            step.write(Body::Intent { call, effect, reserved: quote.reserve });
-            Ok(Ok(Paid { quote, life: Life::Dispatched(dispatched) }))
-        });
-        let paid = paid.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
-        if let Ok(paid) = &paid {
-            request.max_output = paid.quote.max_output;
-        }
-        Ok(paid)
-    }
-
-    /// Lets the provider count the request, if the operator wants that: a call of its own, which costs bytes alone. `None`:
-    /// nobody counted, and the bytes of the request bound it.
-    async fn count_tokens(&self, request: &Request) -> Result<Option<u64>, RunEnd> {
-        let door = self.door(request);
-        let (CountedBy::Provider, Some(bytes)) = (door.counted_by, door.model.count_request_bytes(request)) else {
-            return Ok(None);
-        };
-        let call = self.passage.journal.next_call();
-        let (id, scope) = (self.call_id(call), self.passage.scope.clone());
-        let reserve = Amounts::of(Line::NetBytes, bytes.saturating_add(COUNT_RESPONSE_BYTES));
-        let (counting, effect) = (id.clone(), Effect::Count { model: request.model.clone() });
-        let sent = self.passage.journal.step(vec![Need::Scope(scope.clone())], Durability::Durable, move |step| {
-            let now_ms = step.books.now_ms;
-            let reservation = step.books.ledger.reserve(&scope, counting, &reserve, now_ms)?;
-            let dispatched = step.books.ledger.dispatch(reservation, now_ms)?;
-            step.write(Body::Intent { call, effect, reserved: reserve });
-            Ok::<_, Denial>(dispatched)
-        });
-        let dispatched = match sent.await? {
-            Ok(dispatched) => dispatched,
-            // The call itself may fit without.
-            Err(Denial::Short(_)) => return Ok(None),
-            Err(denial) => return Err(RunEnd::Fault(denial.to_string())),
-        };
-        let asked = Call { id: id.to_string(), request: request.clone(), max_response_bytes: COUNT_RESPONSE_BYTES };
-        let started = self.passage.clock.now();
-        let counted = door.model.count(&asked).await.unwrap_or(Counted {
-            result: Err(Failure { kind: FailureKind::Unavailable, message: "nobody counts for this model".into() }),
-            net_bytes: 0,
-        });
-        let took_ms = millis(started.elapsed());
-        let tokens_in = counted.result.as_ref().ok().copied();
-        let settled = self.passage.journal.step(vec![Need::Call(id)], Durability::Lazy, move |step| {
-            let spent = Amounts::of(Line::NetBytes, counted.net_bytes);
-            step.books.ledger.settle(dispatched, &spent, step.books.now_ms)?;
-            let heard = counted.result.map(|tokens_in| Answer::Counted { tokens_in }).map_err(Denied::Failed);
-            step.write(Body::Answered { call, heard, cost: Cost { spent, took_ms, ..Cost::default() } });
-            Ok::<_, Denial>(())
-        });
-        settled.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
-        Ok(tokens_in)
-    }
-
     fn call_id(&self, call: u64) -> CallId {
         CallId::new(format!("{}-{call}", self.passage.serial))
     }
@@ -513,40 +399,12 @@ impl Gate {
             paces.into_iter().for_each(|pace| pace.settle(spent.get(Line::Tokens)));
         }
         if let Effect::Model { request } = &admitted.ask.effect
-            && let Some(pace) = &self.door(request).pace
+            && let Some(pace) = &self.door(request).way.pace
         {
             // After what goes back: the provider counted without it.
             pace.observe(&performed.rates);
         }
         self.settle(admitted, paid, performed).await
-    }
-
-    /// Waits for the tenant's turn, then for the model's. The host's doing, so no work time.
-    async fn wait_for_pace(&self, effect: &Effect, tokens: u64) -> Vec<Admission<'_>> {
-        let Effect::Model { request } = effect else { return vec![] };
-        let _waiting = Waiting::begin(&self.waits);
-        let mut admissions = Vec::new();
-        for pace in [&self.passage.tenant_pace, &self.door(request).pace].into_iter().flatten() {
-            admissions.push(pace.admit(tokens).await);
-        }
-        admissions
-    }
-
-    /// The intent of a call that waited for its pace. From here on it may have been sent.
-    async fn dispatch(
-        &self,
-        admitted: &Admitted,
-        quote: &Quote,
-        reservation: Reservation,
-    ) -> Result<Dispatched, RunEnd> {
-        let call = self.call_id(admitted.call);
-        let intent = Body::Intent { call: admitted.call, effect: admitted.ask.effect.clone(), reserved: quote.reserve };
-        let dispatched = self.passage.journal.step(vec![Need::Call(call)], Durability::Durable, move |step| {
-            let dispatched = step.books.ledger.dispatch(reservation, step.books.now_ms)?;
-            step.write(intent);
-            Ok::<_, Denial>(dispatched)
-        });
-        dispatched.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))
     }
 
     async fn refuse<T>(&self, effect: Effect, refusal: Refusal) -> Result<Result<T, Refusal>, RunEnd> {
@@ -576,34 +434,6 @@ impl Gate {
         self.passage.models.get(&request.model).expect("every granted model has a door: the runner built them")
     }
 
-    /// Whether evidence of this size may be kept; if so it is charged.
-    fn room_for(&self, bytes: u64) -> Result<(), Refusal> {
-        let written = self.passage.meter.write(bytes);
-        written.map_err(|headroom| {
-            let left = self.passage.meter.disk_left();
-            quote::exhausted(Shortfall { left, ..headroom.short(Line::DiskBytes, bytes) })
-        })
-    }
-
-    /// A wait that cannot end before the run does is refused at once, so that the guest can do something better.
-    async fn enough_time(&self, ms: u64) -> Result<Result<(), Refusal>, RunEnd> {
-        // What the meter has reserved is enough for most waits, and it is known here.
-        if [Line::WallMs, Line::WorkMs].into_iter().all(|line| ms <= self.granted_left(line)) {
-            return Ok(Ok(()));
-        }
-        let beyond = self.passage.meter.beyond().await.map_err(|error| RunEnd::Fault(error.to_string()))?;
-        for (line, headroom) in beyond {
-            if !matches!(line, Line::WallMs | Line::WorkMs) {
-                continue;
-            }
-            let left = headroom.left.saturating_add(self.granted_left(line));
-            if ms > left {
-                return Ok(Err(quote::exhausted(Shortfall { left, ..headroom.short(line, ms) })));
-            }
-        }
-        Ok(Ok(()))
-    }
-
     async fn perform(&self, admitted: &Admitted, quote: Option<&Quote>) -> Result<Performed, RunEnd> {
         let started = self.passage.clock.now();
         let mut performed = match &admitted.ask.effect {
@@ -614,7 +444,7 @@ impl Gate {
                     max_response_bytes: quote.map_or(0, |quote| quote.max_response_bytes),
                 };
                 let door = self.door(request);
-                let mut received = door.model.ask(&call).await;
+                let mut received = door.way.model.ask(&call).await;
                 if let Some(schema) = &admitted.schema {
                     received.result = matching(schema, received.result).await?;
                 }
@@ -803,65 +633,6 @@ fn shown(effect: Effect) -> Effect {
         Effect::Left => Effect::Left,
         Effect::Count { model } => Effect::Count { model: cut(model) },
     }
-}
-
-fn compile(request: &Request) -> Result<Option<Arc<Schema>>, Refusal> {
-    let schema = request.schema.as_deref().map(Schema::compile).transpose();
-    schema.map(|schema| schema.map(Arc::new)).map_err(|problem| Refusal {
-        reason: Reason::Invalid,
-        asked: problem,
-        allowed: "a JSON schema of the keywords that are served".into(),
-        setting: "the worker's own request".into(),
-    })
-}
-
-/// Checks a reply against its schema, away from the run's own thread: the deadline must not wait for it.
-async fn matching(schema: &Arc<Schema>, result: Result<Reply, Failure>) -> Result<Result<Reply, Failure>, RunEnd> {
-    let reply = match result {
-        Ok(reply) if reply.tool_calls.is_empty() => reply,
-        other => return Ok(other),
-    };
-    let schema = Arc::clone(schema);
-    blocking(move || match schema.check(&reply.text) {
-        Ok(()) => Ok(reply),
-        Err(message) => Err(Failure { kind: FailureKind::SchemaViolation, message }),
-    })
-    .await
-}
-
-/// Turns what a model brought back into what it cost.
-fn priced(received: Received, door: &ModelDoor, quote: Option<&Quote>) -> Performed {
-    let Received { result, metered, net_bytes, raw_usage, rates } = received;
-    let spent = match metered {
-        Metered::Exact(usage) => amounts(usage, net_bytes, door),
-        Metered::Unknown => None,
-    };
-    let cost = spent.or(quote.map(|quote| quote.reserve)).unwrap_or_default();
-    let usage = Usage { tokens_in: cost.get(Line::TokensIn), tokens_out: cost.get(Line::TokensOut) };
-    let micro_usd = cost.get(Line::MicroUsd);
-    Performed {
-        heard: result.map(|reply| Answer::Model { reply, usage, micro_usd }).map_err(Denied::Failed),
-        spent,
-        raw_usage,
-        took_ms: 0,
-        waited_ms: 0,
-        marked: None,
-        rates,
-    }
-}
-
-/// `None` if the money cannot be told: then the reservation is held.
-fn amounts(usage: Usage, net_bytes: u64, door: &ModelDoor) -> Option<Amounts> {
-    let money = door.profile.price?.cost(usage)?;
-    let lines = [
-        (Line::ModelCalls, 1),
-        (Line::TokensIn, usage.tokens_in),
-        (Line::TokensOut, usage.tokens_out),
-        (Line::Tokens, usage.tokens_in.checked_add(usage.tokens_out)?),
-        (Line::MicroUsd, money),
-        (Line::NetBytes, net_bytes),
-    ];
-    Some(lines.into_iter().collect())
 }
 
 /// Runs host work that blocks, away from the threads that guests run on.

@@ -56,6 +56,11 @@ enum Deadline {
 }
 
 impl Meter {
+    /// The id of a run's meter in the ledger.
+    pub fn id(serial: &str) -> CallId {
+        CallId::new(format!("{serial}-meter"))
+    }
+
     /// Reserves what a guest may use from its start. Part of the transaction that admits it.
     ///
     /// # Errors

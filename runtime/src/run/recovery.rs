@@ -17,13 +17,7 @@ use crate::rules::progress::Mark;
 /// [`StoreError`]: they stay as they are.
 pub(super) async fn close_dead_runs(store: &Arc<dyn Store>, state: &State) -> Result<Vec<ScopeId>, StoreError> {
     let (books, state) = (Arc::clone(store), state.clone());
-    let dead = blocking(move || {
-        let mut open = books.open_attempts()?;
-        // Of whom nobody can say whether it is alive, it is.
-        open.retain(|attempt| state.is_dead(attempt.name()).unwrap_or(false));
-        Ok(open)
-    });
-    let dead = dead.await?;
+    let dead = blocking(move || Ok(dead(&state, books.open_attempts()?))).await?;
     if dead.is_empty() {
         return Ok(dead);
     }
@@ -35,6 +29,12 @@ pub(super) async fn close_dead_runs(store: &Arc<dyn Store>, state: &State) -> Re
         dead
     })
     .await
+}
+
+/// Those of the attempts whose process is gone. Of whom nobody can say whether it is alive, it is.
+pub(super) fn dead(state: &State, mut open: Vec<ScopeId>) -> Vec<ScopeId> {
+    open.retain(|attempt| state.is_dead(attempt.name()).unwrap_or(false));
+    open
 }
 
 /// What the run showed that had the item and did not say how it ended, if there is one.

@@ -17,6 +17,8 @@ use crate::doors::state::State;
 use crate::doors::store::Store;
 use crate::doors::tree::Bounds;
 use crate::rules::effect::Entry;
+use crate::rules::model::Request;
+use crate::rules::quote::NetNeed;
 use crate::rules::record::Record;
 use crate::rules::spec::{Check, RunSpec};
 use crate::rules::verdict::{Stop, Verdict};
@@ -54,6 +56,16 @@ pub struct Reached {
     pub model: Arc<dyn Model>,
     pub pace: Option<Arc<Pace>>,
     pub max_response_bytes: u64,
+}
+
+impl Reached {
+    /// The bytes that a call would move; `None` if the model is not on a network.
+    pub fn net_need(&self, request: &Request) -> Option<NetNeed> {
+        let request_bytes = || self.model.request_bytes(request);
+        self.model
+            .uses_network()
+            .then(|| NetNeed { request_bytes: request_bytes(), max_response_bytes: self.max_response_bytes })
+    }
 }
 
 /// What all runs of one tenant share, beside their scope in the ledger.

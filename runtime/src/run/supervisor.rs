@@ -171,13 +171,7 @@ impl Admitted {
                 .models
                 .get(name)
                 .ok_or_else(|| faulted(format!("model \"{name}\" was granted and has no door")))?;
-            let door = ModelDoor {
-                profile: spec.profile.clone(),
-                model: Arc::clone(&reached.model),
-                max_response_bytes: reached.max_response_bytes,
-                pace: reached.pace.clone(),
-                counted_by: spec.counted_by,
-            };
+            let door = ModelDoor { profile: spec.profile.clone(), counted_by: spec.counted_by, way: reached.clone() };
             models.insert(name.clone(), door);
         }
         let evidence = self.run_dir.subdir("evidence").map_err(|error| faulted(format!("evidence: {error}")))?;

@@ -20,7 +20,10 @@ fn transact_blocking<T: Send + 'static>(
     change: impl FnOnce(&mut Books<'_>) -> T + Send + 'static,
 ) -> Result<T, StoreError> {
     std::thread::scope(|scope| {
-        let work = scope.spawn(|| crate::doors::store::transact_blocking(store, needs, change));
+        let work = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(transact(store, needs, Durability::Durable, change))
+        });
         work.join().expect("no panic")
     })
 }
@@ -245,8 +248,8 @@ async fn works_that_come_together_share_a_commit() {
     let commits = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let (held, counted) = (Arc::new(AtomicBool::new(true)), Arc::clone(&commits));
     let wait = Arc::clone(&held);
-    let probe: Probe = Arc::new(move |gate| {
-        if gate == Gate::BeforeCommit {
+    let probe: Probe = Arc::new(move |point| {
+        if point == CommitPoint::Before {
             counted.fetch_add(1, Ordering::Relaxed);
             while wait.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(1));
