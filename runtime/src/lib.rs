@@ -13,8 +13,10 @@ pub mod rules {
     pub mod authored;
     pub mod call;
     pub mod digest;
+    pub mod divergence;
     pub mod effect;
     pub mod explanation;
+    pub mod facts;
     pub mod item;
     pub mod ledger;
     pub mod line;
@@ -35,8 +37,10 @@ pub mod rules {
 pub mod doors {
     mod anthropic;
     pub mod apply;
+    pub mod blobs;
     mod bucket;
     pub mod cache;
+    pub mod chain;
     pub mod clock;
     pub mod command;
     mod complaint;
@@ -69,24 +73,31 @@ pub mod doors {
 /// One run, from admission to verdict.
 pub mod run {
     mod admission;
+    pub mod alarms;
     pub mod bindings;
     mod checks;
     pub mod cord;
     pub mod desk;
     pub mod files;
+    pub mod fork;
     pub mod gate;
     pub mod host;
     pub mod journal;
     pub mod limits;
     pub mod meter;
     mod output;
+    pub mod past;
     mod race;
     mod recovery;
+    pub mod replay;
+    mod resume;
+    pub mod retention;
     pub mod runner;
     pub mod sandbox;
     pub mod senses;
     pub mod shape;
     mod supervisor;
+    pub mod tape;
     mod waits;
 
     /// A poisoned lock means a panic of ours in another task of the same run; the data is plain and still true.
@@ -115,6 +126,9 @@ pub mod run {
         /// The host itself broke.
         #[error("the host failed: {0}")]
         Fault(String),
+        /// The guest went another way than its journal.
+        #[error("{0}")]
+        Diverged(Box<crate::rules::divergence::Divergence>),
     }
 }
 
@@ -128,7 +142,9 @@ pub mod front {
     pub mod machine;
     pub mod overrides;
     pub mod quote;
+    pub mod runs;
     pub mod screen;
     mod table;
     pub mod template;
+    mod trace;
 }

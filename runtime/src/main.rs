@@ -158,6 +158,11 @@ impl Machine for RealMachine {
         Dir::open_ambient_dir(path, ambient_authority())
     }
 
+    fn make_dir(&self, path: &Path) -> std::io::Result<Dir> {
+        std::fs::DirBuilder::new().mode(0o700).create(path)?;
+        Dir::open_ambient_dir(path, ambient_authority())
+    }
+
     fn write_new(&self, path: &Path, text: &str) -> std::io::Result<()> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;

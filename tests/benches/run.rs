@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use jidoka::doors::chain::Key;
 use jidoka::doors::clock::Clock;
 use jidoka::doors::model::{Call as ModelCall, Model, Received};
 use jidoka::doors::sqlite::SqliteStore;
@@ -18,13 +19,14 @@ use jidoka::rules::model::{Message, Metered, Price, Profile, Reply, Request, Rol
 use jidoka::rules::progress::{Progress, Seen};
 use jidoka::rules::spec::{CountedBy, FileGrant, Grants};
 use jidoka::rules::verdict::{Outcome, Stop as RunStop};
+use jidoka::run::alarms::Alarms;
 use jidoka::run::bindings::worker::WorkerPre;
 use jidoka::run::bindings::worker::jidoka::agent::work::Task;
 use jidoka::run::cord::Cord;
 use jidoka::run::files::FileBooks;
 use jidoka::run::gate::{Gate, ModelDoor, Passage};
 use jidoka::run::host::Guest;
-use jidoka::run::journal::Journal;
+use jidoka::run::journal::{Beginning, Journal};
 use jidoka::run::limits::{CpuMeter, Limits};
 use jidoka::run::meter::Meter;
 use jidoka::run::runner::Reached;
@@ -239,6 +241,7 @@ fn guest(gate: Arc<Gate>, time: Arc<VirtualClock>) -> Guest {
         books: FileBooks::new(Arc::clone(&gate), 0, 0),
         gate,
         time,
+        alarms: Alarms::default(),
         chances: Chances::new(7),
         limits: Limits::new(64 << 20),
         wasi: WasiCtxBuilder::new().build(),
@@ -278,16 +281,26 @@ async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
     let gate = Gate::new(Passage {
         grants: Grants { files: FileGrant::None, models: BTreeSet::from(["instant".to_owned()]) },
         models: BTreeMap::from([("instant".to_owned(), door)]),
+        offers: BTreeMap::new(),
+        edits: BTreeMap::new(),
         scope,
         meter: Arc::new(meter),
         tenant_pace: None,
-        journal: Arc::new(Journal::new(store, "bench", clock, Arc::clone(&time), None)),
+        journal: Arc::new(Journal::new(
+            store,
+            "bench",
+            clock,
+            Arc::clone(&time),
+            None,
+            Beginning::blank(Key::from_bytes([7; 32])),
+        )),
         time: Arc::clone(&time),
         serial: "bench".to_owned(),
         cord: Cord::default(),
         clock,
         progress: Arc::new(Mutex::new(Progress::new(BTreeSet::new(), Seen::default(), None))),
         evidence: Arc::new(dir),
+        blobs: None,
         workspace: None,
         log_bytes: 0,
     });

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use jidoka::doors::cache::Cache;
+use jidoka::doors::chain::KeptEntry;
 use jidoka::doors::clock::Clock;
 use jidoka::doors::command::CommandEnvironment;
 use jidoka::doors::model::Model;
@@ -23,7 +24,9 @@ use jidoka::rules::effect::{Body, Entry};
 use jidoka::rules::record::Record;
 use jidoka::rules::spec::{CheckRun, ComponentSource, CountedBy, Dialect, KeySource, Provider, RunSpec, WireLimits};
 use jidoka::run::cord::Cord;
-use jidoka::run::runner::{Account, Apply, CheckJob, Job, Reached, Runner};
+use jidoka::run::fork::Branch;
+use jidoka::run::replay::Replayed;
+use jidoka::run::runner::{Account, Apply, CheckJob, Job, Reached, RunHandle, Runner};
 use jidoka::run::sandbox::Sandbox;
 use tempfile::TempDir;
 
@@ -320,6 +323,33 @@ impl Bench {
 
     /// Runs to the verdict, with the run's cord in the hands of `operator`.
     pub async fn run_with(self, operator: impl FnOnce(Cord)) -> End {
+        let apply = self.apply;
+        let (home, runner, job) = self.prepare();
+        let started = std::time::Instant::now();
+        let handle = runner.start(job, fresh_serial(), apply);
+        operator(handle.cord());
+        End::of(handle, home, started).await
+    }
+
+    /// Lets a run go on that this bench ran before, in the same home.
+    pub async fn resume(self, serial: &str) -> End {
+        let apply = self.apply;
+        let (home, runner, job) = self.prepare();
+        let past = runner.past(serial).await.expect("is there");
+        let started = std::time::Instant::now();
+        End::of(runner.resume(job, past, apply), home, started).await
+    }
+
+    /// Forks a run that this bench ran before, in the same home.
+    pub async fn fork(self, serial: &str, branch: Branch) -> End {
+        let apply = self.apply;
+        let (home, runner, job) = self.prepare();
+        let past = runner.past(serial).await.expect("is there");
+        let started = std::time::Instant::now();
+        End::of(runner.fork(job, past, branch, fresh_serial(), apply), home, started).await
+    }
+
+    fn prepare(self) -> (Arc<Home>, Arc<Runner>, Job) {
         let spec = self.spec();
         let home = self.home.unwrap_or_else(Home::new);
         for (path, bytes) in &self.files {
@@ -353,21 +383,14 @@ impl Bench {
                 .then(|| open(&home.context())),
             models: self.models.into_iter().map(|(name, model)| (name, reached(model))).collect(),
             account: Account::default(),
+            dir: home.dir().display().to_string(),
             spec,
         };
         let runner = match self.books {
             Some(books) => runner_with(&home.state(), books),
             None => runner(&home.state()),
         };
-        let started = std::time::Instant::now();
-        let mut handle = runner.start(job, fresh_serial(), self.apply);
-        operator(handle.cord());
-        let mut entries = Vec::new();
-        while let Some(entry) = handle.next_entry().await {
-            entries.push(entry);
-        }
-        let record = handle.verdict().await.expect("a verdict");
-        End { record, entries, home, took: started.elapsed() }
+        (home, runner, job)
     }
 }
 
@@ -376,11 +399,18 @@ pub fn runner(dir: &Path) -> Arc<Runner> {
     runner_with(dir, store(dir))
 }
 
-fn runner_with(dir: &Path, store: Arc<dyn Store>) -> Arc<Runner> {
+/// A runner with its state in `dir` and its books in `store`.
+pub fn runner_with(dir: &Path, store: Arc<dyn Store>) -> Arc<Runner> {
     let state = state(dir);
     let clock = Clock::starting_at(START_MS);
     let commands = CommandEnvironment::from_variables(std::env::vars());
     Arc::new(Runner::new(sandbox(), state, store, clock, commands, 64))
+}
+
+/// Tells a run again with every door shut, perhaps with another component.
+pub async fn replay(runner: &Arc<Runner>, serial: &str, component: Option<Vec<u8>>) -> Replayed {
+    let past = runner.past(serial).await.expect("is there");
+    runner.replay(past, component, &fresh_serial()).await.expect("can be told")
 }
 
 /// The books in `dir`.
@@ -391,6 +421,18 @@ pub fn store(dir: &Path) -> Arc<dyn Store> {
 /// The books in `dir`, as the file that they are.
 pub fn sqlite(dir: &Path) -> SqliteStore {
     SqliteStore::open(&open(dir), dir, Clock::starting_at(START_MS)).expect("a store")
+}
+
+/// The journal of a run whose books are in `dir`, checked.
+pub fn kept_entries(dir: &Path, serial: &str) -> Vec<KeptEntry> {
+    let kept = store(dir).journal(serial).expect("reads").expect("is there");
+    kept.open().expect("the chain holds")
+}
+
+/// The entries of that journal.
+pub fn entries(dir: &Path, serial: &str) -> Vec<Entry> {
+    let entries = kept_entries(dir, serial);
+    entries.iter().map(|entry| entry.entry().expect("can be read").expect("is not erased")).collect()
 }
 
 /// The host's directory at `dir`.
@@ -424,6 +466,20 @@ pub fn fresh_serial() -> String {
 }
 
 impl End {
+    async fn of(mut handle: RunHandle, home: Arc<Home>, started: std::time::Instant) -> Self {
+        let mut entries = Vec::new();
+        while let Some(entry) = handle.next_entry().await {
+            entries.push(entry);
+        }
+        let record = handle.verdict().await.expect("a verdict");
+        Self { record, entries, home, took: started.elapsed() }
+    }
+
+    /// Tells the run again with every door shut.
+    pub async fn replay(&self) -> Replayed {
+        replay(&runner(&self.home.state()), &self.record.serial, None).await
+    }
+
     /// What the worker said.
     pub fn summary(&self) -> &str {
         self.record.report.as_ref().map_or("", |report| report.summary.as_str())
@@ -440,10 +496,20 @@ impl End {
             .collect()
     }
 
+    /// How many notes were dropped.
+    pub fn notes_dropped(&self) -> u64 {
+        let dropped = self.entries.iter().find_map(|entry| match &entry.body {
+            Body::Ended { notes_dropped, .. } => Some(*notes_dropped),
+            _ => None,
+        });
+        dropped.expect("the guest ended")
+    }
+
     /// The journal as it is on disk, one entry a line.
     pub fn journal(&self) -> String {
-        let entries = store(&self.home.state()).entries(&self.record.serial).expect("reads");
-        entries.iter().map(|entry| serde_json::to_string(entry).expect("plain data") + "\n").collect()
+        let kept = store(&self.home.state()).journal(&self.record.serial).expect("reads");
+        let entries = kept.map_or_else(Vec::new, |kept| kept.open().expect("the chain holds"));
+        entries.iter().map(|entry| entry.document().expect("can be read").to_string() + "\n").collect()
     }
 
     /// A file of the real directory.

@@ -5,8 +5,10 @@
 mod architecture;
 mod budgets;
 mod crash;
+mod determinism;
 mod hostile;
 mod rates;
+mod replay;
 mod spend;
 mod storm;
 mod time;

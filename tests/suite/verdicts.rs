@@ -336,8 +336,11 @@ async fn the_command_lines_own_record_has_every_field_in_order() {
             "waste",
             "capabilities",
             "component",
+            "repaid",
+            "resumptions",
             "kept",
-            "host"
+            "host",
+            "journal"
         ]
     );
 }

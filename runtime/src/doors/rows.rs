@@ -10,8 +10,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::store::{Need, Written};
-use crate::rules::effect::Entry;
+use super::chain::{Head, Kept, Key, Row as Line, Sealed, named_in};
+use super::store::{Need, RunRow, Written};
+use crate::rules::digest::Digest;
+use crate::rules::facts::Facts;
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{Call, CallId, Changes, Ledger, Level, Scope, ScopeId};
 use crate::rules::operate::Act;
@@ -20,7 +22,10 @@ use crate::rules::scope::upward;
 use crate::rules::window::{Span, Window};
 
 /// The version of the tables. A store of a later one is refused.
-pub(super) const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 2;
+
+/// The oldest version that can be opened.
+pub(super) const OLDEST_FORMAT: i64 = 2;
 
 /// `parent` and `level` repeat what the path says, for the indexes.
 pub(super) const TABLES: &str = "
@@ -35,7 +40,16 @@ CREATE TABLE call (id TEXT PRIMARY KEY, scope TEXT NOT NULL, state TEXT NOT NULL
     STRICT, WITHOUT ROWID;
 CREATE INDEX open_call ON call (scope) WHERE state IN ('reserved', 'dispatched', 'held');
 CREATE TABLE item (path TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE entry (serial TEXT NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (serial, seq))
+CREATE TABLE run (
+    serial TEXT PRIMARY KEY, head TEXT NOT NULL, entries INTEGER NOT NULL, key BLOB, tenant TEXT NOT NULL,
+    line TEXT NOT NULL, item TEXT NOT NULL, attempt INTEGER NOT NULL, opened_ms INTEGER NOT NULL,
+    latest_ms INTEGER NOT NULL, verdict TEXT, exit_code INTEGER, parent TEXT, imported INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE entry (
+    serial TEXT NOT NULL, seq INTEGER NOT NULL, line TEXT NOT NULL, content TEXT, PRIMARY KEY (serial, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE piece (serial TEXT NOT NULL, address TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (serial, address))
     STRICT, WITHOUT ROWID;
 CREATE TABLE act (number INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
 CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), latest_ms INTEGER NOT NULL) STRICT;
@@ -180,9 +194,9 @@ impl Rows<'_> {
         for id in written.items.drain(..) {
             self.0.prepare_cached(SAVE_ITEM)?.execute(params![id.path(), text(&items.get(&id))?])?;
         }
-        for (serial, entry) in written.entries.drain(..) {
-            let mut write = self.0.prepare_cached("INSERT INTO entry VALUES (?1, ?2, ?3)")?;
-            write.execute(params![&*serial, entry.seq, text(&entry)?])?;
+        self.append(written.entries.drain(..), Source::Here)?;
+        for serial in written.erased.drain(..) {
+            self.erase(&serial)?;
         }
         for act in written.acts.drain(..) {
             self.0.prepare_cached("INSERT INTO act (body) VALUES (?1)")?.execute([text(&act)?])?;
@@ -190,17 +204,105 @@ impl Rows<'_> {
         Ok(())
     }
 
+    /// Appends entries to journals, in order, and moves each run's head to its last one.
+    pub fn append(
+        &self,
+        entries: impl Iterator<Item = (Arc<str>, Key, Sealed)>,
+        source: Source,
+    ) -> rusqlite::Result<()> {
+        let mut moved: HashMap<Arc<str>, Moved> = HashMap::new();
+        for (serial, key, entry) in entries {
+            let head = Head { entries: entry.seq + 1, hash: entry.hash };
+            if let Some(row) = RunRow::opened(&entry) {
+                self.insert_run(&row, head, &key, source)?;
+            }
+            let run = moved.entry(Arc::clone(&serial)).or_insert(Moved { head, latest_ms: 0, bytes: 0, verdict: None });
+            run.follow(&entry, head);
+            let mut write = self.0.prepare_cached("INSERT INTO entry VALUES (?1, ?2, ?3, ?4)")?;
+            write.execute(params![&*serial, entry.seq, entry.row.line, entry.row.content])?;
+            for (address, piece) in &entry.pieces {
+                let mut write = self.0.prepare_cached("INSERT OR IGNORE INTO piece VALUES (?1, ?2, ?3)")?;
+                write.execute(params![&*serial, address.to_string(), piece])?;
+            }
+        }
+        for (serial, run) in moved {
+            let advance =
+                "UPDATE run SET head = ?2, entries = ?3, latest_ms = ?4, bytes = bytes + ?5 WHERE serial = ?1";
+            let (head, entries) = (run.head.hash.to_string(), run.head.entries);
+            self.0.prepare_cached(advance)?.execute(params![&*serial, head, entries, run.latest_ms, run.bytes])?;
+            if let Some(verdict) = run.verdict {
+                let (verdict, exit_code) = verdict.unzip();
+                let judge = "UPDATE run SET verdict = ?2, exit_code = ?3 WHERE serial = ?1";
+                self.0.prepare_cached(judge)?.execute(params![&*serial, verdict, exit_code])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn insert_run(&self, row: &RunRow, head: Head, key: &Key, source: Source) -> rusqlite::Result<()> {
+        let insert = "INSERT INTO run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, NULL, NULL, ?10, ?11, 0)";
+        self.0.prepare_cached(insert)?.execute(params![
+            row.serial,
+            head.hash.to_string(),
+            head.entries,
+            key.as_bytes(),
+            row.tenant,
+            row.line,
+            row.item,
+            row.attempt,
+            row.opened_ms,
+            row.parent,
+            source == Source::Import
+        ])?;
+        Ok(())
+    }
+
+    /// All runs.
+    pub fn runs(&self) -> rusqlite::Result<Vec<RunRow>> {
+        self.0.prepare_cached(&format!("{RUNS} ORDER BY serial"))?.query_map([], run_row)?.collect()
+    }
+
     /// The marks in a run's journal, without reading the rest of it into memory.
     pub fn marks(&self, serial: &str) -> rusqlite::Result<Vec<Mark>> {
-        let marked = "SELECT body ->> '$.body.mark' FROM entry
-            WHERE serial = ?1 AND body ->> '$.body.entry' = 'marked' ORDER BY seq";
+        let marked = "SELECT line ->> '$.entry.marked.mark' AS mark FROM entry
+            WHERE serial = ?1 AND mark IS NOT NULL ORDER BY seq";
         self.0.prepare_cached(marked)?.query_map([serial], |row| json(row, 0))?.collect()
     }
 
-    /// The entries of a run.
-    pub fn entries(&self, serial: &str) -> rusqlite::Result<Vec<Entry>> {
-        let mut read = self.0.prepare_cached("SELECT body FROM entry WHERE serial = ?1 ORDER BY seq")?;
-        read.query_map([serial], |row| json(row, 0))?.collect()
+    /// The journal of a run.
+    pub fn journal(&self, serial: &str) -> rusqlite::Result<Option<Kept>> {
+        let mut read = self.0.prepare_cached("SELECT head, entries, key FROM run WHERE serial = ?1")?;
+        let found = read.query_row([serial], |row| {
+            let key: Option<[u8; 32]> = row.get(2)?;
+            Ok((Head { hash: digest(row, 0)?, entries: row.get(1)? }, key.map(Key::from_bytes)))
+        });
+        let Some((head, key)) = found.optional()? else { return Ok(None) };
+        let mut read = self.0.prepare_cached("SELECT line, content FROM entry WHERE serial = ?1 ORDER BY seq")?;
+        let rows = read.query_map([serial], |row| Ok(Line { line: row.get(0)?, content: row.get(1)? }))?;
+        let rows = rows.collect::<rusqlite::Result<_>>()?;
+        let mut read = self.0.prepare_cached("SELECT address, text FROM piece WHERE serial = ?1")?;
+        let pieces = read.query_map([serial], |row| Ok((digest(row, 0)?, row.get(1)?)))?;
+        Ok(Some(Kept { key, head, rows, pieces: pieces.collect::<rusqlite::Result<_>>()? }))
+    }
+
+    /// Erases the contents of a run that is over.
+    fn erase(&self, serial: &str) -> rusqlite::Result<()> {
+        let over = "UPDATE run SET key = NULL, bytes = 0 WHERE serial = ?1 AND (verdict IS NOT NULL OR imported)";
+        if self.0.prepare_cached(over)?.execute([serial])? == 0 {
+            return Ok(());
+        }
+        self.0.prepare_cached("UPDATE entry SET content = NULL WHERE serial = ?1")?.execute([serial])?;
+        self.0.prepare_cached("DELETE FROM piece WHERE serial = ?1")?.execute([serial])?;
+        Ok(())
+    }
+
+    /// The addresses of trees and components that runs name whose contents are kept.
+    pub fn named(&self) -> rusqlite::Result<Vec<Digest>> {
+        let naming = "SELECT line FROM entry JOIN run USING (serial) WHERE key IS NOT NULL AND
+            (seq = 0 OR line ->> '$.entry.marked.tree' IS NOT NULL OR line ->> '$.entry.ended.tree' IS NOT NULL)";
+        let mut read = self.0.prepare_cached(naming)?;
+        let lines = read.query_map([], |row| Ok(named_in(row.get_ref(0)?.as_str()?)))?;
+        Ok(lines.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     /// The attempts that are open.
@@ -231,6 +333,65 @@ impl Rows<'_> {
         let mut read = self.0.prepare_cached("SELECT body FROM act ORDER BY number")?;
         read.query_map([], |row| json(row, 0))?.collect()
     }
+}
+
+/// What entries do to the row of their run.
+struct Moved {
+    head: Head,
+    latest_ms: u64,
+    bytes: u64,
+    /// If the run was closed, or opened again.
+    verdict: Option<Option<(String, u8)>>,
+}
+
+impl Moved {
+    fn follow(&mut self, entry: &Sealed, head: Head) {
+        self.head = head;
+        self.latest_ms = entry.at_ms;
+        self.bytes += entry.bytes() as u64;
+        match &entry.facts {
+            Facts::Closed { verdict, exit_code } => self.verdict = Some(Some((verdict.clone(), *exit_code))),
+            Facts::Resumed { .. } => self.verdict = Some(None),
+            _ => {}
+        }
+    }
+}
+
+/// Where entries come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A run of this host.
+    Here,
+    /// An export.
+    Import,
+}
+
+const RUNS: &str =
+    "SELECT serial, tenant, line, item, attempt, opened_ms, latest_ms, entries, verdict, exit_code, parent,
+    imported, key IS NULL, bytes FROM run";
+
+fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    Ok(RunRow {
+        serial: row.get(0)?,
+        tenant: row.get(1)?,
+        line: row.get(2)?,
+        item: row.get(3)?,
+        attempt: row.get(4)?,
+        opened_ms: row.get(5)?,
+        latest_ms: row.get(6)?,
+        entries: row.get(7)?,
+        verdict: row.get(8)?,
+        exit_code: row.get(9)?,
+        parent: row.get(10)?,
+        imported: row.get(11)?,
+        erased: row.get(12)?,
+        bytes: row.get(13)?,
+    })
+}
+
+fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
 }
 
 fn path(row: &Row<'_>) -> rusqlite::Result<ScopeId> {

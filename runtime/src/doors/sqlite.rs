@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use cap_std::fs::{Dir, OpenOptions};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::chain::Kept;
 use super::clock::Clock;
-use super::rows::{FORMAT, Rows, TABLES};
-use super::store::{AtClock, Books, Change, Done, Durability, Store, StoreError, Work, Written};
-use crate::rules::effect::Entry;
+use super::rows::{FORMAT, OLDEST_FORMAT, Rows, TABLES};
+use super::store::{AtClock, Books, Change, Done, Durability, RunRow, Store, StoreError, Work, Written};
+use crate::rules::digest::Digest;
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{Ledger, ScopeId};
 use crate::rules::operate::Act;
@@ -156,8 +157,16 @@ impl Store for SqliteStore {
         self.read(|rows| rows.marks(serial))
     }
 
-    fn entries(&self, serial: &str) -> Result<Vec<Entry>, StoreError> {
-        self.read(|rows| rows.entries(serial))
+    fn journal(&self, serial: &str) -> Result<Option<Kept>, StoreError> {
+        self.read(|rows| rows.journal(serial))
+    }
+
+    fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
+        self.read(|rows| rows.runs())
+    }
+
+    fn named(&self) -> Result<Vec<Digest>, StoreError> {
+        self.read(|rows| rows.named())
     }
 
     fn open_attempts(&self) -> Result<Vec<ScopeId>, StoreError> {
@@ -378,9 +387,14 @@ fn prepare(file: &PathBuf, unclean: bool) -> Result<Connection, StoreError> {
     if found > FORMAT {
         return Err(StoreError::Newer { found, known: FORMAT });
     }
+    if found != 0 && found < OLDEST_FORMAT {
+        return Err(StoreError::Older { found, oldest: OLDEST_FORMAT });
+    }
     connection.pragma_update(None, "page_size", 4_096).map_err(refused)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(refused)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(refused)?;
+    // What is erased is to be gone, and not only unlinked: <https://www.sqlite.org/pragma.html#pragma_secure_delete>.
+    connection.pragma_update(None, "secure_delete", "ON").map_err(refused)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20).map_err(refused)?;
     if found == 0 {
         connection

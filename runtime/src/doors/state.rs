@@ -6,6 +6,8 @@
 //! | `runs/SERIAL/` | `verdict.json`, `evidence/`, the worker's tree in `work/`; `lock` is held while the run is alive |
 //! | `items/TENANT/LINE/ITEM.lock` | held while a run works on the item |
 //! | `cache/` | compiled components |
+//! | `blobs/` | trees of workspaces and components by content address, for all runs |
+//! | `scratch/` | trees of replays, as long as they last |
 //!
 //! Never: decides. Invariant here: a record that was written is whole after a crash, the old one or the new one.
 
@@ -17,10 +19,13 @@ use cap_std::fs::{Dir, OpenOptions};
 use serde::Serialize;
 use thiserror::Error;
 
+use super::blobs::Blobs;
+
 /// The host's directory.
 #[derive(Clone, Debug)]
 pub struct State {
     dir: Arc<Dir>,
+    blobs: Blobs,
 }
 
 /// The directory of one run.
@@ -47,6 +52,12 @@ pub enum LeaseError {
     /// The disk is full, read-only or broken.
     #[error("lease item {item:?}")]
     Io { item: String, source: io::Error },
+    /// A process still works on the run.
+    #[error("run {serial} is being worked on by another process")]
+    Alive { serial: String },
+    /// The run's directory is gone, or the disk is full, read-only or broken.
+    #[error("open the directory of run {serial}")]
+    Run { serial: String, source: io::Error },
 }
 
 impl State {
@@ -55,10 +66,32 @@ impl State {
     /// # Errors
     /// It cannot be written.
     pub fn open(dir: Dir) -> io::Result<Self> {
-        for name in ["runs", "items", "cache"] {
+        for name in ["runs", "items", "cache", "blobs", "scratch"] {
             dir.create_dir_all(name)?;
         }
-        Ok(Self { dir: Arc::new(dir) })
+        let blobs = Blobs::open(dir.open_dir("blobs")?)?;
+        Ok(Self { dir: Arc::new(dir), blobs })
+    }
+
+    /// Trees and components of all runs.
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// A directory for a replay, which nobody else has. The caller removes it with [`State::remove_scratch`].
+    ///
+    /// # Errors
+    /// There is one of this name already, or the disk is full or read-only.
+    pub fn scratch(&self, name: &str) -> io::Result<RunDir> {
+        self.new_run_dir("scratch", name)
+    }
+
+    /// Removes a directory that [`State::scratch`] made.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove_scratch(&self, name: &str) -> io::Result<()> {
+        super::node::remove_tree(&self.dir.open_dir("scratch")?, name)
     }
 
     /// Where compiled components are kept.
@@ -74,9 +107,41 @@ impl State {
     /// # Errors
     /// There is one of this serial already, or the disk is full or read-only.
     pub fn create_run(&self, serial: &str) -> io::Result<RunDir> {
-        let runs = self.dir.open_dir("runs")?;
-        runs.create_dir(serial)?;
-        let dir = runs.open_dir(serial)?;
+        self.new_run_dir("runs", serial)
+    }
+
+    /// Takes the directory of a run that nobody works on any more.
+    ///
+    /// # Errors
+    /// [`LeaseError::Alive`] if somebody does.
+    pub fn reopen_run(&self, serial: &str) -> Result<RunDir, LeaseError> {
+        let failed = |source| LeaseError::Run { serial: serial.to_owned(), source };
+        let dir = self.dir.open_dir(format!("runs/{serial}")).map_err(failed)?;
+        let options = || OpenOptions::new().write(true).create(true).clone();
+        let alive = dir.open_with("lock", &options()).map_err(failed)?.into_std();
+        match alive.try_lock() {
+            Ok(()) => Ok(RunDir { dir: Arc::new(dir), _alive: Arc::new(alive) }),
+            Err(TryLockError::WouldBlock) => Err(LeaseError::Alive { serial: serial.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// The directory of a run, to look at. `None`: it has none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn run_dir(&self, serial: &str) -> io::Result<Option<Dir>> {
+        match self.dir.open_dir(format!("runs/{serial}")) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn new_run_dir(&self, below: &str, name: &str) -> io::Result<RunDir> {
+        let runs = self.dir.open_dir(below)?;
+        runs.create_dir(name)?;
+        let dir = runs.open_dir(name)?;
         let alive = dir.create("lock")?.into_std();
         alive.try_lock()?;
         dir.create_dir("evidence")?;

@@ -10,11 +10,76 @@ use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::rules::effect::{Body, Entry};
+use super::chain::{Head, Kept, Key, Pieces, Row, Sealed, named_in};
+use crate::rules::digest::Digest;
+use crate::rules::facts::Facts;
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{CallId, Ledger, ScopeId};
 use crate::rules::operate::Act;
 use crate::rules::progress::Mark;
+
+/// A run in the list of all runs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RunRow {
+    pub serial: String,
+    pub tenant: String,
+    pub line: String,
+    pub item: String,
+    pub attempt: u32,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub opened_ms: u64,
+    /// Of its last entry.
+    pub latest_ms: u64,
+    pub entries: u64,
+    /// None while it is open.
+    pub verdict: Option<String>,
+    pub exit_code: Option<u8>,
+    /// The run that it is a fork of.
+    pub parent: Option<String>,
+    /// It came from an export; its calls are not in this ledger.
+    pub imported: bool,
+    /// Its contents are erased.
+    pub erased: bool,
+    /// Bytes of its contents in the store.
+    pub bytes: u64,
+}
+
+impl RunRow {
+    /// The row of a run that has its first entry. `None`: the entry is another.
+    pub(super) fn opened(entry: &Sealed) -> Option<Self> {
+        let Facts::Opened(origin) = &entry.facts else { return None };
+        Some(Self {
+            serial: origin.serial.clone(),
+            tenant: origin.tenant.clone(),
+            line: origin.line.clone(),
+            item: origin.item.clone(),
+            attempt: origin.attempt,
+            opened_ms: entry.at_ms,
+            latest_ms: entry.at_ms,
+            entries: 0,
+            verdict: None,
+            exit_code: None,
+            parent: origin.parent.as_ref().map(|parent| parent.serial.clone()),
+            imported: false,
+            erased: false,
+            bytes: 0,
+        })
+    }
+
+    /// Follows an entry.
+    pub(super) fn follow(&mut self, entry: &Sealed) {
+        self.entries = entry.seq + 1;
+        self.latest_ms = entry.at_ms;
+        self.bytes += entry.bytes() as u64;
+        match &entry.facts {
+            Facts::Closed { verdict, exit_code } => {
+                (self.verdict, self.exit_code) = (Some(verdict.clone()), Some(*exit_code));
+            }
+            Facts::Resumed { .. } => (self.verdict, self.exit_code) = (None, None),
+            _ => {}
+        }
+    }
+}
 
 /// What is promised when a work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +109,12 @@ pub enum StoreError {
     /// A later version wrote it.
     #[error("the store has format {found}; this version knows {known}")]
     Newer { found: i64, known: i64 },
+    /// A version wrote it that this one does not read any more.
+    #[error(
+        "the store has format {found}; this version reads from {oldest} on: move its directory away, or use the \
+        version that wrote it"
+    )]
+    Older { found: i64, oldest: i64 },
     /// The host's clock is far behind what the store has seen: windows cannot be told.
     #[error(
         "the clock is {behind_ms} ms behind what the store has seen: set it right, or `jidoka budget accept-clock`"
@@ -83,8 +154,10 @@ pub(super) type WhenKept = Box<dyn FnOnce(&Result<(), StoreError>) + Send>;
 /// What works wrote beside the ledger.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    pub entries: Vec<(Arc<str>, Entry)>,
+    pub entries: Vec<(Arc<str>, Key, Sealed)>,
     pub items: Vec<ScopeId>,
+    /// Runs whose contents go.
+    pub erased: Vec<Arc<str>>,
     pub acts: Vec<Act>,
     pub accept_clock: bool,
 }
@@ -101,9 +174,14 @@ impl Books<'_> {
         self.written.items.push(id.clone());
     }
 
-    /// Appends an entry to a run's journal.
-    pub fn append(&mut self, serial: &Arc<str>, entry: Entry) {
-        self.written.entries.push((Arc::clone(serial), entry));
+    /// Appends an entry to a run's journal, whose contents have this key.
+    pub fn append(&mut self, serial: &Arc<str>, key: Key, entry: Sealed) {
+        self.written.entries.push((Arc::clone(serial), key, entry));
+    }
+
+    /// Erases the contents of a run that is over; its chain stays. One that is open stays as it is.
+    pub fn erase(&mut self, serial: &Arc<str>) {
+        self.written.erased.push(Arc::clone(serial));
     }
 
     /// Calls `listener` when this work is kept, or could not be; before the next transaction begins.
@@ -151,11 +229,23 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     fn marks(&self, serial: &str) -> Result<Vec<Mark>, StoreError>;
 
-    /// The entries of a run that were kept, in order. Blocking.
+    /// The journal of a run as it was kept; none, if there is no such run. Blocking.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn entries(&self, serial: &str) -> Result<Vec<Entry>, StoreError>;
+    fn journal(&self, serial: &str) -> Result<Option<Kept>, StoreError>;
+
+    /// All runs that have a journal, in the order of their serials. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn runs(&self) -> Result<Vec<RunRow>, StoreError>;
+
+    /// The addresses of all trees and components that runs name whose contents are kept. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn named(&self) -> Result<Vec<Digest>, StoreError>;
 
     /// The attempts whose scopes are open. Blocking.
     ///
@@ -248,7 +338,19 @@ struct Memory {
     ledger: Ledger,
     items: HashMap<ScopeId, ItemRecord>,
     written: Written,
+    journals: std::collections::BTreeMap<Arc<str>, Journal>,
     now_ms: u64,
+}
+
+/// The journal of one run in memory.
+#[derive(Debug)]
+struct Journal {
+    row: RunRow,
+    /// `None`: erased.
+    key: Option<Key>,
+    head: Head,
+    rows: Vec<Row>,
+    pieces: Pieces,
 }
 
 impl MemoryStore {
@@ -263,27 +365,79 @@ impl MemoryStore {
     }
 }
 
+impl Memory {
+    fn keep(&mut self, serial: Arc<str>, key: Key, entry: Sealed) {
+        let head = Head { entries: entry.seq + 1, hash: entry.hash };
+        let journal = match self.journals.entry(serial) {
+            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => {
+                let Some(row) = RunRow::opened(&entry) else { return };
+                new.insert(Journal { row, key: Some(key), head, rows: Vec::new(), pieces: Pieces::new() })
+            }
+        };
+        journal.row.follow(&entry);
+        journal.head = head;
+        journal.rows.push(entry.row);
+        journal.pieces.extend(entry.pieces);
+    }
+}
+
+impl Memory {
+    fn erase(&mut self, serial: &str) {
+        let Some(journal) = self.journals.get_mut(serial) else { return };
+        if journal.row.verdict.is_none() && !journal.row.imported {
+            return;
+        }
+        journal.key = None;
+        journal.pieces.clear();
+        journal.rows.iter_mut().for_each(|row| row.content = None);
+        (journal.row.erased, journal.row.bytes) = (true, 0);
+    }
+}
+
 impl Store for MemoryStore {
     fn submit(&self, work: Work) {
         let mut memory = self.memory();
-        let Memory { ledger, items, written, now_ms } = &mut *memory;
+        let Memory { ledger, items, written, now_ms, journals: _ } = &mut *memory;
         let done = (work.change)(Ok(&mut Books { ledger, now_ms: *now_ms, items, written, when_kept: Vec::new() }));
+        for (serial, key, entry) in std::mem::take(&mut memory.written.entries) {
+            memory.keep(serial, key, entry);
+        }
+        for serial in std::mem::take(&mut memory.written.erased) {
+            memory.erase(&serial);
+        }
         drop(memory);
         done(Ok(()));
     }
 
     fn marks(&self, serial: &str) -> Result<Vec<Mark>, StoreError> {
-        let marks = self.entries(serial)?.into_iter().filter_map(|entry| match entry.body {
-            Body::Marked { mark } => Some(mark),
+        let Some(kept) = self.journal(serial)? else { return Ok(Vec::new()) };
+        let entries = kept.open().map_err(|flaw| StoreError::Corrupt(flaw.to_string()))?;
+        let marks = entries.into_iter().filter_map(|entry| match entry.facts {
+            Facts::Marked { mark, .. } => Some(mark),
             _ => None,
         });
         Ok(marks.collect())
     }
 
-    fn entries(&self, serial: &str) -> Result<Vec<Entry>, StoreError> {
+    fn journal(&self, serial: &str) -> Result<Option<Kept>, StoreError> {
         let memory = self.memory();
-        let of_run = memory.written.entries.iter().filter(|(run, _)| &**run == serial);
-        Ok(of_run.map(|(_, entry)| entry.clone()).collect())
+        Ok(memory.journals.get(serial).map(|journal| Kept {
+            key: journal.key,
+            head: journal.head,
+            rows: journal.rows.clone(),
+            pieces: journal.pieces.clone(),
+        }))
+    }
+
+    fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
+        Ok(self.memory().journals.values().map(|journal| journal.row.clone()).collect())
+    }
+
+    fn named(&self) -> Result<Vec<Digest>, StoreError> {
+        let memory = self.memory();
+        let kept = memory.journals.values().filter(|journal| journal.key.is_some());
+        Ok(kept.flat_map(|journal| &journal.rows).flat_map(|row| named_in(&row.line)).collect())
     }
 
     fn open_attempts(&self) -> Result<Vec<ScopeId>, StoreError> {

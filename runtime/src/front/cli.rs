@@ -3,6 +3,7 @@
 //! Never: decides anything about a run. stdout is for data (with `--json`: one document and nothing else), stderr for
 //! everything else.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,14 +15,18 @@ use indicatif::ProgressBar;
 
 use crate::rules::andon::{Category, Pull, Puller};
 use crate::rules::authored::Overrides;
+use crate::rules::ledger::Line;
 use crate::rules::spec::Origin;
 use crate::rules::verdict::Stop;
-use crate::run::runner::Apply;
+use crate::run::runner::{Apply, RunHandle};
 
 use super::budget::{self, BudgetCommand};
 use super::load::{self, LoadError, Loaded};
 use super::machine::Machine;
 use super::overrides::OverrideArguments;
+use super::runs::{
+    self, ForkArguments, PruneArguments, ReplayArguments, ResumeArguments, RunsArguments, ShowArguments,
+};
 use super::screen::{self, Screen};
 use super::template;
 
@@ -69,14 +74,26 @@ pub enum Command {
         #[command(flatten)]
         overrides: OverrideArguments,
     },
-    /// Show what a run did: its journal, entry by entry.
+    /// List the runs that have a journal.
+    Runs(RunsArguments),
+    /// Show a run: its verdict, its files at any time that they were kept, what changed in them.
+    Show(ShowArguments),
+    /// Show what a run did, a line for each effect: what, tokens, money, time, how it ended.
     Trace {
         /// The run's serial number.
         run: String,
-        /// One JSON document a line, an entry each.
+        /// One JSON document a line, an entry each, with all that is in it.
         #[arg(long)]
         json: bool,
     },
+    /// Tell a run again with every door shut, and compare: 0 if it is the same, 50 if not. Nothing is sent or spent.
+    Replay(ReplayArguments),
+    /// Let a run go on after a crash or a stop. What has an answer is not asked again.
+    Resume(ResumeArguments),
+    /// Start a run that shares its beginning with another, which costs nothing, and goes on by itself.
+    Fork(ForkArguments),
+    /// Erase the contents of old runs: what was said and written. Their chains stay, and still hold.
+    Prune(PruneArguments),
     /// Show and operate the budget: what is spent, what a call would cost, top-ups and write-offs.
     #[command(subcommand)]
     Budget(BudgetCommand),
@@ -140,7 +157,13 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
         Command::Run(arguments) => start(machine, arguments).await,
         Command::Inspect { path, json, overrides } => inspect(machine, &path, json, &overrides.overrides()),
         Command::Explain { path, json, overrides } => explain(machine, &path, json, &overrides.overrides()),
-        Command::Trace { run, json } => trace(machine, &run, json).await,
+        Command::Runs(arguments) => runs::runs(machine, arguments).await,
+        Command::Show(arguments) => runs::show(machine, arguments).await,
+        Command::Trace { run, json } => runs::trace(machine, &run, json).await,
+        Command::Replay(arguments) => runs::replay(machine, arguments).await,
+        Command::Resume(arguments) => runs::resume(machine, arguments).await,
+        Command::Prune(arguments) => runs::prune(machine, arguments).await,
+        Command::Fork(arguments) => runs::fork(machine, arguments).await,
         Command::Budget(command) => budget::run(machine, command).await,
         Command::Build { path } => build(machine, &path),
         Command::New { path, sdk } => create(machine, &path, sdk),
@@ -194,7 +217,18 @@ async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, Loa
     spinner.say("starting");
     let runner = machine.runner()?;
     let apply = if arguments.no_apply { Apply::Never } else { Apply::Accepted };
-    let mut handle = runner.start(job, machine.serial()?, apply);
+    let handle = runner.start(job, machine.serial()?, apply);
+    spinner.end();
+    follow(machine, handle, limits, arguments.json).await
+}
+
+/// Shows a run as it goes on, stops it at an interrupt, and tells its verdict.
+pub(super) async fn follow(
+    machine: &dyn Machine,
+    mut handle: RunHandle,
+    limits: BTreeMap<Line, u64>,
+    json: bool,
+) -> Result<u8, LoadError> {
     let cord = handle.cord();
     let interrupts = tokio::spawn(async move {
         // The first interrupt stops the run, not the host: the verdict is still written. A second one ends the process.
@@ -211,17 +245,15 @@ async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, Loa
     });
     let mut screen = Screen::new(limits);
     while let Some(entry) = handle.next_entry().await {
-        spinner.end();
-        if !arguments.json {
+        if !json {
             for line in screen.entry(&entry) {
                 eprintln!("{line}");
             }
         }
     }
-    spinner.end();
     let record = handle.verdict().await.context("wait for the verdict")?;
     interrupts.abort();
-    if arguments.json {
+    if json {
         say!("{}", serde_json::to_string_pretty(&record).context("write the verdict")?);
     } else {
         say!("{}", screen::verdict(&record, &machine.state_dir().display().to_string()));
@@ -289,22 +321,6 @@ fn explain(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides:
             Origin::Default => style("default").dim(),
         };
         say!("{:keys$}  {:values$}  {origin}", setting.key, setting.value.replace('\n', " "));
-    }
-    Ok(0)
-}
-
-async fn trace(machine: &dyn Machine, serial: &str, json: bool) -> Result<u8, LoadError> {
-    let entries = machine.desk()?.entries(serial).await.context("read the journal")?;
-    if entries.is_empty() {
-        return Err(anyhow::anyhow!("no run {serial} has a journal here").into());
-    }
-    let mut screen = Screen::new(Default::default());
-    for entry in &entries {
-        if json {
-            say!("{}", serde_json::to_string(entry).context("write the entry")?);
-        } else {
-            screen.entry(entry).iter().for_each(|line| say!("{line}"));
-        }
     }
     Ok(0)
 }

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 
+use crate::rules::authored::again::{Changed, Whose};
 use crate::rules::authored::{self, Mistake, OperatorFile, Overrides};
-use crate::rules::spec::{CheckRun, ComponentSource, RunSpec};
-use crate::run::runner::{CheckJob, Job};
+use crate::rules::spec::{CheckRun, ComponentSource, ModelSpec, RunSpec};
+use crate::run::past::Past;
+use crate::run::runner::{CheckJob, Job, Reached};
 
 use super::machine::Machine;
 
@@ -46,13 +48,7 @@ impl From<anyhow::Error> for LoadError {
 pub fn load(machine: &dyn Machine, path: &Path, overrides: &Overrides) -> Result<Loaded, LoadError> {
     let (file, component) = locate(path)?;
     let text = read_text(machine, &file)?;
-    let operator = match machine.operator_file() {
-        None => OperatorFile::default(),
-        Some(file) => {
-            let text = read_text(machine, &file)?;
-            authored::operator(&text).map_err(|mistakes| LoadError::Mistakes(reports(&file, &text, mistakes)))?
-        }
-    };
+    let operator = operator(machine)?;
     let mut spec = authored::job(&text, &operator, overrides)
         .map_err(|mistakes| LoadError::Mistakes(reports(&file, &text, mistakes)))?;
     spec.shared.declared = machine.operator_file().is_some();
@@ -62,6 +58,12 @@ pub fn load(machine: &dyn Machine, path: &Path, overrides: &Overrides) -> Result
     let dir = file.parent().map_or_else(PathBuf::new, Path::to_owned);
     let dir = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir };
     Ok(Loaded { dir, spec })
+}
+
+fn operator(machine: &dyn Machine) -> Result<OperatorFile, LoadError> {
+    let Some(file) = machine.operator_file() else { return Ok(OperatorFile::default()) };
+    let text = read_text(machine, &file)?;
+    authored::operator(&text).map_err(|mistakes| LoadError::Mistakes(reports(&file, &text, mistakes)))
 }
 
 /// The job file, and the component if that is what was named.
@@ -123,13 +125,44 @@ pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> a
     let workspace = spec.workspace.as_ref().map(|workspace| open(&workspace.dir, "workspace")).transpose()?;
     let context = spec.workspace.as_ref().and_then(|workspace| workspace.context.as_ref());
     let context = context.map(|context| open(context, "context")).transpose()?;
-    let mut models = BTreeMap::new();
-    for (name, model) in &spec.models {
-        let reached = machine.reach(name, model, &dir).with_context(|| format!("reach model \"{name}\""))?;
-        models.insert(name.clone(), reached);
-    }
+    let models = reached(machine, &spec, &dir)?;
     let account = machine.account(&spec);
-    Ok(Job { spec, component, checks, workspace, context, models, account })
+    Ok(Job { spec, component, checks, workspace, context, models, account, dir: absolute(&dir)? })
+}
+
+/// The job of a past run as the operator's file allows it today, with everything opened that it names.
+///
+/// # Errors
+/// [`LoadError`]: what is not allowed any more, missing or unreadable. Nothing ran.
+pub fn again(machine: &dyn Machine, past: &Past, whose: Whose, changed: &Changed) -> Result<Job, LoadError> {
+    let operator = operator(machine)?;
+    let declared = machine.operator_file().is_some();
+    let spec = authored::again::again(past.job.spec.clone(), &operator, declared, whose, changed)
+        .map_err(|why| anyhow!("run {}: {}", past.serial, why.join("; ")))?;
+    let (component, components) = past.components(machine.desk()?.state().blobs()).context("read the components")?;
+    let dir = PathBuf::from(&past.job.dir);
+    let checks = spec.checks.iter().cloned().zip(components);
+    let checks = checks.map(|(check, component)| CheckJob { check, component }).collect();
+    // The directory of a job that somebody else ran is not to be believed.
+    let workspace = spec.workspace.as_ref().filter(|_| whose == Whose::Ours);
+    let workspace = workspace.map(|workspace| machine.open(&dir.join(&workspace.dir)));
+    let workspace = workspace.transpose().with_context(|| format!("open the workspace in {}", dir.display()))?;
+    let models = reached(machine, &spec, &dir)?;
+    let account = machine.account(&spec);
+    Ok(Job { component, checks, workspace, context: None, models, account, dir: past.job.dir.clone(), spec })
+}
+
+fn reached(machine: &dyn Machine, spec: &RunSpec, dir: &Path) -> anyhow::Result<BTreeMap<String, Reached>> {
+    let reach = |(name, model): (&String, &ModelSpec)| {
+        let reached = machine.reach(name, model, dir).with_context(|| format!("reach model \"{name}\""))?;
+        Ok((name.clone(), reached))
+    };
+    spec.models.iter().map(reach).collect()
+}
+
+fn absolute(dir: &Path) -> anyhow::Result<String> {
+    let dir = std::path::absolute(dir).with_context(|| format!("find {}", dir.display()))?;
+    Ok(dir.display().to_string())
 }
 
 /// The bytes of a component, built first if it is a crate.

@@ -26,6 +26,12 @@ pub trait Machine {
     /// It is not there or not readable.
     fn open(&self, path: &Path) -> std::io::Result<Dir>;
 
+    /// Makes a new, empty directory and opens it.
+    ///
+    /// # Errors
+    /// It exists, or the disk is full or read-only.
+    fn make_dir(&self, path: &Path) -> std::io::Result<Dir>;
+
     /// Writes a new file. Never over an existing one.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use crate::rules::effect::{Answer, Body, Cost, Denied, Effect, Entry, Level, Ref
 use crate::rules::ledger::{Amounts, LimitKind, Line, Totals};
 use crate::rules::record::Record;
 use crate::rules::verdict::{CheckEnd, Stop};
+use crate::run::past::FileEntry;
 
 /// Characters of a guest's text on one line.
 const MAX_SHOWN_CHARS: usize = 100;
@@ -34,16 +35,16 @@ impl Screen {
             Body::Opened { opening } => vec![format!(
                 "{} {} · line {} · item {} · attempt {}",
                 style("run").bold(),
-                opening.serial,
-                opening.line,
-                opening.item,
-                opening.attempt
+                opening.origin.serial,
+                opening.origin.line,
+                opening.origin.item,
+                opening.origin.attempt
             )],
             Body::Intent { call, effect, .. } => {
                 self.asked.insert(*call, effect.clone());
                 vec![]
             }
-            Body::Answered { call, heard, cost } => {
+            Body::Answered { call, heard, cost, .. } => {
                 self.used = self.used.plus(&cost.spent).plus(&cost.held);
                 let effect = self.asked.remove(call);
                 if effect == Some(Effect::Left) {
@@ -51,8 +52,7 @@ impl Screen {
                 }
                 let mut lines = vec![self.effect(effect.as_ref(), cost)];
                 match heard {
-                    Err(Denied::Failed(failure)) => lines.push(warn(&format!("failed: {}", failure.message))),
-                    Err(Denied::Refused(refusal)) => lines.push(warn(&format!("refused: {}", refusal.asked))),
+                    Err(denied) => lines.push(warn(&self::denied(denied))),
                     Ok(Answer::Model { reply, .. }) => {
                         for call in &reply.tool_calls {
                             lines.push(dim(&format!("asks for {}({})", call.name, call.arguments)));
@@ -72,8 +72,8 @@ impl Screen {
                 }
                 lines
             }
-            Body::Refused { effect, refusal } => {
-                vec![warn(&format!("{} refused: {}", effect.kind(), self::refusal(refusal)))]
+            Body::Refused { effect, refusal, .. } => {
+                vec![warn(&format!("{} refused: {}", effect.kind().name(), self::refusal(refusal)))]
             }
             Body::Noted { level, message, .. } => vec![match level {
                 Level::Debug | Level::Info => dim(&format!("note {message}")),
@@ -86,7 +86,7 @@ impl Screen {
                 }
                 lines
             }
-            Body::Marked { mark } => {
+            Body::Marked { mark, .. } => {
                 vec![
                     format!("  {} new mark: {:?} {}", good("◆"), mark.kind, short(&mark.digest.to_string()))
                         .to_lowercase(),
@@ -97,16 +97,16 @@ impl Screen {
                 CheckEnd::Failed { summary, .. } => format!("  {} check {}: {}", bad("✗"), result.name, plain(summary)),
                 CheckEnd::Broken { why } => format!("  {} check {}: {}", bad("✗"), result.name, plain(why)),
             }],
-            Body::Stopped { stop } => vec![warn(&match stop {
-                Stop::Pulled { pull } => format!("cord pulled ({}): {}", pull.category.name(), pull.reason),
-                Stop::Exhausted { scope, line, limit } => match limit {
-                    LimitKind::Gap | LimitKind::FirstGap => format!("stopped: {} without a mark", line.name()),
-                    LimitKind::Total | LimitKind::Hour | LimitKind::Day | LimitKind::Week => {
-                        format!("stopped: {} of scope {scope} is used up", line.name())
-                    }
-                },
-                Stop::Cancelled => "cancelled".to_owned(),
-            })],
+            Body::Stopped { stop } => vec![warn(&self::stop(stop))],
+            Body::Full { used, granted, .. } => {
+                vec![warn(&format!("files full: {used} bytes written, {granted} granted"))]
+            }
+            Body::Resumed { after, resumption } => {
+                vec![format!("  {} resumed (number {resumption}): goes on after entry {after}", good("↻"))]
+            }
+            Body::Ended { notes_dropped, .. } if *notes_dropped > 0 => {
+                vec![warn(&format!("{notes_dropped} notes dropped: past [caps] log"))]
+            }
             Body::Checking { .. } | Body::Applying { .. } | Body::Ended { .. } | Body::Closed { .. } => vec![],
         }
     }
@@ -119,7 +119,7 @@ impl Screen {
             }
             Some(Effect::CheckIn { note }) => format!("check-in {}", plain(note)),
             Some(Effect::Sleep { ms }) => format!("sleep {ms} ms"),
-            Some(other) => other.kind().to_owned(),
+            Some(other) => other.kind().name().to_owned(),
             None => "effect".to_owned(),
         };
         let (amounts, doubt) = if cost.held == Amounts::default() { (&cost.spent, "") } else { (&cost.held, " held") };
@@ -140,6 +140,18 @@ impl Screen {
     }
 }
 
+/// A file of a kept tree.
+pub(super) fn file(path: &str, entry: &FileEntry) -> String {
+    let path = plain_long(path);
+    match entry {
+        FileEntry::File { bytes, executable, .. } => {
+            format!("{} {bytes:>10}  {path}", if *executable { "x" } else { "-" })
+        }
+        FileEntry::Link { target } => format!("l {:>10}  {path} -> {}", "", plain_long(target)),
+        FileEntry::EmptyDirectory {} => format!("d {:>10}  {path}/", ""),
+    }
+}
+
 /// The end of a run.
 pub fn verdict(record: &Record, state_dir: &str) -> String {
     let heading = match record.exit_code {
@@ -147,7 +159,7 @@ pub fn verdict(record: &Record, state_dir: &str) -> String {
         10..=19 => Style::new().yellow().bold(),
         _ => Style::new().red().bold(),
     };
-    let mut lines = vec![format!("{}: {}", heading.apply_to(record.verdict), plain_long(&record.why))];
+    let mut lines = vec![format!("{}: {}", heading.apply_to(&record.verdict), plain_long(&record.why))];
     let mut row = |key: &str, value: String| lines.push(format!("  {:<9} {value}", key));
     if let Some(report) = &record.report {
         row("report", format!("{}: {}", report.status.name(), plain(&report.summary)));
@@ -184,6 +196,28 @@ fn totals(totals: &Totals) -> String {
         parts.push(if held > 0 { format!("{shown} (of which in doubt: {held})") } else { shown });
     }
     if parts.is_empty() { "nothing".to_owned() } else { parts.join(" · ") }
+}
+
+/// What stopped a run.
+pub(super) fn stop(stop: &Stop) -> String {
+    match stop {
+        Stop::Pulled { pull } => format!("cord pulled ({}): {}", pull.category.name(), pull.reason),
+        Stop::Exhausted { scope, line, limit } => match limit {
+            LimitKind::Gap | LimitKind::FirstGap => format!("stopped: {} without a mark", line.name()),
+            LimitKind::Total | LimitKind::Hour | LimitKind::Day | LimitKind::Week => {
+                format!("stopped: {} of scope {scope} is used up", line.name())
+            }
+        },
+        Stop::Cancelled => "cancelled".to_owned(),
+    }
+}
+
+/// Why there is no answer.
+pub(super) fn denied(denied: &Denied) -> String {
+    match denied {
+        Denied::Failed(failure) => format!("failed: {}", failure.message),
+        Denied::Refused(refusal) => format!("refused: {}", refusal.asked),
+    }
 }
 
 /// What a refusal says.
@@ -224,7 +258,7 @@ fn short(digest: &str) -> String {
 }
 
 /// One line of text that a guest may have chosen.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let clean: String = text.chars().map(|char| if misleading(char) { ' ' } else { char }).collect();
     match clean.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", &clean[..end]),

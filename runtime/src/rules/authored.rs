@@ -4,6 +4,7 @@
 //! written, or its default is noted with the others; a job asks for more than its operator allows and does not load.
 //! A mistake is reported once, where it is: what would only follow from it is not.
 
+pub mod again;
 mod amount;
 mod budget;
 mod caps;

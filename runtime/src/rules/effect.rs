@@ -3,14 +3,17 @@
 //! Never: performs an effect, decides about one. The three kinds of no live here: [`Refusal`] (ours, expected),
 //! [`Failure`] (the world's); a fault is our own bug and has no word a guest could see.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::ledger::{Amounts, Line, Shortfall};
-use super::model::{Reply, Request, Usage};
+use super::model::{Profile, Reply, Request, Usage};
 use super::progress::{Mark, Standing};
-use super::spec::{Caps, Grants};
-use super::verdict::{CheckResult, Stop, Verdict};
+use super::record::Record;
+use super::spec::RunSpec;
+use super::verdict::{CheckResult, Stop, UsedUp};
 
 /// What a guest asks of the world.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,19 +39,73 @@ pub enum Effect {
     Count { model: String },
 }
 
-impl Effect {
-    /// The effect's kind, one word, as the journal and the screen name it.
-    pub fn kind(&self) -> &'static str {
+/// The kind of an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    Model,
+    Tool,
+    Child,
+    Human,
+    Attach,
+    CheckIn,
+    Sleep,
+    Left,
+    Count,
+}
+
+impl Kind {
+    /// The kind in one word, as the journal and the screen name it.
+    pub fn name(self) -> &'static str {
         match self {
-            Effect::Model { .. } => "model",
-            Effect::Tool { .. } => "tool",
-            Effect::Child { .. } => "child",
-            Effect::Human { .. } => "human",
-            Effect::Attach { .. } => "attach",
-            Effect::CheckIn { .. } => "check-in",
-            Effect::Sleep { .. } => "sleep",
-            Effect::Left => "left",
-            Effect::Count { .. } => "count",
+            Kind::Model => "model",
+            Kind::Tool => "tool",
+            Kind::Child => "child",
+            Kind::Human => "human",
+            Kind::Attach => "attach",
+            Kind::CheckIn => "check-in",
+            Kind::Sleep => "sleep",
+            Kind::Left => "left",
+            Kind::Count => "count",
+        }
+    }
+}
+
+impl Effect {
+    /// The effect's kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Effect::Model { .. } => Kind::Model,
+            Effect::Tool { .. } => Kind::Tool,
+            Effect::Child { .. } => Kind::Child,
+            Effect::Human { .. } => Kind::Human,
+            Effect::Attach { .. } => Kind::Attach,
+            Effect::CheckIn { .. } => Kind::CheckIn,
+            Effect::Sleep { .. } => Kind::Sleep,
+            Effect::Left => Kind::Left,
+            Effect::Count { .. } => Kind::Count,
+        }
+    }
+}
+
+/// What a resume does with an effect of which the journal has the intent and not the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It stays in the host, or only asks: it is performed again.
+    Read,
+    /// The provider may have answered, and be paid: it is asked again as a call of its own, and counted as repaid.
+    Model,
+    /// It may have changed the world: never performed again, and a person decides.
+    Unsafe,
+}
+
+impl Kind {
+    /// The class of effects of this kind.
+    pub fn class(self) -> Class {
+        match self {
+            Kind::Attach | Kind::CheckIn | Kind::Sleep | Kind::Left | Kind::Count | Kind::Human => Class::Read,
+            Kind::Model => Class::Model,
+            Kind::Tool | Kind::Child => Class::Unsafe,
         }
     }
 }
@@ -71,6 +128,8 @@ pub enum Answer {
     },
     CheckedIn {
         standing: Standing,
+        /// The deliverables as the host saw them.
+        seen: Digest,
     },
     Slept,
     Left {
@@ -151,10 +210,13 @@ pub enum Denied {
 pub type Heard = Result<Answer, Denied>;
 
 /// The version of the journal's format. A reader refuses what it does not know.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// The oldest version that this reader knows.
+pub const OLDEST_FORMAT: u32 = 2;
 
 /// One line of the journal: the only truth about a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// From 0, without gaps.
     pub seq: u64,
@@ -163,9 +225,8 @@ pub struct Entry {
     pub body: Body,
 }
 
-/// What a line of the journal says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "entry")]
+/// What a line of the journal says. How it is written down is said in `facts.rs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// The first line: everything that the run depends on.
     Opened {
@@ -174,17 +235,27 @@ pub enum Body {
     /// Durable before anything leaves.
     Intent {
         call: u64,
+        /// From 1; more than 1 if a crash or a stop left the call open before.
+        attempt: u32,
+        /// As the guest asked.
         effect: Effect,
+        /// Output tokens that the host put on the wire, if the budget had no room for as many as were asked.
+        max_output: Option<u32>,
+        /// What was sent instead, if a fork says so. The guest does not hear of it.
+        sent: Option<Box<Request>>,
         reserved: Amounts,
     },
     /// Durable before the guest hears.
     Answered {
         call: u64,
+        /// Of what was asked.
+        kind: Kind,
         heard: Heard,
         cost: Cost,
     },
     /// Nothing left, nothing was spent.
     Refused {
+        call: u64,
         effect: Effect,
         refusal: Refusal,
     },
@@ -200,9 +271,21 @@ pub enum Body {
         text: String,
         dropped_bytes: u64,
     },
+    /// A write of the guest's to its files was refused for the first time. From here on it gets no more than `granted`.
+    Full {
+        /// Bytes that it had written.
+        used: u64,
+        granted: u64,
+        /// What refused it.
+        by: UsedUp,
+    },
     /// The host saw something that the item had not shown before.
     Marked {
+        /// The effect that showed it; none if the host looked when the guest had ended.
+        call: Option<u64>,
         mark: Mark,
+        /// Where the tree is kept.
+        tree: Option<Digest>,
     },
     /// The cord was pulled.
     Stopped {
@@ -210,8 +293,11 @@ pub enum Body {
     },
     /// The guest is gone.
     Ended {
-        outcome: String,
+        outcome: OutcomeName,
         changed: Vec<String>,
+        /// Where the tree is kept that it left.
+        tree: Option<Digest>,
+        notes_dropped: u64,
     },
     Checked {
         result: CheckResult,
@@ -224,15 +310,39 @@ pub enum Body {
     Applying {
         paths: Vec<String>,
     },
-    /// The last line.
+    /// The last line, unless the run is resumed.
     Closed {
-        verdict: Verdict,
+        record: Box<Record>,
+    },
+    /// The run goes on in another process: of what is before this line it goes on from `after`, and the rest is void.
+    Resumed {
+        after: u64,
+        /// From 1.
+        resumption: u32,
     },
 }
 
+/// How a guest ended, one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutcomeName {
+    Returned,
+    Failed,
+    Trapped,
+    Interrupted,
+    Faulted,
+}
+
 /// Everything that a run depends on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
+    pub origin: RunOrigin,
+    pub job: OpenedJob,
+}
+
+/// What of an opening is never erased.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOrigin {
     pub format: u32,
     pub serial: String,
     pub tenant: String,
@@ -241,14 +351,53 @@ pub struct Opening {
     pub attempt: u32,
     /// BLAKE3 of the component's bytes.
     pub component: Digest,
+    /// The components of the checks, in their order; none for a command.
+    pub checks: Vec<Option<Digest>>,
     /// Engine, its version, and the host's.
     pub engine: String,
     /// Seed of all randomness of the guest.
     pub seed: u64,
-    pub grants: Grants,
-    pub caps: Caps,
+    /// When the guest's clock starts. Milliseconds since 1970-01-01T00:00:00Z.
+    pub start_ms: u64,
     /// Digest of the deliverables at the start, if the run has a workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Digest>,
+    /// Where the workspace is kept as it was at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Digest>,
+    /// Where the context is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Digest>,
+    /// The run that this one is a fork of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// Where a fork leaves its parent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    pub serial: String,
+    /// The last entry that the fork shares.
+    pub seq: u64,
+    /// The hash of that entry's line.
+    pub hash: Digest,
+}
+
+/// What of an opening may be erased: it holds what people wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedJob {
+    /// The job as it was resolved.
+    pub spec: RunSpec,
+    /// The directory from which the job's paths begin.
+    pub dir: String,
+    /// What the guest is told of its task. A fork's is its parent's.
+    pub item: String,
+    pub attempt: u32,
+    /// The models that the guest can look up, by the job's names.
+    pub offers: BTreeMap<String, Profile>,
+    /// Messages that are replaced in what is sent from the fork on: from 1, by their text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub edits: BTreeMap<usize, String>,
 }
 
 /// What an effect cost.
@@ -262,7 +411,7 @@ pub struct Cost {
     /// How long the host made it wait for its pace.
     pub waited_ms: u64,
     /// The provider's own words about usage.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub raw_usage: Option<String>,
 }
 

@@ -32,6 +32,12 @@ impl ItemRecord {
         marks.iter().for_each(|mark| self.seen.insert(*mark));
     }
 
+    /// A run goes on that has shown this: to itself it is still new.
+    pub fn go_on(&mut self, serial: &str, marks: &[Mark]) {
+        marks.iter().for_each(|mark| self.seen.remove(mark));
+        self.open = Some(serial.to_owned());
+    }
+
     /// Counts one more attempt and returns its number, from 1.
     ///
     /// # Errors

@@ -384,6 +384,19 @@ impl Ledger {
         self.spend(parent, &own(spent), &Amounts::default(), now_ms, now_ms);
     }
 
+    /// Opens a closed scope again that nothing was carved for: what it spent and holds still counts. One that is open or
+    /// not there stays so.
+    pub fn reopen(&mut self, id: &ScopeId) {
+        let Some(&place) = self.places.get(id) else { return };
+        if !self.nodes[place].scope.closed || !self.nodes[place].scope.terms.carve.is_empty() {
+            return;
+        }
+        self.scope_at(place).closed = false;
+        if let Some(parent) = self.nodes[place].parent {
+            self.nodes[parent].children.insert(id.clone());
+        }
+    }
+
     /// An operator raises limits of a scope; all of them, or none.
     ///
     /// # Errors

@@ -37,6 +37,11 @@ impl Seen {
     pub fn insert(&mut self, mark: Mark) {
         self.0.insert(mark);
     }
+
+    /// Takes back what a run has shown that goes on.
+    pub fn remove(&mut self, mark: &Mark) {
+        self.0.remove(mark);
+    }
 }
 
 /// The marks of one run.
@@ -55,6 +60,11 @@ impl Progress {
         Self { kinds, seen, earned: Vec::new() }
     }
 
+    /// Whether it would be a mark.
+    pub fn is_new(&self, mark: Mark) -> bool {
+        self.kinds.contains(&mark.kind) && !self.seen.0.contains(&mark)
+    }
+
     /// Whether it is new; if so it is a mark from now on.
     pub fn observe(&mut self, mark: Mark) -> bool {
         let new = self.kinds.contains(&mark.kind) && self.seen.0.insert(mark);
@@ -62,6 +72,12 @@ impl Progress {
             self.earned.push(mark);
         }
         new
+    }
+
+    /// A mark that the run has earned before it was interrupted.
+    pub fn retell(&mut self, mark: Mark) {
+        self.seen.0.insert(mark);
+        self.earned.push(mark);
     }
 
     /// Marks of this run, in the order they were earned.

@@ -17,7 +17,7 @@ use super::verdict::{CheckResult, Report, Verdict};
 pub const RECORD_FORMAT: u32 = 1;
 
 /// The record of one run. Fields stand in the order in which they are written.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub format: u32,
     pub serial: String,
@@ -26,7 +26,7 @@ pub struct Record {
     /// 0 if nothing was admitted.
     pub attempt: u32,
     /// The verdict's name.
-    pub verdict: &'static str,
+    pub verdict: String,
     /// The verdict's data; null if it has none.
     pub detail: serde_json::Value,
     /// Why, for a person.
@@ -45,6 +45,10 @@ pub struct Record {
     pub waste: Amounts,
     pub capabilities: Capabilities,
     pub component: Option<Digest>,
+    /// Calls that were asked again because a crash or a stop left them open: each may have been paid twice.
+    pub repaid: u64,
+    /// How often the run went on after a crash or a stop.
+    pub resumptions: u32,
     /// Where the run's journal, evidence and tree are, below the host's directory.
     pub kept: String,
     pub host: String,
@@ -74,9 +78,18 @@ pub struct Capabilities {
 }
 
 impl Record {
+    /// The verdict that it was written with.
+    pub fn verdict(&self) -> Verdict {
+        let value = serde_json::json!({ "verdict": self.verdict, "detail": self.detail });
+        let unit = serde_json::json!({ "verdict": self.verdict });
+        serde_json::from_value(value)
+            .or_else(|_| serde_json::from_value(unit))
+            .unwrap_or_else(|_| Verdict::Fault { why: format!("no verdict is called {:?}", self.verdict) })
+    }
+
     /// Fills in everything that follows from the verdict.
     pub fn judge(&mut self, verdict: &Verdict) {
-        self.verdict = verdict.name();
+        self.verdict = verdict.name().to_owned();
         self.exit_code = verdict.exit_code();
         self.why = verdict.why();
         self.detail = match serde_json::to_value(verdict) {

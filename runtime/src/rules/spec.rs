@@ -13,7 +13,7 @@ use super::model::Profile;
 use super::window::Span;
 
 /// Everything that one run needs to know, as the job and the operator said it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunSpec {
     /// On whose account the run is. The operator says it, never the job.
     pub tenant: String,
@@ -47,7 +47,8 @@ pub struct RunSpec {
 }
 
 /// Where a component comes from. Paths are relative to the job's directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ComponentSource {
     /// A Rust crate that `jidoka build` turns into a component.
     Crate(PathBuf),
@@ -55,14 +56,14 @@ pub enum ComponentSource {
     File(PathBuf),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSpec {
     pub text: String,
     pub inputs: BTreeMap<String, String>,
 }
 
 /// Paths are relative to the job's directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkspaceSpec {
     /// Copied privately for the worker, who sees the copy as `/work`.
     pub dir: PathBuf,
@@ -88,7 +89,7 @@ pub enum FileGrant {
 }
 
 /// A model that the job may use: how to reach it and what is known of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelSpec {
     pub profile: Profile,
     pub reach: Reach,
@@ -100,7 +101,8 @@ pub struct ModelSpec {
 }
 
 /// Who says how many input tokens a call can have at most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CountedBy {
     /// The profile, from the bytes of the request: sound, and often several times too much.
     #[default]
@@ -109,7 +111,8 @@ pub enum CountedBy {
     Provider,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Reach {
     /// A transcript file of the job, relative to its directory.
     Script { transcript: PathBuf },
@@ -118,7 +121,7 @@ pub enum Reach {
 }
 
 /// An operator's provider. The key is named here, never held.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provider {
     pub dialect: Dialect,
     /// Base address, for example `https://host/v1`. Plain `http` only for loopback.
@@ -140,7 +143,8 @@ pub enum Dialect {
     Anthropic,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum KeySource {
     /// The server wants none.
     None,
@@ -151,7 +155,7 @@ pub enum KeySource {
 }
 
 /// Bounds on one exchange with a provider, so that a lying one costs a known amount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireLimits {
     /// Bytes of one response, headers excluded.
     pub max_response_bytes: u64,
@@ -170,7 +174,7 @@ impl Default for WireLimits {
 }
 
 /// Limits by scope. Each line is bounded by at least one of the two.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// Over all attempts of the item.
     pub item: BTreeMap<Line, u64>,
@@ -184,7 +188,7 @@ pub struct Budget {
 
 /// The operator's limits on what many runs spend together. A line that is not named is not limited there: every line is
 /// bounded by the job.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharedBudget {
     /// Whether an operator's file says all this. Without one, what was said before stays in force.
     pub declared: bool,
@@ -196,7 +200,7 @@ pub struct SharedBudget {
 }
 
 /// What one shared scope may spend.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowance {
     /// Over all time.
     pub total: BTreeMap<Line, u64>,
@@ -205,7 +209,7 @@ pub struct Allowance {
 }
 
 /// What counts as done. There is no default: a job says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     pub marks: BTreeSet<MarkKind>,
     /// Deliverable paths, relative to the workspace, `/`-separated; `.` is all of it. A change elsewhere is a
@@ -238,14 +242,15 @@ impl MarkKind {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum NoChange {
     Allowed,
     Refused,
 }
 
 /// What the host runs after the worker to see for itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     pub name: String,
     pub run: CheckRun,
@@ -253,7 +258,8 @@ pub struct Check {
     pub wall_ms: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CheckRun {
     /// A component of world `verifier`.
     Component(ComponentSource),
@@ -292,7 +298,7 @@ impl Default for Caps {
 }
 
 /// A resolved setting and its origin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
     /// For example `budget.wall`.
     pub key: String,
@@ -300,7 +306,7 @@ pub struct Setting {
     pub origin: Origin,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// `jidoka.toml`.

@@ -6,11 +6,20 @@
 use serde::{Deserialize, Serialize};
 
 use super::andon::Pull;
+use super::divergence::Divergence;
 use super::ledger::{LimitKind, Line};
 use super::spec::NoChange;
 
-/// Paths that a reason names; the record has all of them.
-const MAX_SHOWN_PATHS: usize = 20;
+/// Paths or findings that a reason names; the record has all of them.
+const MAX_SHOWN: usize = 20;
+
+fn first_of(texts: &[String], between: &str) -> String {
+    let shown = texts[..texts.len().min(MAX_SHOWN)].join(between);
+    match texts.len().saturating_sub(MAX_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
 
 /// What the worker says of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +81,8 @@ pub enum Outcome {
     Interrupted(Stop),
     /// The host itself broke.
     Faulted(String),
+    /// The guest went another way than its journal.
+    Diverged(Box<Divergence>),
 }
 
 /// What the host decided about a run. Closed, and matched by name everywhere.
@@ -123,11 +134,7 @@ pub enum Verdict {
         why: Vec<String>,
     },
     /// A replay went another way than its journal.
-    Diverged {
-        seq: u64,
-        expected: String,
-        got: String,
-    },
+    Diverged(Box<Divergence>),
     Cancelled,
     /// The host's own bug or a broken machine.
     Fault {
@@ -152,7 +159,7 @@ impl Verdict {
             Verdict::Unverifiable { .. } => "unverifiable",
             Verdict::AttemptsExhausted { .. } => "attempts-exhausted",
             Verdict::NotAdmitted { .. } => "not-admitted",
-            Verdict::Diverged { .. } => "diverged",
+            Verdict::Diverged(_) => "diverged",
             Verdict::Cancelled => "cancelled",
             Verdict::Fault { .. } => "fault",
         }
@@ -173,7 +180,7 @@ impl Verdict {
             Verdict::Cancelled => 24,
             Verdict::NotAdmitted { .. } => 30,
             Verdict::Trapped { .. } => 40,
-            Verdict::Diverged { .. } => 50,
+            Verdict::Diverged(_) => 50,
             Verdict::Unverifiable { .. } => 51,
             Verdict::Fault { .. } => 70,
         }
@@ -184,7 +191,7 @@ impl Verdict {
         match self {
             Verdict::Accepted => "the host saw a new mark, and every check passed".into(),
             Verdict::NoChangeNeeded => "nothing changed, the job allows that, and every check passed".into(),
-            Verdict::Rejected { gate, findings } => format!("gate \"{gate}\" said no: {}", findings.join("; ")),
+            Verdict::Rejected { gate, findings } => format!("gate \"{gate}\" said no: {}", first_of(findings, "; ")),
             Verdict::Unable { why } => format!("the worker gave up: {why}"),
             Verdict::NeedsHuman { why } => format!("the worker needs a person: {why}"),
             Verdict::NoProgress { why } | Verdict::Trapped { why } | Verdict::Unverifiable { why } => why.clone(),
@@ -193,18 +200,13 @@ impl Verdict {
             }
             Verdict::Halted { pull } => format!("the cord was pulled ({}): {}", pull.category.name(), pull.reason),
             Verdict::ConstraintViolation { rule, paths } => {
-                let shown = &paths[..paths.len().min(MAX_SHOWN_PATHS)];
-                let more = paths.len() - shown.len();
-                let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-                format!("{rule}: {}{more}", shown.join(", "))
+                format!("{rule}: {}", first_of(paths, ", "))
             }
             Verdict::AttemptsExhausted { attempts, max } => {
                 format!("the item had {attempts} of {max} attempts; raise `[attempts] max` to allow more")
             }
             Verdict::NotAdmitted { why } => why.join("; "),
-            Verdict::Diverged { seq, expected, got } => {
-                format!("entry {seq}: the journal has {expected}, the run did {got}")
-            }
+            Verdict::Diverged(divergence) => divergence.to_string(),
             Verdict::Cancelled => "the run was given up by the one who started it".into(),
             Verdict::Fault { why } => format!("the host failed: {why}"),
         }
@@ -212,7 +214,7 @@ impl Verdict {
 }
 
 /// A budget line that refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsedUp {
     pub scope: String,
     pub line: Line,
@@ -264,6 +266,7 @@ pub fn judge(outcome: &Outcome, sight: &Sight<'_>) -> Finding {
             });
         }
         Outcome::Faulted(why) => return Finding::Decided(Verdict::Fault { why: why.clone() }),
+        Outcome::Diverged(divergence) => return Finding::Decided(Verdict::Diverged(divergence.clone())),
     };
     if !sight.unknown_evidence.is_empty() {
         let findings = sight.unknown_evidence.iter().map(|id| format!("no such evidence: {id}")).collect();
@@ -384,6 +387,7 @@ pub fn conclude(finding: Finding, checks: &[CheckResult]) -> Verdict {
 mod tests {
     use super::*;
     use crate::rules::andon::Category;
+    use crate::rules::divergence::DivergenceKind;
 
     fn sight() -> Sight<'static> {
         Sight {
@@ -498,7 +502,16 @@ mod tests {
             (Verdict::Cancelled, 24),
             (Verdict::NotAdmitted { why: vec![] }, 30),
             (Verdict::Trapped { why: String::new() }, 40),
-            (Verdict::Diverged { seq: 1, expected: String::new(), got: String::new() }, 50),
+            (
+                Verdict::Diverged(Box::new(Divergence {
+                    seq: 1,
+                    kind: DivergenceKind::Call,
+                    expected: String::new(),
+                    got: String::new(),
+                    diff: vec![],
+                })),
+                50,
+            ),
             (Verdict::Unverifiable { why: String::new() }, 51),
             (Verdict::Fault { why: String::new() }, 70),
         ];

@@ -4,25 +4,31 @@
 //! Never: runs anything of the worker. Invariants here: an attempt is counted durably before it starts, in the transaction
 //! that opens its scope and reserves what it may use; what dead runs left open is closed first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
 use tokio::sync::mpsc;
 
 use crate::doors::apply;
+use crate::doors::blobs::Keeping;
+use crate::doors::chain::Key;
 use crate::doors::state::{ItemLease, RunDir};
 use crate::doors::store::{Durability, Need};
 use crate::doors::tree::{self, Manifest};
 use crate::doors::workspace;
-use crate::rules::effect::{Body, Entry, FORMAT, Opening};
+use crate::rules::digest::Digest;
+use crate::rules::effect::{Body, Entry, FORMAT, OpenedJob, Opening, RunOrigin};
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{Denial, Ledger, Limits, Line, ScopeId, Terms};
+use crate::rules::model::Profile;
+use crate::rules::progress::Mark;
 use crate::rules::record::Record;
 use crate::rules::spec::{Allowance, RunSpec};
 use crate::rules::verdict::{Verdict, used_up};
 
 use super::cord::Cord;
-use super::journal::Journal;
+use super::journal::{Beginning, Journal};
 use super::meter::Meter;
 use super::recovery;
 use super::runner::{Job, Runner};
@@ -44,10 +50,20 @@ pub(super) struct Admitted {
     pub(super) journal: Arc<Journal>,
     pub(super) cord: Cord,
     pub(super) time: Arc<VirtualClock>,
-    pub(super) start_ms: u64,
-    pub(super) seed: u64,
+    pub(super) origin: RunOrigin,
+    pub(super) offers: BTreeMap<String, Profile>,
+    pub(super) edits: BTreeMap<usize, String>,
+    /// What the guest is told of its task.
+    pub(super) told: Told,
     /// Nobody else works on the item as long as this is here.
-    pub(super) _lease: ItemLease,
+    pub(super) _lease: Option<ItemLease>,
+}
+
+/// What a guest is told that its attempt is of.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) item: String,
+    pub(super) attempt: u32,
 }
 
 /// The scopes that a run spends in.
@@ -103,9 +119,11 @@ pub(super) struct Trees {
     /// The private copy.
     pub(super) work: Arc<Dir>,
     pub(super) base: Arc<Manifest>,
+    /// Where the base is kept.
+    pub(super) address: Digest,
 }
 
-fn not_admitted(why: impl ToString) -> Verdict {
+pub(super) fn not_admitted(why: impl ToString) -> Verdict {
     Verdict::NotAdmitted { why: vec![why.to_string()] }
 }
 
@@ -143,7 +161,7 @@ pub(super) async fn admit(
         tokio::task::spawn_blocking(move || Opened::open(&host, job, &item_name, &run_dir)).await
     };
     let opened = opened.map_err(|error| faulted(format!("the admission panicked: {error}")))??;
-    let Opened { job, lease, prepared, checks, trees, context, seed } = opened;
+    let Opened { job, lease, materials, seed, keeping } = opened;
     recovery::close_dead_runs(&runner.store, &runner.state)
         .await
         .map_err(|error| not_admitted(format!("the ledger: {error}")))?;
@@ -151,82 +169,160 @@ pub(super) async fn admit(
     let shown = shown.map_err(|error| not_admitted(format!("the ledger: {error}")))?;
 
     let start_ms = runner.clock.unix_ms();
-    let time = Arc::new(VirtualClock::starting_at_ms(start_ms));
-    let journal = Journal::new(Arc::clone(&runner.store), &serial, runner.clock, Arc::clone(&time), Some(watcher));
-    let opening = Opening {
+    let origin = RunOrigin {
         format: FORMAT,
         serial: serial.clone(),
         tenant: job.spec.tenant.clone(),
         line: job.spec.line.clone(),
         item: record.item.clone(),
         attempt: 0,
-        component: prepared.digest,
+        component: materials.prepared.digest,
+        checks: materials.checks.iter().map(|check| check.as_ref().map(|check| check.digest)).collect(),
         engine: ENGINE_NAME.to_owned(),
         seed,
-        grants: job.spec.grants.clone(),
-        caps: job.spec.caps,
-        base: trees.as_ref().map(|trees| trees.base.digest(&job.spec.done.tree)),
-    };
-    let (call, ids, spec) = (Meter::id(&serial), scopes.clone(), job.spec.clone());
-    let (metered, run) = (call.clone(), serial.clone());
-    let needs = vec![Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone())];
-    let counted = journal.step(needs, Durability::Durable, move |step| {
-        let mut item = step.books.item(&ids.item);
-        item.recover(&shown);
-        let attempt = item
-            .start_attempt(spec.max_attempts)
-            .map_err(|spent| Verdict::AttemptsExhausted { attempts: spent.attempts, max: spent.max })?;
-        let (now_ms, ledger) = (step.books.now_ms, &mut *step.books.ledger);
-        let begun = ids
-            .open(ledger, &spec, now_ms)
-            .and_then(|()| Meter::begin(ledger, &ids.attempt, &metered, spec.caps.memory_bytes, now_ms));
-        let begun = begun.map_err(|denial| {
-            ledger.close(&ids.attempt, now_ms);
-            match denial {
-                Denial::Short(short) => used_up(&short.scope, short.line, short.limit),
-                other => faulted(other),
-            }
-        })?;
-        item.open = Some(run);
-        step.books.remember(&ids.item, item.clone());
-        step.write(Body::Opened { opening: Box::new(Opening { attempt, ..opening }) });
-        Ok::<_, Verdict>((item, begun))
-    });
-    // Nothing of the worker ran, and nothing is counted.
-    let counted = counted.await.map_err(|end| not_admitted(format!("the attempt could not be counted: {end}")))?;
-    let (item, begun) = counted?;
-    record.attempt = item.attempts;
-    record.component = Some(prepared.digest);
-    let meter = Meter::new(Arc::clone(&runner.store), scopes.attempt.clone(), call, begun);
-    Ok(Admitted {
-        job,
-        serial,
-        run_dir,
-        scopes,
-        item,
-        meter: Arc::new(meter),
-        prepared,
-        checks,
-        trees,
-        context,
-        journal: Arc::new(journal),
-        cord,
-        time,
         start_ms,
-        seed,
-        _lease: lease,
-    })
+        base: materials.trees.as_ref().map(|trees| trees.base.digest(&job.spec.done.tree)),
+        tree: materials.trees.as_ref().map(|trees| trees.address),
+        context: materials.context.as_ref().map(|context| context.address),
+        parent: None,
+    };
+    let opened = OpenedJob {
+        spec: job.spec.clone(),
+        dir: job.dir.clone(),
+        item: record.item.clone(),
+        attempt: 0,
+        offers: offers(&job.spec),
+        edits: BTreeMap::new(),
+    };
+    let beginning = Beginning::blank(fresh_key()?);
+    let ready = Ready { job, serial, run_dir, scopes, materials, cord, lease, keeping };
+    ready.begin(runner, origin, opened, (shown, start_ms), beginning, watcher, record).await
+}
+
+/// The models as a guest can look them up.
+pub(super) fn offers(spec: &RunSpec) -> BTreeMap<String, Profile> {
+    spec.models.iter().map(|(name, model)| (name.clone(), model.profile.clone())).collect()
+}
+
+/// A run of which everything is opened, and nothing counted.
+pub(super) struct Ready {
+    pub(super) job: Job,
+    pub(super) serial: String,
+    pub(super) run_dir: RunDir,
+    pub(super) scopes: Scopes,
+    pub(super) materials: Materials,
+    pub(super) cord: Cord,
+    pub(super) lease: ItemLease,
+    /// Until the opening names what was kept, nobody may sweep it away.
+    pub(super) keeping: Keeping,
+}
+
+impl Ready {
+    /// Counts a new attempt, opens its scopes, and writes its opening.
+    #[expect(clippy::too_many_arguments, reason = "what an attempt begins with")]
+    pub(super) async fn begin(
+        self,
+        runner: &Arc<Runner>,
+        origin: RunOrigin,
+        opened: OpenedJob,
+        (shown, first_ms): (Vec<Mark>, u64),
+        beginning: Beginning,
+        watcher: mpsc::UnboundedSender<Entry>,
+        record: &mut Record,
+    ) -> Result<Admitted, Verdict> {
+        let Self { job, serial, run_dir, scopes, materials, cord, lease, keeping } = self;
+        let time = Arc::new(VirtualClock::starting_at_ms(origin.start_ms));
+        time.move_to_ms(first_ms);
+        let (store, clock) = (Arc::clone(&runner.store), runner.clock);
+        let journal = Journal::new(store, &serial, clock, Arc::clone(&time), Some(watcher), beginning);
+        let (call, ids, spec) = (Meter::id(&serial), scopes.clone(), job.spec.clone());
+        let (metered, run) = (call.clone(), serial.clone());
+        let needs = vec![Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone())];
+        let is_fork = origin.parent.is_some();
+        let (offers, edits) = (opened.offers.clone(), opened.edits.clone());
+        let counted = journal.step(needs, Durability::Durable, move |step| {
+            let mut item = step.books.item(&ids.item);
+            item.recover(&shown);
+            let attempt = item
+                .start_attempt(spec.max_attempts)
+                .map_err(|spent| Verdict::AttemptsExhausted { attempts: spent.attempts, max: spent.max })?;
+            let (now_ms, ledger) = (step.books.now_ms, &mut *step.books.ledger);
+            let begun = ids
+                .open(ledger, &spec, now_ms)
+                .and_then(|()| Meter::begin(ledger, &ids.attempt, &metered, spec.caps.memory_bytes, now_ms));
+            let begun = begun.map_err(|denial| refused(ledger, &ids, denial, now_ms))?;
+            item.open = Some(run);
+            step.books.remember(&ids.item, item.clone());
+            let origin = RunOrigin { attempt, ..origin };
+            // A fork's guest hears what its parent's heard.
+            let told = if is_fork { opened.attempt } else { attempt };
+            let job = OpenedJob { attempt: told, ..opened };
+            let told = Told { item: job.item.clone(), attempt: told };
+            step.write(Body::Opened { opening: Box::new(Opening { origin: origin.clone(), job }) });
+            Ok::<_, Verdict>((item, begun, origin, told))
+        });
+        // Nothing of the worker ran, and nothing is counted.
+        let counted = counted.await.map_err(|end| not_admitted(format!("the attempt could not be counted: {end}")))?;
+        let (item, begun, origin, told) = counted?;
+        drop(keeping);
+        record.attempt = item.attempts;
+        record.component = Some(materials.prepared.digest);
+        let meter = Meter::new(Arc::clone(&runner.store), scopes.attempt.clone(), call, begun);
+        let Materials { prepared, checks, trees, context } = materials;
+        Ok(Admitted {
+            job,
+            serial,
+            run_dir,
+            scopes,
+            item,
+            meter: Arc::new(meter),
+            prepared,
+            checks,
+            trees,
+            context: context.map(|context| context.dir),
+            journal: Arc::new(journal),
+            cord,
+            time,
+            origin,
+            offers,
+            edits,
+            told,
+            _lease: Some(lease),
+        })
+    }
+}
+
+/// Why the ledger does not let an attempt begin. Its scope is closed again.
+pub(super) fn refused(ledger: &mut Ledger, ids: &Scopes, denial: Denial, now_ms: u64) -> Verdict {
+    ledger.close(&ids.attempt, now_ms);
+    match denial {
+        Denial::Short(short) => used_up(&short.scope, short.line, short.limit),
+        other => faulted(other),
+    }
 }
 
 /// What is opened before anything is counted.
 struct Opened {
     job: Job,
     lease: ItemLease,
-    prepared: Prepared,
-    checks: Vec<Option<Prepared>>,
-    trees: Option<Trees>,
-    context: Option<Dir>,
+    materials: Materials,
     seed: u64,
+    keeping: Keeping,
+}
+
+/// What a guest runs on: compiled components, and copies of files.
+pub(super) struct Materials {
+    pub(super) prepared: Prepared,
+    pub(super) checks: Vec<Option<Prepared>>,
+    pub(super) trees: Option<Trees>,
+    pub(super) context: Option<Context>,
+}
+
+/// The guest's own copy of the context.
+pub(super) struct Context {
+    pub(super) dir: Dir,
+    /// Where it is kept.
+    pub(super) address: Digest,
 }
 
 impl Opened {
@@ -234,26 +330,55 @@ impl Opened {
     fn open(host: &Runner, job: Job, item: &str, run_dir: &RunDir) -> Result<Self, Verdict> {
         let spec = &job.spec;
         let lease = host.state.lease(&spec.tenant, &spec.line, item).map_err(|error| not_admitted(chain(&error)))?;
-        let prepare = |bytes: &[u8], world, what: &str| {
-            host.sandbox.prepare(bytes, world).map_err(|error| not_admitted(format!("{what}: {}", chain(&error))))
-        };
-        let prepared = prepare(&job.component, World::Worker, "worker")?;
-        let checks = job
-            .checks
-            .iter()
-            .map(|check| {
-                let what = format!("check \"{}\"", check.check.name);
-                check.component.as_deref().map(|bytes| prepare(bytes, World::Verifier, &what)).transpose()
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let trees = copies(host, &job, run_dir)?;
-        let context = context_copy(host, &job, run_dir)?;
+        let (prepared, checks) = compile(host, &job)?;
+        let keeping = host.state.blobs().keeping().map_err(|error| not_admitted(format!("the blobs: {error}")))?;
+        keep_components(host, &keeping, &job, &prepared, &checks)?;
+        let trees = copies(host, &job, run_dir, &keeping)?;
+        let context = context_copy(host, &job, run_dir, &keeping)?;
         let seed = match spec.seed {
             Some(seed) => seed,
             None => fresh_seed()?,
         };
-        Ok(Self { job, lease, prepared, checks, trees, context, seed })
+        let materials = Materials { prepared, checks, trees, context };
+        Ok(Self { job, lease, materials, seed, keeping })
     }
+}
+
+/// Compiles the worker and the checks. Blocking.
+pub(super) fn compile(host: &Runner, job: &Job) -> Result<(Prepared, Vec<Option<Prepared>>), Verdict> {
+    let prepare = |bytes: &[u8], world, what: &str| {
+        host.sandbox.prepare(bytes, world).map_err(|error| not_admitted(format!("{what}: {}", chain(&error))))
+    };
+    let prepared = prepare(&job.component, World::Worker, "worker")?;
+    let checks = job
+        .checks
+        .iter()
+        .map(|check| {
+            let what = format!("check \"{}\"", check.check.name);
+            check.component.as_deref().map(|bytes| prepare(bytes, World::Verifier, &what)).transpose()
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok((prepared, checks))
+}
+
+/// Keeps the components' bytes, so that the run can be replayed when nobody else has them any more.
+fn keep_components(
+    host: &Runner,
+    keeping: &Keeping,
+    job: &Job,
+    prepared: &Prepared,
+    checks: &[Option<Prepared>],
+) -> Result<(), Verdict> {
+    let of_checks = job.checks.iter().zip(checks);
+    let of_checks =
+        of_checks.filter_map(|(check, prepared)| Some((prepared.as_ref()?.digest, check.component.as_ref()?)));
+    for (digest, bytes) in [(prepared.digest, &job.component)].into_iter().chain(of_checks) {
+        let known = host.state.blobs().has(&digest).map_err(|error| not_admitted(format!("the blobs: {error}")))?;
+        if !known {
+            keeping.keep(bytes).map_err(|error| not_admitted(format!("keep a component: {}", chain(&error))))?;
+        }
+    }
+    Ok(())
 }
 
 fn fresh_seed() -> Result<u64, Verdict> {
@@ -263,20 +388,30 @@ fn fresh_seed() -> Result<u64, Verdict> {
     Ok(u64::from_le_bytes(seed) >> 1)
 }
 
-fn copies(runner: &Runner, job: &Job, run_dir: &RunDir) -> Result<Option<Trees>, Verdict> {
+/// A key that nobody can guess, for the contents of a new run.
+pub(super) fn fresh_key() -> Result<Key, Verdict> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| faulted(format!("the machine gives no randomness: {error}")))?;
+    Ok(Key::from_bytes(key))
+}
+
+fn copies(runner: &Runner, job: &Job, run_dir: &RunDir, keeping: &Keeping) -> Result<Option<Trees>, Verdict> {
     let Some(real) = &job.workspace else { return Ok(None) };
     let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the workspace: {}", chain(error)));
     apply::recover(real).map_err(|error| unreadable(&error))?;
     let work = run_dir.subdir("work").map_err(|error| unreadable(&error))?;
     workspace::copy(real, &work, &runner.bounds, &job.spec.done.ignore).map_err(|error| unreadable(&error))?;
     let base = tree::scan(&work, &runner.bounds, &job.spec.done.ignore).map_err(|error| unreadable(&error))?;
-    Ok(Some(Trees { work: Arc::new(work), base: Arc::new(base) }))
+    let address = keeping.keep_tree(&work, &base, None).map_err(|error| unreadable(&error))?;
+    Ok(Some(Trees { work: Arc::new(work), base: Arc::new(base), address }))
 }
 
-fn context_copy(runner: &Runner, job: &Job, run_dir: &RunDir) -> Result<Option<Dir>, Verdict> {
+fn context_copy(runner: &Runner, job: &Job, run_dir: &RunDir, keeping: &Keeping) -> Result<Option<Context>, Verdict> {
     let Some(context) = &job.context else { return Ok(None) };
     let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the context: {}", chain(error)));
     let copy = run_dir.subdir("context").map_err(|error| unreadable(&error))?;
     workspace::copy(context, &copy, &runner.bounds, &[]).map_err(|error| unreadable(&error))?;
-    Ok(Some(copy))
+    let tree = tree::scan(&copy, &runner.bounds, &[]).map_err(|error| unreadable(&error))?;
+    let address = keeping.keep_tree(&copy, &tree, None).map_err(|error| unreadable(&error))?;
+    Ok(Some(Context { dir: copy, address }))
 }

@@ -27,6 +27,7 @@ use crate::rules::spec::{Caps, Check, CheckRun, FileGrant, Grants, RunSpec};
 use crate::rules::verdict::{CheckEnd, Outcome, Stop};
 
 use super::RunEnd;
+use super::alarms::Alarms;
 use super::bindings::verifier::jidoka::agent::review;
 use super::cord::Cord;
 use super::files::FileBooks;
@@ -165,6 +166,8 @@ impl Bench<'_> {
         let gate = Arc::new(Gate::new(Passage {
             grants: Grants { files: FileGrant::ReadOnly, ..Grants::default() },
             models: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            edits: BTreeMap::new(),
             scope,
             meter: Arc::clone(&meter),
             tenant_pace: None,
@@ -175,6 +178,7 @@ impl Bench<'_> {
             clock: self.runner.clock,
             progress: Arc::new(Mutex::new(Progress::new(Default::default(), Seen::default(), None))),
             evidence: Arc::new(evidence),
+            blobs: None,
             workspace: None,
             log_bytes: self.caps.log_bytes,
         }));
@@ -185,6 +189,7 @@ impl Bench<'_> {
         let guest = Guest {
             gate: Arc::clone(&gate),
             time: Arc::clone(self.time),
+            alarms: Alarms::default(),
             chances: Chances::of_check(self.seed, &self.check.name),
             books: FileBooks::new(Arc::clone(&gate), self.start_ms, 0),
             limits: Limits::new(self.caps.memory_bytes),
@@ -221,6 +226,7 @@ impl Bench<'_> {
             Outcome::Failed(why) => why,
             Outcome::Returned(_) => "answered as a worker".into(),
             Outcome::Faulted(why) => return Err(RunEnd::Fault(why)),
+            Outcome::Diverged(divergence) => return Err(RunEnd::Diverged(divergence)),
         })
     }
 

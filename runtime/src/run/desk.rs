@@ -4,10 +4,14 @@
 
 use std::sync::Arc;
 
+use crate::doors::blobs::BlobError;
+use crate::doors::chain::KeptEntry;
 use crate::doors::clock::Clock;
 use crate::doors::state::State;
-use crate::doors::store::{Durability, Need, Store, StoreError, accept_clock, transact};
-use crate::rules::effect::{Effect, Entry};
+use crate::doors::store::{Durability, Need, RunRow, Store, StoreError, accept_clock, transact};
+use crate::doors::tree::Manifest;
+use crate::rules::digest::Digest;
+use crate::rules::effect::Effect;
 use crate::rules::explanation::{Explanation, explain};
 use crate::rules::ledger::{Amounts, CallId, Denial, Ledger, Level, ScopeId};
 use crate::rules::model::Request;
@@ -18,7 +22,10 @@ use crate::rules::spec::RunSpec;
 
 use super::admission::Scopes;
 use super::meter::Meter;
+use super::past::{self, Past, PastError};
 use super::recovery::{self, blocking, close_dead_runs};
+use super::resume::MAX_TREE_BYTES;
+use super::retention::{self, PruneError, Pruned, Retention};
 use super::runner::Reached;
 
 /// The books, for an operator.
@@ -34,6 +41,13 @@ pub struct Desk {
 pub struct Because {
     pub by: String,
     pub reason: String,
+}
+
+async fn blocking_past<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, PastError> + Send + 'static,
+) -> Result<T, PastError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()))
 }
 
 /// Why nothing was done.
@@ -62,13 +76,52 @@ impl Desk {
         self.clock.unix_ms()
     }
 
-    /// The journal of a run; nothing, if there is no such run.
+    /// The journal of a run, checked, also if its contents are erased.
+    ///
+    /// # Errors
+    /// [`PastError`].
+    pub async fn entries(&self, serial: &str) -> Result<Vec<KeptEntry>, PastError> {
+        let (store, serial) = (Arc::clone(&self.store), serial.to_owned());
+        blocking_past(move || past::entries(&*store, &serial)).await
+    }
+
+    /// A past run of which nothing is erased.
+    ///
+    /// # Errors
+    /// [`PastError`].
+    pub async fn past(&self, serial: &str) -> Result<Past, PastError> {
+        let (store, serial) = (Arc::clone(&self.store), serial.to_owned());
+        blocking_past(move || Past::open(&store, &serial)).await
+    }
+
+    /// All runs, the oldest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn entries(&self, serial: &str) -> Result<Vec<Entry>, StoreError> {
-        let (store, serial) = (Arc::clone(&self.store), serial.to_owned());
-        blocking(move || store.entries(&serial)).await
+    pub async fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
+        let store = Arc::clone(&self.store);
+        blocking(move || store.runs()).await
+    }
+
+    /// A tree that a run left. Blocking.
+    ///
+    /// # Errors
+    /// It is gone or damaged.
+    pub fn tree(&self, address: &Digest) -> Result<Manifest, BlobError> {
+        self.state.blobs().tree(address, MAX_TREE_BYTES)
+    }
+
+    /// Erases contents of runs that are over.
+    ///
+    /// # Errors
+    /// [`PruneError`].
+    pub async fn prune(&self, retention: Retention) -> Result<Pruned, PruneError> {
+        retention::prune(&self.store, &self.state, retention).await
+    }
+
+    /// The host's directory.
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     /// The whole ledger as it is now, without calls that are over. What runs left behind whose process is gone is closed

@@ -1,12 +1,13 @@
 //! The one door between a worker and the world: every effect passes here, and nothing else does.
 //!
-//! Cord -> policy -> bound and reserve in one transaction -> pace -> dispatch and journal INTENT in one transaction -> the
-//! door performs -> validate -> settle and journal ANSWERED in one transaction -> the guest hears. Never: retries, decides
-//! a verdict. Invariants here: L8 (no byte leaves without a journalled call), intent durable before the world moves,
-//! answer durable before the guest hears.
+//! Cord -> told by the journal? -> policy -> bound and reserve in one transaction -> pace -> dispatch and journal INTENT in
+//! one transaction -> the door performs -> validate -> settle and journal ANSWERED in one transaction -> the guest hears.
+//! Never: retries, decides a verdict. Invariants here: L8 (no byte leaves without a journalled call), intent durable
+//! before the world moves, answer durable before the guest hears, and what the journal tells is not performed again.
 
 mod call;
 mod left;
+mod retell;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use cap_std::fs::Dir;
 use futures_util::future::join_all;
 
+use crate::doors::blobs::{Blobs, Keeping};
 use crate::doors::clock::{Clock, millis};
 use crate::doors::evidence;
 use crate::doors::model::Call;
@@ -42,6 +44,7 @@ use super::lock;
 use super::meter::Meter;
 use super::runner::Reached;
 use super::senses::VirtualClock;
+use super::tape::Part;
 use super::waits::Waits;
 
 use self::call::{compile, matching, priced};
@@ -78,6 +81,10 @@ impl WorkspaceView {
 pub struct Passage {
     pub grants: Grants,
     pub models: BTreeMap<String, ModelDoor>,
+    /// The models as the guest can look them up.
+    pub offers: BTreeMap<String, Profile>,
+    /// Messages that are replaced in what is sent: from 1, by their text.
+    pub edits: BTreeMap<usize, String>,
     /// Who spends.
     pub scope: ScopeId,
     pub meter: Arc<Meter>,
@@ -92,6 +99,8 @@ pub struct Passage {
     pub clock: Clock,
     pub progress: Arc<Mutex<Progress>>,
     pub evidence: Arc<Dir>,
+    /// Where trees are kept that the guest has shown.
+    pub blobs: Option<Blobs>,
     pub workspace: Option<WorkspaceView>,
     /// Bytes of notes that are kept.
     pub log_bytes: u64,
@@ -110,7 +119,12 @@ struct State {
     refusals: u64,
     log_bytes: u64,
     notes_dropped: u64,
+    /// Bytes that the guest has written to its files, told ones included.
+    written_bytes: u64,
+    /// More than this it may not write, since a write was refused.
+    full: Option<u64>,
     exhausted: Option<UsedUp>,
+    repaid: u64,
     kept: Vec<Kept>,
     used: BTreeSet<&'static str>,
 }
@@ -139,10 +153,20 @@ impl From<Effect> for Ask {
 /// An effect that policy and ledger let through.
 struct Admitted {
     call: u64,
+    /// From 1; more if a crash or a stop left the call open before.
+    attempt: u32,
     ask: Ask,
+    /// What is sent instead of what the guest asked.
+    sent: Option<Box<Request>>,
     /// For what the ledger knows of.
     paid: Option<Paid>,
     schema: Option<Arc<Schema>>,
+}
+
+/// An effect of which it is known how it ended, or that may go on.
+enum Passed {
+    Told(Heard),
+    Admitted(Admitted),
 }
 
 /// A call's reservation, and how far it has come.
@@ -165,9 +189,40 @@ struct Performed {
     raw_usage: Option<String>,
     took_ms: u64,
     waited_ms: u64,
-    marked: Option<Mark>,
+    marked: Option<Marked>,
     /// What the provider said of its rate.
     rates: RateNews,
+}
+
+/// A mark that an effect earned.
+struct Marked {
+    mark: Mark,
+    /// Where the tree is kept, if it is one of a tree.
+    tree: Option<KeptTree>,
+}
+
+/// A tree that is kept, and nobody sweeps it away before an entry names it.
+pub struct KeptTree {
+    pub address: Digest,
+    _keeping: Keeping,
+}
+
+/// Keeps a tree of the guest's.
+///
+/// # Errors
+/// [`RunEnd::Fault`]. Inside: a sentence, if it is not what was seen any more.
+pub async fn keep_tree(
+    blobs: &Blobs,
+    view: &WorkspaceView,
+    tree: Manifest,
+) -> Result<Result<KeptTree, String>, RunEnd> {
+    let (blobs, view) = (blobs.clone(), view.clone());
+    blocking(move || {
+        let keeping = blobs.keeping().map_err(|error| error.to_string())?;
+        let address = keeping.keep_tree(&view.dir, &tree, Some(&view.base)).map_err(|error| error.to_string())?;
+        Ok(KeptTree { address, _keeping: keeping })
+    })
+    .await
 }
 
 impl Gate {
@@ -193,24 +248,34 @@ impl Gate {
         if self.passage.cord.is_pulled() {
             return Err(RunEnd::Stopped);
         }
+        let first = self.passage.journal.next_calls(asks.len());
+        let told = self.retell(first, &asks).await?;
         if let Err(refusal) = policy::at_most("requests in one batch", asks.len() as u64, MAX_BATCH as u64) {
             let mut heard = Vec::with_capacity(asks.len());
-            for ask in asks {
-                if let Err(refusal) = self.refuse::<Answer>(ask.effect, refusal.clone()).await? {
+            for ((call, ask), told) in (first..).zip(asks).zip(told) {
+                if let Part::Told { heard: told, .. } = told {
+                    heard.push(told);
+                } else if let Err(refusal) = self.refuse::<Answer>(call, ask.effect, refusal.clone()).await? {
                     heard.push(Err(Denied::Refused(refusal)));
                 }
             }
             return Ok(heard);
         }
         // In the order in which they were asked: each takes its place in the store's queue before the next one.
-        let admitted = join_all(asks.into_iter().map(|ask| self.admit(ask))).await;
+        let admitted = join_all((first..).zip(asks).zip(told).map(async |((call, ask), told)| match told {
+            Part::Told { heard, .. } => Ok(Ok(Passed::Told(heard))),
+            Part::Open { attempts } => Ok(self.admit(call, attempts + 1, ask).await?.map(Passed::Admitted)),
+            Part::New => Ok(self.admit(call, 1, ask).await?.map(Passed::Admitted)),
+        }))
+        .await;
         if admitted.iter().any(Result::is_err) {
             return Err(self.give_back(admitted).await);
         }
         let admitted = admitted.into_iter().collect::<Result<Vec<_>, _>>()?;
         // Each part is booked when it is done, whatever becomes of the others.
-        let heard = join_all(admitted.into_iter().map(async |admitted| match admitted {
-            Ok(admitted) => self.carry_out(admitted).await,
+        let heard = join_all(admitted.into_iter().map(async |passed| match passed {
+            Ok(Passed::Told(heard)) => Ok(heard),
+            Ok(Passed::Admitted(admitted)) => self.carry_out(admitted).await,
             Err(refusal) => Ok(Err(Denied::Refused(refusal))),
         }))
         .await;
@@ -218,13 +283,13 @@ impl Gate {
     }
 
     /// The run ends while a batch is admitted: of its other parts nothing was sent, so they cost nothing.
-    async fn give_back(&self, batch: Vec<Result<Result<Admitted, Refusal>, RunEnd>>) -> RunEnd {
+    async fn give_back(&self, batch: Vec<Result<Result<Passed, Refusal>, RunEnd>>) -> RunEnd {
         let mut end = RunEnd::Stopped;
         for part in batch {
             match part {
                 Err(why) => end = why,
-                Ok(Err(_refused)) => {}
-                Ok(Ok(mut admitted)) => {
+                Ok(Err(_) | Ok(Passed::Told(_))) => {}
+                Ok(Ok(Passed::Admitted(mut admitted))) => {
                     let message = "another part of the batch ended the run".to_owned();
                     let failure = Failure { kind: FailureKind::Unavailable, message };
                     let unsent = Performed::free(Err(Denied::Failed(failure)));
@@ -259,7 +324,7 @@ impl Gate {
         self.passage.journal.append(Body::Noted { level, message, fields }, Durability::Lazy).await
     }
 
-    /// Records what the guest printed, and how many notes were dropped.
+    /// Records what the guest printed.
     ///
     /// # Errors
     /// [`RunEnd::Fault`]: the journal could not be written.
@@ -269,12 +334,6 @@ impl Gate {
                 let body = Body::Printed { stream, text, dropped_bytes };
                 self.passage.journal.append(body, Durability::Lazy).await?;
             }
-        }
-        let dropped = self.state().notes_dropped;
-        if dropped > 0 {
-            let message = format!("{dropped} notes dropped: past [caps] log");
-            let body = Body::Noted { level: Level::Warn, message, fields: vec![] };
-            self.passage.journal.append(body, Durability::Lazy).await?;
         }
         Ok(())
     }
@@ -286,18 +345,14 @@ impl Gate {
         RunEnd::Stopped
     }
 
-    /// The granted models.
+    /// The granted models, as the guest may know them.
     pub fn models(&self) -> impl Iterator<Item = (&str, &Profile)> {
-        self.passage.models.iter().map(|(name, door)| (name.as_str(), &door.profile))
+        self.passage.offers.iter().map(|(name, profile)| (name.as_str(), profile))
     }
 
-    /// Charges bytes that the guest is about to write to its files. `false`: it may not.
-    pub fn wrote(&self, bytes: u64) -> bool {
-        self.passage
-            .meter
-            .write(bytes)
-            .map_err(|headroom| self.ran_out(&headroom.short(Line::DiskBytes, bytes)))
-            .is_ok()
+    /// Notes that were dropped because they were past their cap.
+    pub fn notes_dropped(&self) -> u64 {
+        self.state().notes_dropped
     }
 
     /// Milliseconds that the host made this guest wait for a pace, a wait that goes on included.
@@ -308,6 +363,11 @@ impl Gate {
     /// The first budget line that refused something, if any.
     pub fn exhausted(&self) -> Option<UsedUp> {
         self.state().exhausted.clone()
+    }
+
+    /// Model calls that were made again, because nobody knows whether they were answered.
+    pub fn repaid(&self) -> u64 {
+        self.state().repaid
     }
 
     /// All evidence of this guest, in order.
@@ -321,10 +381,10 @@ impl Gate {
     }
 
     /// Policy, bound, reservation, and the intent of what need not wait. A refusal is journalled too.
-    async fn admit(&self, mut ask: Ask) -> Result<Result<Admitted, Refusal>, RunEnd> {
+    async fn admit(&self, call: u64, attempt: u32, ask: Ask) -> Result<Result<Admitted, Refusal>, RunEnd> {
         let counts = self.state().counts;
         if let Err(refusal) = policy::rule(&self.passage.grants, counts, &ask.effect) {
-            return self.refuse(ask.effect, refusal).await;
+            return self.refuse(call, ask.effect, refusal).await;
         }
         let prepared = match &ask.effect {
             Effect::Model { request } => compile(request),
@@ -339,23 +399,25 @@ impl Gate {
         };
         let schema = match prepared {
             Ok(schema) => schema,
-            Err(refusal) => return self.refuse(ask.effect, refusal).await,
+            Err(refusal) => return self.refuse(call, ask.effect, refusal).await,
         };
-        let call = self.passage.journal.next_call();
-        let paid = if let Effect::Model { request } = &mut ask.effect {
-            match self.reserve(call, request).await? {
-                Ok(paid) => Some(paid),
-                Err(refusal) => return self.refuse(ask.effect, refusal).await,
+        let mut admitted = Admitted { call, attempt, ask, sent: None, paid: None, schema };
+        if let Effect::Model { request } = &admitted.ask.effect {
+            admitted.sent = self.edited(request).map(Box::new);
+            match self.reserve(&admitted).await? {
+                Ok(paid) => {
+                    admitted.paid = Some(paid);
+                    self.state().repaid += u64::from(attempt > 1);
+                }
+                Err(refusal) => return self.refuse(call, admitted.ask.effect, refusal).await,
             }
         } else {
-            let effect = ask.effect.clone();
-            let intent = Body::Intent { call, effect, reserved: Amounts::default() };
             // It stays in the host: a crash in the middle leaves nothing to settle.
+            let intent = admitted.intent(None, Amounts::default());
             self.passage.journal.append(intent, Durability::Lazy).await?;
-            None
-        };
-        self.count(&ask.effect);
-        Ok(Ok(Admitted { call, ask, paid, schema }))
+        }
+        self.count(&admitted.ask.effect);
+        Ok(Ok(admitted))
     }
 
     fn count(&self, effect: &Effect) {
@@ -371,11 +433,16 @@ impl Gate {
             | Effect::Child { .. }
             | Effect::Human { .. } => {}
         }
-        state.used.insert(effect.kind());
+        state.used.insert(effect.kind().name());
     }
 
+    /// A call's name in the ledger and on the wire. One that is made again in a resumption is another.
     fn call_id(&self, call: u64) -> CallId {
-        CallId::new(format!("{}-{call}", self.passage.serial))
+        let serial = &self.passage.serial;
+        CallId::new(match self.passage.journal.resumption() {
+            0 => format!("{serial}-{call}"),
+            resumption => format!("{serial}-r{resumption}-{call}"),
+        })
     }
 
     /// Waits for the pace, sends, settles. Until it is sent, a dropped call costs nothing; afterwards it is held.
@@ -407,21 +474,26 @@ impl Gate {
         self.settle(admitted, paid, performed).await
     }
 
-    async fn refuse<T>(&self, effect: Effect, refusal: Refusal) -> Result<Result<T, Refusal>, RunEnd> {
+    async fn refuse<T>(&self, call: u64, effect: Effect, refusal: Refusal) -> Result<Result<T, Refusal>, RunEnd> {
+        let body = Body::Refused { call, effect: shown(effect), refusal: refusal.clone() };
+        self.passage.journal.append(body, Durability::Lazy).await?;
+        self.was_refused(&refusal)?;
+        Ok(Err(refusal))
+    }
+
+    /// Counts a refusal.
+    fn was_refused(&self, refusal: &Refusal) -> Result<(), RunEnd> {
         if let Reason::Exhausted { shortfall } = &refusal.reason {
             self.ran_out(shortfall);
         }
-        let refusals = {
-            let mut state = self.state();
-            state.refusals += 1;
-            state.refusals
-        };
-        if refusals > MAX_REFUSALS {
-            return Err(RunEnd::Cap(format!("{refusals} refused calls; at most {MAX_REFUSALS}")));
+        let mut state = self.state();
+        state.refusals += 1;
+        match state.refusals {
+            refusals if refusals > MAX_REFUSALS => {
+                Err(RunEnd::Cap(format!("{refusals} refused calls; at most {MAX_REFUSALS}")))
+            }
+            _ => Ok(()),
         }
-        let body = Body::Refused { effect: shown(effect), refusal: refusal.clone() };
-        self.passage.journal.append(body, Durability::Lazy).await?;
-        Ok(Err(refusal))
     }
 
     fn ran_out(&self, shortfall: &Shortfall) {
@@ -438,12 +510,14 @@ impl Gate {
         let started = self.passage.clock.now();
         let mut performed = match &admitted.ask.effect {
             Effect::Model { request } => {
+                let mut request = admitted.sent.as_deref().unwrap_or(request).clone();
+                request.max_output = quote.map_or(request.max_output, |quote| quote.max_output);
                 let call = Call {
                     id: self.call_id(admitted.call).to_string(),
-                    request: request.clone(),
+                    request,
                     max_response_bytes: quote.map_or(0, |quote| quote.max_response_bytes),
                 };
-                let door = self.door(request);
+                let door = self.door(&call.request);
                 let mut received = door.way.model.ask(&call).await;
                 if let Some(schema) = &admitted.schema {
                     received.result = matching(schema, received.result).await?;
@@ -482,27 +556,36 @@ impl Gate {
             raw_usage: None,
             took_ms: 0,
             waited_ms: 0,
-            marked: new.then_some(mark),
+            marked: new.then_some(Marked { mark, tree: None }),
             rates: RateNews::default(),
         })
     }
 
     async fn check_in(&self) -> Result<Performed, RunEnd> {
         let view = self.passage.workspace.clone().expect("a file grant comes with a workspace: the spec holds that");
-        let seen = blocking(move || {
-            let now = view.look()?;
-            let changes = Manifest::changes(&view.base, &now).len();
-            Ok::<_, String>((now.digest(&view.deliverables), changes))
+        let (view, seen) = blocking(move || {
+            let now = view.look();
+            (view, now)
         })
         .await?;
-        let (digest, changes) = match seen {
-            Ok(seen) => seen,
-            Err(message) => {
-                let failure = Failure { kind: FailureKind::Broken, message };
-                return Ok(Performed::free(Err(Denied::Failed(failure))));
-            }
+        let broken = |message: String| {
+            let failure = Failure { kind: FailureKind::Broken, message };
+            Ok(Performed::free(Err(Denied::Failed(failure))))
         };
-        let mark = Mark { kind: MarkKind::Tree, digest };
+        let now = match seen {
+            Ok(now) => now,
+            Err(message) => return broken(message),
+        };
+        let changes = Manifest::changes(&view.base, &now).len();
+        let mark = Mark { kind: MarkKind::Tree, digest: now.digest(&view.deliverables) };
+        let is_new = lock(&self.passage.progress).is_new(mark);
+        let kept = match (&self.passage.blobs, is_new) {
+            (Some(blobs), true) => match keep_tree(blobs, &view, now).await? {
+                Ok(kept) => Some(kept),
+                Err(message) => return broken(message),
+            },
+            (None, _) | (_, false) => None,
+        };
         let mut progress = lock(&self.passage.progress);
         let new_mark = progress.observe(mark);
         let standing = Standing {
@@ -511,8 +594,8 @@ impl Gate {
             changed_files: u32::try_from(changes).unwrap_or(u32::MAX),
         };
         drop(progress);
-        let mut performed = Performed::free(Ok(Answer::CheckedIn { standing }));
-        performed.marked = new_mark.then_some(mark);
+        let mut performed = Performed::free(Ok(Answer::CheckedIn { standing, seen: mark.digest }));
+        performed.marked = new_mark.then(|| Marked { mark, tree: kept });
         Ok(performed)
     }
 
@@ -525,11 +608,10 @@ impl Gate {
     ) -> Result<Heard, RunEnd> {
         let Performed { heard, spent, raw_usage, took_ms, waited_ms, marked, rates: _ } = performed;
         let mut cost = Cost { took_ms, waited_ms, raw_usage, ..Cost::default() };
-        let (call, told) = (admitted.call, heard.clone());
+        let (call, kind, told) = (admitted.call, admitted.ask.effect.kind(), heard.clone());
         let Some((quote, dispatched)) = paid else {
             cost.spent = spent.unwrap_or_default();
-            self.passage.journal.append(Body::Answered { call, heard: told, cost }, Durability::Lazy).await?;
-            self.mark(marked).await?;
+            self.answer(Body::Answered { call, kind, heard: told, cost }, call, marked).await?;
             return Ok(heard);
         };
         let id = dispatched.id().clone();
@@ -545,7 +627,7 @@ impl Gate {
                     Amounts::default()
                 }
             };
-            step.write(Body::Answered { call, heard: told, cost });
+            step.write(Body::Answered { call, kind, heard: told, cost });
             Ok::<_, Denial>(overrun)
         });
         let overrun = settled.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
@@ -559,23 +641,44 @@ impl Gate {
         Ok(heard)
     }
 
-    /// A mark is written down, and gaps start anew.
-    async fn mark(&self, mark: Option<Mark>) -> Result<(), RunEnd> {
-        let Some(mark) = mark else { return Ok(()) };
+    /// An answer of the host's own is written down, with the mark that it earned.
+    async fn answer(&self, answered: Body, call: u64, marked: Option<Marked>) -> Result<(), RunEnd> {
+        match marked {
+            None => self.passage.journal.append(answered, Durability::Lazy).await,
+            Some(marked) => self.earned(Some(answered), call, marked).await,
+        }
+    }
+
+    /// A mark is written down, after what earned it: then gaps start anew.
+    async fn earned(&self, answered: Option<Body>, call: u64, marked: Marked) -> Result<(), RunEnd> {
+        let Marked { mark, tree } = marked;
         let meter = &self.passage.meter;
-        let (scope, call, used) = (self.passage.scope.clone(), meter.call().clone(), meter.used(self.waited_ms()));
-        let marked = self.passage.journal.step(vec![Need::Call(call.clone())], Durability::Lazy, move |step| {
-            let renewed = Meter::mark(step.books.ledger, &scope, &call, &used, step.books.now_ms)?;
-            step.write(Body::Marked { mark });
+        let (scope, metered, used) = (self.passage.scope.clone(), meter.call().clone(), meter.used(self.waited_ms()));
+        // Before somebody could sweep away the tree that it names.
+        let durability = if tree.is_some() { Durability::Durable } else { Durability::Lazy };
+        let address = tree.as_ref().map(|tree| tree.address);
+        let marked = self.passage.journal.step(vec![Need::Call(metered.clone())], durability, move |step| {
+            let renewed = Meter::mark(step.books.ledger, &scope, &metered, &used, step.books.now_ms)?;
+            answered.into_iter().for_each(|answered| step.write(answered));
+            step.write(Body::Marked { call: Some(call), mark, tree: address });
             Ok::<_, Denial>(renewed)
         });
         let renewed = marked.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
+        drop(tree);
         meter.go_on(used, renewed);
         Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+}
+
+impl Admitted {
+    fn intent(&self, max_output: Option<u32>, reserved: Amounts) -> Body {
+        let Self { call, attempt, ask, sent, .. } = self;
+        let (effect, sent) = (ask.effect.clone(), sent.clone());
+        Body::Intent { call: *call, attempt: *attempt, effect, max_output, sent, reserved }
     }
 }
 
@@ -613,7 +716,7 @@ fn written(text: &str) -> u64 {
 const MAX_REFUSED_BYTES: usize = 1 << 10;
 
 /// A refused effect as the journal shows it: a guest that repeats a refused megabyte must not fill the disk.
-fn shown(effect: Effect) -> Effect {
+pub(super) fn shown(effect: Effect) -> Effect {
     let cut = |text: String| match text.char_indices().nth(MAX_REFUSED_BYTES / 4) {
         Some((end, _)) => text[..end].to_owned(),
         None => text,

@@ -14,6 +14,7 @@ use crate::rules::model::{Message, Request, Role, Stop, ToolCall, ToolDefinition
 use crate::rules::policy::{self, MAX_RANDOM_BYTES};
 
 use super::RunEnd;
+use super::alarms::Alarms;
 use super::bindings::worker::jidoka::agent as wit;
 use super::files::{FileBooks, Files};
 use super::gate::{Ask, Gate};
@@ -24,6 +25,7 @@ use super::senses::{Chances, GuestTime, VirtualClock};
 pub struct Guest {
     pub gate: Arc<Gate>,
     pub time: Arc<VirtualClock>,
+    pub alarms: Alarms,
     pub chances: Chances,
     pub books: FileBooks,
     pub limits: Limits,
@@ -52,9 +54,9 @@ impl Guest {
         Files { inner, books: &mut self.books }
     }
 
-    /// The guest's clocks, for one call.
+    /// The guest's clocks and what it waits for, for one call.
     pub fn time(&mut self) -> GuestTime<'_> {
-        GuestTime { clock: &self.time, table: &mut self.table }
+        GuestTime { clock: &self.time, alarms: &mut self.alarms, table: &mut self.table }
     }
 }
 
@@ -183,7 +185,7 @@ impl wit::progress::Host for Guest {
         note: String,
     ) -> wasmtime::Result<Result<wit::progress::Standing, wit::types::Denied>> {
         match self.gate.pass(Effect::CheckIn { note }).await? {
-            Ok(Answer::CheckedIn { standing }) => Ok(Ok(wit::progress::Standing {
+            Ok(Answer::CheckedIn { standing, .. }) => Ok(Ok(wit::progress::Standing {
                 new_mark: standing.new_mark,
                 marks: standing.marks,
                 changed_files: standing.changed_files,

@@ -1,20 +1,26 @@
 //! The run's memory: entries in order, each kept together with what it did to the ledger.
 //!
-//! Never: changes an entry. Whoever watches a run reads the same entries; there is no second event stream. Invariant
-//! here: entries are kept in the order of their numbers and without a gap, so that what a crash leaves is a prefix.
+//! Never: changes an entry. Whoever watches a run reads the same entries; there is no second event stream. Invariants
+//! here: entries are kept in the order of their numbers and without a gap, so that what a crash leaves is a prefix; while
+//! a tape is told nothing is written, and what the run would write is compared with what was.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
+use crate::doors::chain::{Head, Key, Sealed, Sealer};
 use crate::doors::clock::Clock;
 use crate::doors::store::{Books, Durability, Need, Store, transact};
-use crate::rules::effect::{Body, Entry};
+use crate::rules::divergence::{Divergence, DivergenceKind};
+use crate::rules::effect::{Body, Effect, Entry};
+use crate::rules::record::Record;
+use crate::rules::verdict::{CheckResult, Stop, UsedUp};
 
 use super::RunEnd;
 use super::lock;
 use super::senses::VirtualClock;
+use super::tape::{Retold, Tape, Then, Untold};
 
 /// Bytes of entries that wait in memory for a durable one: what a guest makes the host write must not pile up.
 const MAX_WAITING_BYTES: usize = 1 << 20;
@@ -23,12 +29,16 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 pub struct Journal {
     store: Arc<dyn Store>,
     pages: Arc<Pages>,
+    tape: Mutex<Tape>,
     next_call: AtomicU64,
+    /// How often the run was resumed.
+    resumption: u32,
 }
 
 /// What the store's writer and the run both write on.
 struct Pages {
     serial: Arc<str>,
+    key: Key,
     clock: Clock,
     /// Moves with every entry.
     time: Arc<VirtualClock>,
@@ -36,11 +46,10 @@ struct Pages {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
-    next_seq: u64,
+    sealer: Sealer,
     /// Entries in order that no store has yet.
-    waiting: Vec<Entry>,
+    waiting: Vec<Sealed>,
     waiting_bytes: usize,
     /// Why a transaction failed: entries are lost, and nothing may be appended after the gap.
     broken: Option<String>,
@@ -59,17 +68,37 @@ impl Step<'_, '_> {
     }
 }
 
+/// What a journal begins with.
+pub struct Beginning {
+    pub sealer: Sealer,
+    pub tape: Tape,
+    /// How often the run was resumed.
+    pub resumption: u32,
+}
+
+impl Beginning {
+    /// Of a run that is new.
+    pub fn blank(key: Key) -> Self {
+        Self { sealer: Sealer::new(key), tape: Tape::blank(), resumption: 0 }
+    }
+}
+
 impl Journal {
-    /// An empty journal in `store`. A watcher that goes away is no reason to stop.
+    /// A journal in `store`. A watcher that goes away is no reason to stop.
     pub fn new(
         store: Arc<dyn Store>,
         serial: &str,
         clock: Clock,
         time: Arc<VirtualClock>,
         watcher: Option<mpsc::UnboundedSender<Entry>>,
+        beginning: Beginning,
     ) -> Self {
-        let pages = Pages { serial: serial.into(), clock, time, watcher, state: Mutex::default() };
-        Self { store, pages: Arc::new(pages), next_call: AtomicU64::new(1) }
+        let Beginning { sealer, tape, resumption } = beginning;
+        let key = sealer.key();
+        let state = State { sealer, waiting: Vec::new(), waiting_bytes: 0, broken: None };
+        let pages = Pages { serial: serial.into(), key, clock, time, watcher, state: Mutex::new(state) };
+        pages.time.hurry(tape.is_telling());
+        Self { store, pages: Arc::new(pages), tape: Mutex::new(tape), next_call: AtomicU64::new(1), resumption }
     }
 
     /// Where it is kept.
@@ -77,27 +106,155 @@ impl Journal {
         &self.store
     }
 
-    /// A number for a call: one series for all guests that write here, so that no two calls of a run share one.
-    pub fn next_call(&self) -> u64 {
-        self.next_call.fetch_add(1, Ordering::Relaxed)
+    /// Numbers for so many calls, and the first of them: one series for all guests that write here. A guest that does the
+    /// same gets the same numbers.
+    pub fn next_calls(&self, count: usize) -> u64 {
+        self.next_call.fetch_add(count as u64, Ordering::Relaxed)
+    }
+
+    /// How often the run was resumed.
+    pub fn resumption(&self) -> u32 {
+        self.resumption
+    }
+
+    /// Where the chain ends, once there is an entry.
+    pub fn head(&self) -> Option<Head> {
+        lock(&self.pages.state).sealer.head()
+    }
+
+    /// Whether there is something left to tell.
+    pub fn is_telling(&self) -> bool {
+        lock(&self.tape).is_telling()
+    }
+
+    /// Whether nothing may be performed, told or not.
+    pub fn is_shut(&self) -> bool {
+        lock(&self.tape).then() == Then::Shut
+    }
+
+    /// What ended the guest from outside, once everything that it did is told.
+    pub fn cut(&self) -> Option<Stop> {
+        lock(&self.tape).cut().cloned()
+    }
+
+    /// What the journal knows of effects that the guest asks for now, as calls from `first` on.
+    ///
+    /// # Errors
+    /// [`Untold`].
+    pub fn retell(&self, first: u64, effects: &[Effect]) -> Result<Retold, Untold> {
+        let retold = lock(&self.tape).retell(first, effects, &self.pages.time);
+        self.go_live();
+        retold
+    }
+
+    /// As [`Tape::full`].
+    pub fn full(&self, used: u64, bytes: u64) -> Option<(u64, UsedUp)> {
+        let granted = lock(&self.tape).full(used, bytes, &self.pages.time);
+        self.go_live();
+        granted
+    }
+
+    /// As [`Tape::check`].
+    ///
+    /// # Errors
+    /// [`RunEnd::Diverged`].
+    pub fn told_check(&self, name: &str) -> Result<Option<CheckResult>, RunEnd> {
+        let told = lock(&self.tape).check(name, &self.pages.time).map_err(RunEnd::from)?;
+        self.go_live();
+        if told.is_none() && self.is_shut() {
+            return Err(self.past_the_end(&format!("check {name}")));
+        }
+        Ok(told)
+    }
+
+    /// Tells an entry that the run writes now; `false`: it is new.
+    ///
+    /// # Errors
+    /// [`RunEnd::Diverged`].
+    fn tell(&self, body: &Body) -> Result<bool, RunEnd> {
+        let told = {
+            let mut tape = lock(&self.tape);
+            if tape.then() == Then::Live && !tape.is_telling() {
+                return Ok(false);
+            }
+            tape.expect(body, &self.pages.time).map_err(RunEnd::from)?
+        };
+        self.go_live();
+        if !told && self.is_shut() {
+            let (facts, _) = body.clone().split();
+            return Err(self.past_the_end(&super::tape::describe(&facts)));
+        }
+        Ok(told)
+    }
+
+    /// Leaves the rest of the tape untold: the run went another way.
+    pub fn give_up_tape(&self) {
+        lock(&self.tape).give_up();
+        self.go_live();
+    }
+
+    /// The number of the entry that was told last.
+    pub fn last_told(&self) -> u64 {
+        lock(&self.tape).last_told()
+    }
+
+    /// Whether the journal says that changes are applied next.
+    pub fn applies_next(&self) -> bool {
+        lock(&self.tape).applies_next()
+    }
+
+    /// As [`Tape::told_record`].
+    pub fn told_record(&self) -> Option<Box<Record>> {
+        lock(&self.tape).told_record()
+    }
+
+    fn past_the_end(&self, got: &str) -> RunEnd {
+        let seq = self.head().map_or(0, |head| head.entries);
+        let (expected, got) = ("nothing more".to_owned(), got.to_owned());
+        RunEnd::Diverged(Box::new(Divergence { seq, kind: DivergenceKind::ExtraCall, expected, got, diff: vec![] }))
+    }
+
+    /// Waits take their time again once everything is told and the run goes on.
+    fn go_live(&self) {
+        let tape = lock(&self.tape);
+        if tape.then() == Then::Live && !tape.is_telling() {
+            self.pages.time.hurry(false);
+        }
     }
 
     /// Appends; returns when `durability` holds. A lazy entry is kept before the next step is.
     ///
     /// # Errors
-    /// [`RunEnd::Fault`]: the store refused, and the run must not go on.
+    /// [`RunEnd::Fault`]: the store refused, and the run must not go on. [`RunEnd::Diverged`]: while a tape is told, another
+    /// entry came next.
     pub async fn append(&self, body: Body, durability: Durability) -> Result<(), RunEnd> {
-        if durability == Durability::Lazy && self.pages.wait(body.clone())? {
+        if self.tell(&body)? {
             return Ok(());
         }
-        let written = if durability == Durability::Lazy { None } else { Some(body) };
-        self.step(vec![], durability, |step| step.written.extend(written)).await
+        let body = match durability {
+            Durability::Lazy => {
+                if self.pages.wait(body)? {
+                    return Ok(());
+                }
+                None
+            }
+            Durability::Durable => Some(body),
+        };
+        self.step(vec![], durability, |step| step.written.extend(body)).await
+    }
+
+    /// Appends an entry that nobody needs to wait for: it is kept before the next step is.
+    ///
+    /// # Errors
+    /// [`RunEnd::Fault`]: an earlier entry was lost.
+    pub fn append_now(&self, body: Body) -> Result<(), RunEnd> {
+        self.pages.wait(body).map(drop)
     }
 
     /// Changes the books and writes about it, in one transaction: all of it is kept, or nothing.
     ///
     /// # Errors
-    /// As [`Journal::append`].
+    /// [`RunEnd::Fault`]: the store refused, and the run must not go on.
     pub async fn step<T: Send + 'static>(
         &self,
         needs: Vec<Need>,
@@ -122,6 +279,19 @@ impl Journal {
     }
 }
 
+impl From<Untold> for RunEnd {
+    fn from(untold: Untold) -> Self {
+        match untold {
+            Untold::Stopped(_) => RunEnd::Stopped,
+            Untold::Diverged(divergence) => RunEnd::Diverged(divergence),
+            Untold::Unknown { call, kind } => RunEnd::Fault(format!(
+                "nobody knows how call {call} ({}) ended, and it must not be made twice",
+                kind.name()
+            )),
+        }
+    }
+}
+
 impl State {
     fn whole(&self) -> Result<(), RunEnd> {
         match &self.broken {
@@ -136,11 +306,10 @@ impl Pages {
     fn wait(&self, body: Body) -> Result<bool, RunEnd> {
         let mut state = lock(&self.state);
         state.whole()?;
-        let bytes = serde_json::to_vec(&body).map_or(0, |json| json.len());
-        let entry = self.number(&mut state, body);
-        self.show(&entry);
-        state.waiting.push(entry);
-        state.waiting_bytes += bytes;
+        let (sealed, shown) = self.seal(&mut state, body);
+        shown.iter().for_each(|entry| self.show(entry));
+        state.waiting_bytes += sealed.bytes();
+        state.waiting.push(sealed);
         Ok(state.waiting_bytes <= MAX_WAITING_BYTES)
     }
 
@@ -150,15 +319,13 @@ impl Pages {
         let mut state = lock(&this.state);
         state.waiting_bytes = 0;
         for entry in std::mem::take(&mut state.waiting) {
-            books.append(&this.serial, entry);
+            books.append(&this.serial, this.key, entry);
         }
         let mut entries = Vec::new();
         for body in written {
-            let entry = this.number(&mut state, body);
-            if this.watcher.is_some() {
-                entries.push(entry.clone());
-            }
-            books.append(&this.serial, entry);
+            let (sealed, shown) = this.seal(&mut state, body);
+            entries.extend(shown);
+            books.append(&this.serial, this.key, sealed);
         }
         let pages = Arc::clone(this);
         books.when_kept(move |kept| match kept {
@@ -169,11 +336,22 @@ impl Pages {
         });
     }
 
-    fn number(&self, state: &mut State, body: Body) -> Entry {
-        let entry = Entry { seq: state.next_seq, at_ms: self.clock.unix_ms(), body };
-        state.next_seq += 1;
-        self.time.move_to_ms(entry.at_ms);
-        entry
+    /// Numbers and seals an entry; the entry itself only if somebody watches.
+    fn seal(&self, state: &mut State, body: Body) -> (Sealed, Option<Entry>) {
+        let at_ms = self.clock.unix_ms();
+        let shown = self.watcher.is_some().then(|| body.clone());
+        // What a resumed run or a fork begins with is not of the time in which its guest lives.
+        let moves_time = match &body {
+            Body::Resumed { .. } => false,
+            Body::Opened { opening } => opening.origin.parent.is_none(),
+            _ => true,
+        };
+        let sealed = state.sealer.seal(at_ms, body);
+        if moves_time {
+            self.time.move_to_ms(at_ms);
+        }
+        let entry = shown.map(|body| Entry { seq: sealed.seq, at_ms, body });
+        (sealed, entry)
     }
 
     fn show(&self, entry: &Entry) {
@@ -191,7 +369,9 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::doors::store::{MemoryStore, StoreError, Work};
+    use crate::doors::chain::Kept;
+    use crate::doors::store::{MemoryStore, RunRow, StoreError, Work};
+    use crate::rules::digest::Digest;
     use crate::rules::effect::Level;
     use crate::rules::ledger::{Ledger, ScopeId};
     use crate::rules::operate::Act;
@@ -232,8 +412,16 @@ mod tests {
             self.memory.marks(serial)
         }
 
-        fn entries(&self, serial: &str) -> Result<Vec<Entry>, StoreError> {
-            self.memory.entries(serial)
+        fn journal(&self, serial: &str) -> Result<Option<Kept>, StoreError> {
+            self.memory.journal(serial)
+        }
+
+        fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
+            self.memory.runs()
+        }
+
+        fn named(&self) -> Result<Vec<Digest>, StoreError> {
+            self.memory.named()
         }
 
         fn open_attempts(&self) -> Result<Vec<ScopeId>, StoreError> {
@@ -259,7 +447,14 @@ mod tests {
         let (watcher, mut watched) = mpsc::unbounded_channel();
         let clock = Clock::starting_at(0);
         let time = Arc::new(VirtualClock::starting_at_ms(0));
-        let journal = Journal::new(Arc::clone(&store) as Arc<dyn Store>, "run", clock, time, Some(watcher));
+        let journal = Journal::new(
+            Arc::clone(&store) as Arc<dyn Store>,
+            "run",
+            clock,
+            time,
+            Some(watcher),
+            Beginning::blank(Key::from_bytes([7; 32])),
+        );
         journal.append(note("waits"), Durability::Lazy).await.expect("waits in memory");
         // One is given up by whoever asked for it, another is asked for before the first has failed.
         assert!(journal.append(note("lost"), Durability::Durable).now_or_never().is_none());
@@ -270,7 +465,7 @@ mod tests {
         store.end_next(true);
         assert!(next.await.is_err());
         assert!(journal.append(note("later"), Durability::Lazy).await.is_err());
-        assert_eq!(store.entries("run").expect("reads"), []);
+        assert!(store.journal("run").expect("reads").is_none());
         let seen: Vec<Entry> = std::iter::from_fn(|| watched.try_recv().ok()).collect();
         assert_eq!(seen.len(), 1, "who watches sees what waits, and nothing that was not kept: {seen:?}");
     }

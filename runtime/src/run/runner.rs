@@ -14,7 +14,7 @@ use crate::doors::command::CommandEnvironment;
 use crate::doors::model::Model;
 use crate::doors::pace::Pace;
 use crate::doors::state::State;
-use crate::doors::store::Store;
+use crate::doors::store::{Store, StoreError};
 use crate::doors::tree::Bounds;
 use crate::rules::effect::Entry;
 use crate::rules::model::Request;
@@ -25,6 +25,9 @@ use crate::rules::verdict::{Stop, Verdict};
 
 use super::RunEnd;
 use super::cord::Cord;
+use super::fork::Branch;
+use super::past::{Past, PastError};
+use super::replay::{self, Replayed};
 use super::sandbox::Sandbox;
 use super::supervisor;
 
@@ -42,6 +45,8 @@ pub struct Job {
     pub models: BTreeMap<String, Reached>,
     /// Shared by all runs on the tenant's account.
     pub account: Account,
+    /// The directory from which the job's paths begin, as a name: who resumes or forks the run finds the rest from there.
+    pub dir: String,
 }
 
 /// A check with its component, if it is one.
@@ -117,15 +122,65 @@ impl Runner {
 
     /// Starts a run. It goes on to its verdict whether or not anybody watches.
     pub fn start(self: &Arc<Self>, job: Job, serial: String, apply: Apply) -> RunHandle {
+        let blank = supervisor::blank_record(&job.spec, &serial);
+        self.spawn(blank, move |runner, cord, watcher| supervisor::run(runner, job, serial, apply, cord, watcher))
+    }
+
+    /// A past run of which nothing is erased.
+    ///
+    /// # Errors
+    /// [`PastError`].
+    pub async fn past(&self, serial: &str) -> Result<Past, PastError> {
+        let (store, serial) = (Arc::clone(&self.store), serial.to_owned());
+        let read = tokio::task::spawn_blocking(move || Past::open(&store, &serial)).await;
+        read.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()))
+    }
+
+    /// Lets a past run go on, after a crash or a stop. What has an answer is not performed again.
+    pub fn resume(self: &Arc<Self>, job: Job, past: Past, apply: Apply) -> RunHandle {
+        let mut blank = supervisor::blank_record(&job.spec, &past.serial);
+        blank.item.clone_from(&past.origin.item);
+        self.spawn(blank, move |runner, cord, watcher| supervisor::resume(runner, job, past, apply, cord, watcher))
+    }
+
+    /// Starts a run that shares its beginning with a past one. Its job is that of the past one, but for what is overridden.
+    pub fn fork(self: &Arc<Self>, mut job: Job, past: Past, branch: Branch, serial: String, apply: Apply) -> RunHandle {
+        // An item of its own.
+        job.spec.item = None;
+        let blank = supervisor::blank_record(&job.spec, &serial);
+        self.spawn(blank, move |runner, cord, watcher| {
+            supervisor::fork(runner, job, (past, branch), serial, apply, (cord, watcher))
+        })
+    }
+
+    /// Tells a past run again with every door shut. `component` stands in for the run's own; `scratch` names a directory
+    /// that no other replay has.
+    ///
+    /// # Errors
+    /// [`PastError::Component`].
+    pub async fn replay(
+        self: &Arc<Self>,
+        past: Past,
+        component: Option<Vec<u8>>,
+        scratch: &str,
+    ) -> Result<Replayed, PastError> {
+        let job = replay::shut_job(self, &past, component)?;
+        let _slot = self.slots.clone().acquire_owned().await;
+        Ok(replay::replay(self, job, past, scratch).await)
+    }
+
+    fn spawn<F: Future<Output = Record> + Send + 'static>(
+        self: &Arc<Self>,
+        mut blank: Record,
+        run: impl FnOnce(Arc<Self>, Cord, mpsc::UnboundedSender<Entry>) -> F + Send + 'static,
+    ) -> RunHandle {
         let cord = Cord::default();
         let (watcher, entries) = mpsc::unbounded_channel();
         let (runner, run_cord) = (Arc::clone(self), cord.clone());
         let task = tokio::spawn(async move {
             let _slot = runner.slots.clone().acquire_owned().await;
             // A task of its own, so that a panic of ours ends this run and no other.
-            let mut blank = supervisor::blank_record(&job.spec, &serial);
-            let run = supervisor::run(Arc::clone(&runner), job, serial, apply, run_cord, watcher);
-            match tokio::spawn(run).await {
+            match tokio::spawn(run(Arc::clone(&runner), run_cord, watcher)).await {
                 Ok(record) => record,
                 Err(panic) => {
                     blank.judge(&Verdict::Fault { why: format!("the host panicked: {panic}") });

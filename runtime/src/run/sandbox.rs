@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use wasmtime::component::{Component, HasData, Linker, ResourceTable};
+use wasmtime::component::{Component, HasData, Linker, Resource, ResourceTable};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig, Store,
     Trap, UpdateDeadline,
 };
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
-use wasmtime_wasi::p2::bindings as wasi;
+use wasmtime_wasi::p2::{IoError, bindings as wasi};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
+use wasmtime_wasi_io::bindings::wasi::io::{error, poll, streams};
 
 use crate::doors::cache::Cache;
 use crate::rules::digest::Digest;
@@ -324,6 +325,7 @@ fn fate(error: &wasmtime::Error, cord: &Cord) -> Outcome {
         },
         Some(RunEnd::Cap(cap)) => Outcome::Trapped(format!("past a cap: {cap}")),
         Some(RunEnd::Fault(fault)) => Outcome::Faulted(fault.clone()),
+        Some(RunEnd::Diverged(divergence)) => Outcome::Diverged(divergence.clone()),
         None if error.is::<PoolConcurrencyLimitError>() => {
             Outcome::Faulted(format!("no room for one more guest: {}", plain(error)))
         }
@@ -424,7 +426,30 @@ impl Drop for Ticker {
     }
 }
 
-/// `wasi:io` needs the resource table and nothing else.
+/// The errors of a guest's streams.
+struct Errors<'a>(&'a mut ResourceTable);
+
+struct HasErrors;
+
+impl HasData for HasErrors {
+    type Data<'a> = Errors<'a>;
+}
+
+impl error::Host for Errors<'_> {}
+
+impl error::HostError for Errors<'_> {
+    /// The error and its causes. Wasmtime's own words end with the host's stack if `RUST_BACKTRACE` is set: that is the
+    /// machine's, and no two are alike.
+    fn to_debug_string(&mut self, error: Resource<IoError>) -> wasmtime::Result<String> {
+        Ok(plain(self.0.get(&error)?))
+    }
+
+    fn drop(&mut self, error: Resource<IoError>) -> wasmtime::Result<()> {
+        error::HostError::drop(self.0, error)
+    }
+}
+
+/// Streams need the resource table and nothing else.
 struct HasTable;
 
 impl HasData for HasTable {
@@ -435,11 +460,9 @@ impl HasData for HasTable {
 fn wasi_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     let l = &mut linker;
-    wasmtime_wasi_io::bindings::wasi::io::error::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| &mut guest.table)?;
-    wasmtime_wasi_io::bindings::wasi::io::poll::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| &mut guest.table)?;
-    wasmtime_wasi_io::bindings::wasi::io::streams::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| {
-        &mut guest.table
-    })?;
+    error::add_to_linker::<_, HasErrors>(l, |guest: &mut Guest| Errors(&mut guest.table))?;
+    poll::add_to_linker::<_, HasTime>(l, Guest::time)?;
+    streams::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| &mut guest.table)?;
 
     wasi::clocks::wall_clock::add_to_linker::<_, HasTime>(l, Guest::time)?;
     wasi::clocks::monotonic_clock::add_to_linker::<_, HasTime>(l, Guest::time)?;
@@ -469,4 +492,19 @@ fn wasi_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     wasi::sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
     wasi::sockets::udp::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
     Ok(linker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Run with `RUST_BACKTRACE=1` this is sharpest: the words are the same.
+    #[test]
+    fn an_errors_words_are_the_same_on_every_host() {
+        let mut table = ResourceTable::new();
+        let full = IoError::from(std::io::Error::from_raw_os_error(28)).context("a write");
+        let full = table.push(full).expect("there is room");
+        let words = error::HostError::to_debug_string(&mut Errors(&mut table), full).expect("is there");
+        assert_eq!(words, "a write: No space left on device (os error 28)");
+    }
 }

@@ -3,16 +3,18 @@
 //! Never: shows the machine's clock or entropy. The clock moves when something was journalled, and by one tick at each
 //! reading; the streams are fixed by the run's seed. So a second run of the same journal senses the same.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use blake3::OutputReader;
 use wasmtime::component::{HasData, Resource, ResourceTable};
+use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
-use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use crate::rules::policy::MAX_RANDOM_BYTES;
+
+use super::alarms::Alarms;
 
 /// How far one reading moves the clock: enough that two readings differ, too little to notice.
 const TICK_NS: u64 = 1_000;
@@ -22,18 +24,22 @@ const TICK_NS: u64 = 1_000;
 pub struct VirtualClock {
     start_ns: u64,
     now_ns: AtomicU64,
+    hurried: AtomicBool,
 }
 
 impl VirtualClock {
     /// A clock that starts at the run's first entry.
     pub fn starting_at_ms(unix_ms: u64) -> Self {
         let start_ns = unix_ms.saturating_mul(1_000_000);
-        Self { start_ns, now_ns: AtomicU64::new(start_ns) }
+        Self { start_ns, now_ns: AtomicU64::new(start_ns), hurried: AtomicBool::new(false) }
     }
 
-    /// Nanoseconds since 1970. Each reading is later than the one before.
+    /// Nanoseconds since 1970. Each reading is later than the one before, until the end of time.
     pub fn read_ns(&self) -> u64 {
-        self.now_ns.fetch_add(TICK_NS, Ordering::Relaxed) + TICK_NS
+        // Saturating: a hurried guest may have waited for the last moment that there is.
+        let ticked = |now: u64| Some(now.saturating_add(TICK_NS));
+        let before = self.now_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, ticked);
+        before.unwrap_or_else(|now| now).saturating_add(TICK_NS)
     }
 
     /// Something was journalled at this time. The clock never goes back.
@@ -46,8 +52,25 @@ impl VirtualClock {
         (self.now_ns.load(Ordering::Relaxed) - self.start_ns) / 1_000_000
     }
 
-    fn move_to_ns(&self, ns: u64) {
-        self.now_ns.fetch_max(ns, Ordering::Relaxed);
+    /// Whether waits take no real time from here on. For a guest whose waits were lived through once already: it senses
+    /// the same, since the clock moves to the same points.
+    pub fn hurry(&self, on: bool) {
+        self.hurried.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether waits take no real time now.
+    pub fn is_hurried(&self) -> bool {
+        self.hurried.load(Ordering::Relaxed)
+    }
+
+    /// Waits until `target_ns` since 1970, in real time unless hurried, and moves the clock there. A wait that is given
+    /// up moves nothing: asking again starts it anew, so that nobody can count how fast the machine is.
+    pub async fn wait_until_ns(&self, target_ns: u64) {
+        let wait_ns = target_ns.saturating_sub(self.now_ns.load(Ordering::Relaxed));
+        if wait_ns > 0 && !self.is_hurried() {
+            tokio::time::sleep(Duration::from_nanos(wait_ns)).await;
+        }
+        self.now_ns.fetch_max(target_ns, Ordering::Relaxed);
     }
 }
 
@@ -143,13 +166,14 @@ impl insecure_seed::Host for Chances {
     }
 }
 
-/// The WASI clocks of a guest.
+/// The WASI clocks of a guest, and what it waits for.
 pub struct GuestTime<'a> {
-    pub clock: &'a std::sync::Arc<VirtualClock>,
+    pub clock: &'a VirtualClock,
+    pub alarms: &'a mut Alarms,
     pub table: &'a mut ResourceTable,
 }
 
-/// Links the WASI clock interfaces to [`GuestTime`].
+/// Links the WASI clock interfaces and `wasi:io/poll` to [`GuestTime`].
 pub struct HasTime;
 
 impl HasData for HasTime {
@@ -178,38 +202,12 @@ impl monotonic_clock::Host for GuestTime<'_> {
 
     fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
         let target_ns = self.clock.start_ns.saturating_add(when);
-        self.alarm(target_ns)
+        self.alarms.set(self.table, target_ns)
     }
 
     fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
         let target_ns = self.clock.now_ns.load(Ordering::Relaxed).saturating_add(duration);
-        self.alarm(target_ns)
-    }
-}
-
-impl GuestTime<'_> {
-    fn alarm(&mut self, target_ns: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let alarm = Alarm { clock: self.clock.clone(), target_ns };
-        let alarm = self.table.push(alarm)?;
-        subscribe(self.table, alarm)
-    }
-}
-
-/// Waits for real as long as the guest asked, then moves the virtual clock there. A guest that only looks sees the
-/// virtual clock: asking again and again starts the wait anew, so that it cannot count how fast the machine is.
-struct Alarm {
-    clock: std::sync::Arc<VirtualClock>,
-    target_ns: u64,
-}
-
-#[async_trait::async_trait]
-impl Pollable for Alarm {
-    async fn ready(&mut self) {
-        let wait_ns = self.target_ns.saturating_sub(self.clock.now_ns.load(Ordering::Relaxed));
-        if wait_ns > 0 {
-            tokio::time::sleep(Duration::from_nanos(wait_ns)).await;
-            self.clock.move_to_ns(self.target_ns);
-        }
+        self.alarms.set(self.table, target_ns)
     }
 }
 
@@ -225,6 +223,46 @@ mod tests {
         assert_eq!(clock.read_ns(), 2_000_001_000);
         clock.move_to_ms(500);
         assert_eq!(clock.read_ns(), 2_000_002_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_takes_real_time_unless_the_clock_is_hurried() {
+        let clock = VirtualClock::starting_at_ms(1_000);
+        let start = tokio::time::Instant::now();
+        clock.wait_until_ns(3_000_000_000).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+        assert_eq!(clock.elapsed_ms(), 2_000);
+
+        clock.hurry(true);
+        assert!(clock.is_hurried());
+        clock.wait_until_ns(9_000_000_000).await;
+        assert_eq!((start.elapsed(), clock.elapsed_ms()), (Duration::from_secs(2), 8_000), "the same point, at once");
+        clock.wait_until_ns(4_000_000_000).await;
+        assert_eq!(clock.elapsed_ms(), 8_000, "never back");
+
+        clock.hurry(false);
+        assert!(!clock.is_hurried());
+        clock.wait_until_ns(10_000_000_000).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_given_up_moves_nothing() {
+        let clock = VirtualClock::starting_at_ms(0);
+        for _ in 0..3 {
+            let given_up = tokio::time::timeout(Duration::from_secs(1), clock.wait_until_ns(2_000_000_000)).await;
+            assert!(given_up.is_err());
+        }
+        assert_eq!(clock.elapsed_ms(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_time_is_no_trouble() {
+        let clock = VirtualClock::starting_at_ms(1_000);
+        clock.hurry(true);
+        clock.wait_until_ns(u64::MAX).await;
+        assert_eq!((clock.read_ns(), clock.read_ns()), (u64::MAX, u64::MAX));
+        assert_eq!(clock.elapsed_ms(), (u64::MAX - 1_000_000_000) / 1_000_000);
     }
 
     #[test]

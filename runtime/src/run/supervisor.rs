@@ -14,11 +14,14 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::doors::apply::{self, ApplyError, ChangeSet};
+use crate::doors::blobs::tree_address;
+use crate::doors::chain::Head;
+use crate::doors::state::RunDir;
 use crate::doors::store::{Durability, Need};
 use crate::doors::tree::{self, Manifest, under};
-use crate::rules::andon::cut_address;
+use crate::rules::andon::{Category, Pull, Puller, cut_address};
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, Entry, Stream};
+use crate::rules::effect::{Body, Entry, OutcomeName, Stream};
 use crate::rules::policy::{MAX_EVIDENCE, MAX_SUMMARY_BYTES};
 use crate::rules::progress::{Mark, Progress};
 use crate::rules::record::{Capabilities, Evidence, LedgerRecord, RECORD_FORMAT, Record};
@@ -29,17 +32,20 @@ use crate::rules::verdict::{
 
 use super::RunEnd;
 use super::admission::{Admitted, admit, chain, faulted};
+use super::alarms::Alarms;
 use super::bindings::worker::jidoka::agent::work;
 use super::checks;
 use super::cord::Cord;
 use super::files::FileBooks;
-use super::gate::{Gate, ModelDoor, Passage, WorkspaceView};
+use super::fork::{self, Branch};
+use super::gate::{Gate, KeptTree, ModelDoor, Passage, WorkspaceView, keep_tree};
 use super::host::Guest;
-use super::journal::Step;
 use super::limits::Limits;
 use super::lock;
 use super::output::Output;
+use super::past::Past;
 use super::race::GuestCall;
+use super::resume::readmit;
 use super::runner::{Apply, Job, Runner};
 use super::sandbox::{Call, ENGINE_NAME, Returned};
 use super::senses::Chances;
@@ -52,7 +58,7 @@ pub(super) fn blank_record(spec: &RunSpec, serial: &str) -> Record {
         line: spec.line.clone(),
         item: spec.item.clone().unwrap_or_else(|| serial.to_owned()),
         attempt: 0,
-        verdict: "fault",
+        verdict: "fault".to_owned(),
         detail: serde_json::Value::Null,
         why: String::new(),
         exit_code: 70,
@@ -66,6 +72,8 @@ pub(super) fn blank_record(spec: &RunSpec, serial: &str) -> Record {
         waste: Default::default(),
         capabilities: Capabilities { granted: spec.grants.clone(), used: Default::default() },
         component: None,
+        repaid: 0,
+        resumptions: 0,
         kept: format!("runs/{serial}"),
         host: ENGINE_NAME.to_owned(),
     }
@@ -88,16 +96,114 @@ pub(super) async fn run(
             return record;
         }
     };
-    let verdict = match admit(&runner, job, &serial, &run_dir, cord, watcher, &mut record).await {
-        Ok(admitted) => admitted.execute(&runner, apply, &mut record).await,
-        Err(verdict) => verdict,
+    let admitted = admit(&runner, job, &serial, &run_dir, cord, watcher, &mut record).await;
+    finish(&runner, admitted, apply, &run_dir, record).await
+}
+
+/// Lets a past run go on. One that is not admitted stays as it is, and so does its `verdict.json`.
+pub(super) async fn resume(
+    runner: Arc<Runner>,
+    job: Job,
+    past: Past,
+    apply: Apply,
+    cord: Cord,
+    watcher: mpsc::UnboundedSender<Entry>,
+) -> Record {
+    let mut record = blank_record(&job.spec, &past.serial);
+    record.item.clone_from(&past.origin.item);
+    let run_dir = match runner.state.reopen_run(&past.serial) {
+        Ok(run_dir) => run_dir,
+        Err(error) => {
+            record.judge(&Verdict::NotAdmitted { why: vec![chain(&error)] });
+            return record;
+        }
     };
-    record.judge(&verdict);
-    if let Err(error) = run_dir.write("verdict.json", &record) {
+    // As it is now that nobody else works on it.
+    let past = match runner.past(&past.serial).await {
+        Ok(past) => past,
+        Err(error) => {
+            record.judge(&Verdict::NotAdmitted { why: vec![chain(&error)] });
+            return record;
+        }
+    };
+    match readmit(&runner, job, past, &run_dir, cord, watcher, &mut record).await {
+        Ok(admitted) => finish(&runner, Ok(admitted), apply, &run_dir, record).await,
+        Err(verdict) => {
+            record.judge(&verdict);
+            record
+        }
+    }
+}
+
+/// Runs a fork to its verdict.
+pub(super) async fn fork(
+    runner: Arc<Runner>,
+    job: Job,
+    from: (Past, Branch),
+    serial: String,
+    apply: Apply,
+    (cord, watcher): (Cord, mpsc::UnboundedSender<Entry>),
+) -> Record {
+    let mut record = blank_record(&job.spec, &serial);
+    let run_dir = match runner.state.create_run(&serial) {
+        Ok(run_dir) => run_dir,
+        Err(error) => {
+            record.judge(&Verdict::Fault { why: format!("the run's directory could not be made: {error}") });
+            return record;
+        }
+    };
+    let admitted = fork::admit(&runner, job, &serial, from, &run_dir, cord, watcher, &mut record).await;
+    finish(&runner, admitted, apply, &run_dir, record).await
+}
+
+/// Executes what was admitted, and writes down the verdict, whatever it is.
+pub(super) async fn finish(
+    runner: &Arc<Runner>,
+    admitted: Result<Admitted, Verdict>,
+    apply: Apply,
+    run_dir: &RunDir,
+    mut record: Record,
+) -> Record {
+    let head = match admitted {
+        Ok(admitted) => {
+            let journal = Arc::clone(&admitted.journal);
+            let verdict = admitted.execute(runner, apply, &mut record).await;
+            record.judge(&verdict);
+            journal.head()
+        }
+        Err(verdict) => {
+            record.judge(&verdict);
+            None
+        }
+    };
+    if let Err(error) = run_dir.write("verdict.json", &VerdictFile { record: &record, journal: head }) {
         // The verdict stands; the caller has it, and is told that the disk does not.
         record.why = format!("{} (and verdict.json could not be written: {error})", record.why);
     }
     record
+}
+
+/// `verdict.json`: the record, and where the journal ends that it was made from.
+#[derive(serde::Serialize)]
+pub(super) struct VerdictFile<'a> {
+    #[serde(flatten)]
+    pub(super) record: &'a Record,
+    pub(super) journal: Option<Head>,
+}
+
+/// Where the tree is kept that a guest left.
+enum Kept {
+    Here(KeptTree),
+    Told(Digest),
+}
+
+impl Kept {
+    fn address(&self) -> Digest {
+        match self {
+            Kept::Here(kept) => kept.address,
+            Kept::Told(address) => *address,
+        }
+    }
 }
 
 /// What the host saw of the files when the guest was gone.
@@ -113,7 +219,7 @@ struct Look {
 }
 
 impl Admitted {
-    async fn execute(mut self, runner: &Arc<Runner>, apply: Apply, record: &mut Record) -> Verdict {
+    pub(super) async fn execute(mut self, runner: &Arc<Runner>, apply: Apply, record: &mut Record) -> Verdict {
         let spec = self.job.spec.clone();
         let base = self.trees.as_ref().map(|trees| trees.base.digest(&spec.done.tree));
         let progress = Progress::new(spec.done.marks.clone(), std::mem::take(&mut self.item.seen), base);
@@ -126,20 +232,31 @@ impl Admitted {
             }
         };
         let outcome = self.call_worker(runner, &gate).await;
-        let verdict = self.conclude(runner, &gate, &progress, outcome, apply, record).await;
-
+        let verdict = match self.journal.cut() {
+            // Only a replay is cut: how far the guest came is not in the journal, what the host saw then is.
+            Some(_) => return self.retell_end(record),
+            None => self.conclude(runner, &gate, &progress, outcome, apply, record).await,
+        };
         record.marks = lock(&progress).earned().to_vec();
+        record.repaid = gate.repaid();
+        record.resumptions = self.journal.resumption();
+        if self.journal.is_shut() {
+            return self.compare_end(verdict, record).await;
+        }
         self.item.seen = lock(&progress).clone().into_seen();
         self.item.open = None;
         let (scopes, item) = (self.scopes.clone(), self.item.clone());
         let needs = vec![Need::Tree(scopes.attempt.clone())];
-        let closed = Body::Closed { verdict: verdict.clone() };
+        let (judged, mut written) = (verdict.clone(), record.clone());
         let closed = self.journal.step(needs, Durability::Durable, move |step| {
             step.books.ledger.close(&scopes.attempt, step.books.now_ms);
             step.books.remember(&scopes.item, item);
-            step.write(closed);
             let totals = |scope| step.books.ledger.totals(scope);
-            LedgerRecord { item: totals(&scopes.item), attempt: totals(&scopes.attempt) }
+            let ledger = LedgerRecord { item: totals(&scopes.item), attempt: totals(&scopes.attempt) };
+            written.ledger = ledger.clone();
+            written.judge(&judged);
+            step.write(Body::Closed { record: Box::new(written) });
+            ledger
         });
         match closed.await {
             Ok(ledger) => {
@@ -149,6 +266,38 @@ impl Admitted {
             // What was applied was accepted, and whoever opens the store next closes the attempt.
             Err(_) if record.applied => verdict,
             Err(end) => faulted(end.to_string()),
+        }
+    }
+
+    /// The end of a replay: what it came to is compared with what the journal says, down to the last byte.
+    async fn compare_end(&self, verdict: Verdict, record: &mut Record) -> Verdict {
+        if let Verdict::Diverged(_) = verdict {
+            return verdict;
+        }
+        let Some(told) = self.journal.told_record() else { return verdict };
+        // What only the live run could know.
+        record.ledger = told.ledger.clone();
+        record.judge(&verdict);
+        record.repaid = told.repaid;
+        record.resumptions = told.resumptions;
+        record.host.clone_from(&told.host);
+        let closed = Body::Closed { record: Box::new(record.clone()) };
+        match self.journal.append(closed, Durability::Lazy).await {
+            Ok(()) => verdict,
+            Err(RunEnd::Diverged(divergence)) => Verdict::Diverged(divergence),
+            Err(end) => faulted(end.to_string()),
+        }
+    }
+
+    /// The end of a replay of a run that was stopped from outside, as the journal has it.
+    fn retell_end(&self, record: &mut Record) -> Verdict {
+        match self.journal.told_record() {
+            Some(told) => {
+                let verdict = told.verdict();
+                *record = *told;
+                verdict
+            }
+            None => Verdict::Cancelled,
         }
     }
 
@@ -178,6 +327,8 @@ impl Admitted {
         Ok(Gate::new(Passage {
             grants: self.job.spec.grants.clone(),
             models,
+            offers: self.offers.clone(),
+            edits: self.edits.clone(),
             scope: self.scopes.attempt.clone(),
             meter: Arc::clone(&self.meter),
             tenant_pace: self.job.account.pace.clone(),
@@ -188,6 +339,7 @@ impl Admitted {
             clock: runner.clock,
             progress: Arc::clone(progress),
             evidence: Arc::new(evidence),
+            blobs: (!self.journal.is_shut()).then(|| runner.state.blobs().clone()),
             workspace: self.view(runner),
             log_bytes: self.job.spec.caps.log_bytes,
         }))
@@ -216,9 +368,13 @@ impl Admitted {
                 return Outcome::Faulted(format!("the guest's files could not be opened: {error}"));
             }
         };
+        if let Some(stop) = self.journal.cut() {
+            // It was stopped before it did anything that the journal knows of.
+            self.cord.pull(stop);
+        }
         let task = work::Task {
-            item: spec.item.clone().unwrap_or_else(|| self.serial.clone()),
-            attempt: self.item.attempts,
+            item: self.told.item.clone(),
+            attempt: self.told.attempt,
             text: spec.task.text.clone(),
             inputs: spec.task.inputs.clone().into_iter().collect(),
         };
@@ -226,14 +382,31 @@ impl Admitted {
             call.race(|bounds| runner.sandbox.call(&self.prepared, guest, Call::Run(task), bounds), &spec.caps).await;
         let [stdout, stderr] = stdio.map(|output| output.take());
         let outputs = [(Stream::Stdout, stdout.0, stdout.1), (Stream::Stderr, stderr.0, stderr.1)];
-        if let Err(end) = gate.record_output(outputs).await {
-            return Outcome::Faulted(end.to_string());
+        if let Err(end) = self.record_output(gate, outputs, &ended).await {
+            return match end {
+                RunEnd::Diverged(divergence) => Outcome::Diverged(divergence),
+                end => Outcome::Faulted(end.to_string()),
+            };
         }
         match ended {
             Ok(Returned::Report(Ok(report))) => Outcome::Returned(received(report)),
             Ok(Returned::Report(Err(why))) => Outcome::Failed(cut(why)),
             Ok(Returned::Judgement(_)) => Outcome::Faulted("a worker answered as a verifier".into()),
             Err(outcome) => outcome,
+        }
+    }
+
+    /// Unless the guest went another way than its journal, or the journal does not say how far it came.
+    async fn record_output(
+        &self,
+        gate: &Gate,
+        outputs: [(Stream, String, u64); 2],
+        ended: &Result<Returned, Outcome>,
+    ) -> Result<(), RunEnd> {
+        match ended {
+            Err(Outcome::Diverged(_)) => Ok(()),
+            _ if self.journal.cut().is_some() => Ok(()),
+            _ => gate.record_output(outputs).await,
         }
     }
 
@@ -252,8 +425,9 @@ impl Admitted {
         Ok(Guest {
             gate: Arc::clone(gate),
             time: Arc::clone(&self.time),
-            chances: Chances::new(self.seed),
-            books: FileBooks::new(Arc::clone(gate), self.start_ms, spec.caps.files),
+            alarms: Alarms::default(),
+            chances: Chances::new(self.origin.seed),
+            books: FileBooks::new(Arc::clone(gate), self.origin.start_ms, spec.caps.files),
             limits: Limits::new(spec.caps.memory_bytes),
             wasi,
             table,
@@ -283,21 +457,34 @@ impl Admitted {
         record: &mut Record,
     ) -> Verdict {
         let spec = &self.job.spec;
-        if let Outcome::Interrupted(stop) = &outcome {
-            let stopped = Body::Stopped { stop: stop.clone() };
-            if let Err(end) = self.journal.append(stopped, Durability::Durable).await {
-                return faulted(end.to_string());
+        if let Outcome::Diverged(divergence) = &outcome
+            && self.journal.is_shut()
+        {
+            return Verdict::Diverged(divergence.clone());
+        }
+        if let Some(stop) = stop_of(&outcome) {
+            if let Outcome::Diverged(_) = &outcome {
+                self.journal.give_up_tape();
+                self.cord.pull(stop.clone());
+            }
+            if let Err(end) = self.journal.append(Body::Stopped { stop }, Durability::Durable).await {
+                return self.ended_early(end);
             }
         }
         // G1 and G2 in one: whatever the outcome, the host looks before anything is decided.
         let look = self.look(runner).await;
+        let kept = match self.keep(runner, &look).await {
+            Ok(kept) => kept,
+            Err(end) => return self.ended_early(end),
+        };
+        let tree = kept.as_ref().map(Kept::address);
         if let Some(digest) = look.digest {
             let mark = Mark { kind: MarkKind::Tree, digest };
             let new = look.stray.is_empty() && lock(progress).observe(mark);
             // Kept before the checks begin: a crash in the middle must not let the item show it again as new.
-            let marked = move |step: &mut Step<'_, '_>| step.write(Body::Marked { mark });
-            if new && let Err(end) = self.journal.step(vec![], Durability::Lazy, marked).await {
-                return faulted(end.to_string());
+            let marked = Body::Marked { call: None, mark, tree };
+            if new && let Err(end) = self.journal.append(marked, Durability::Durable).await {
+                return self.ended_early(end);
             }
         }
         record.changes = look.changed.iter().chain(&look.stray).cloned().collect();
@@ -307,10 +494,16 @@ impl Admitted {
         if let Outcome::Returned(report) = &outcome {
             record.report = Some(report.clone());
         }
-        let ended = Body::Ended { outcome: name(&outcome).to_owned(), changed: record.changes.clone() };
-        if let Err(end) = self.journal.append(ended, Durability::Lazy).await {
-            return faulted(end.to_string());
+        let ended = Body::Ended {
+            outcome: name(&outcome),
+            changed: record.changes.clone(),
+            tree,
+            notes_dropped: gate.notes_dropped(),
+        };
+        if let Err(end) = self.journal.append(ended, Durability::Durable).await {
+            return self.ended_early(end);
         }
+        drop(kept);
         let unknown_evidence = unknown_evidence(&outcome, &record.evidence);
         let sight = Sight {
             exhausted: gate.exhausted(),
@@ -335,14 +528,45 @@ impl Admitted {
             // Somebody stopped the run while it was judged: nothing is applied after that.
             return self.stopped(RunEnd::Stopped);
         }
+        let told = self.journal.told_record();
+        // A replay applies nothing; what came of it is in the journal.
+        let apply = match (self.journal.is_shut(), &told) {
+            (true, _) if self.journal.applies_next() => Apply::Accepted,
+            (true, _) => Apply::Never,
+            (false, _) => apply,
+        };
         if verdict == Verdict::Accepted && apply == Apply::Accepted {
             let applying = Body::Applying { paths: look.changed.clone() };
             if let Err(end) = self.journal.append(applying, Durability::Durable).await {
-                return faulted(end.to_string());
+                return self.ended_early(end);
+            }
+            if let (true, Some(told)) = (self.journal.is_shut(), told) {
+                record.applied = told.applied;
+                return told.verdict();
             }
             return self.apply(runner, look.end, record).await;
         }
         verdict
+    }
+
+    /// Keeps the tree that the guest left, so that anybody can look at it later. A replay only says where it would be.
+    async fn keep(&self, runner: &Runner, look: &Look) -> Result<Option<Kept>, RunEnd> {
+        let (Some(end), Some(view)) = (&look.end, self.view(runner)) else { return Ok(None) };
+        if self.journal.is_shut() {
+            return Ok(Some(Kept::Told(tree_address(end))));
+        }
+        match keep_tree(runner.state.blobs(), &view, end.clone()).await? {
+            Ok(kept) => Ok(Some(Kept::Here(kept))),
+            Err(why) => Err(RunEnd::Fault(format!("the worker's tree could not be kept: {why}"))),
+        }
+    }
+
+    /// A run whose journal could not be written, or went another way.
+    fn ended_early(&self, end: RunEnd) -> Verdict {
+        match end {
+            RunEnd::Diverged(divergence) => Verdict::Diverged(divergence),
+            end => faulted(end.to_string()),
+        }
     }
 
     /// A run that ended while it was being judged.
@@ -351,7 +575,7 @@ impl Admitted {
             (RunEnd::Stopped, Some(Stop::Pulled { pull })) => Verdict::Halted { pull },
             (RunEnd::Stopped, Some(Stop::Exhausted { scope, line, limit })) => used_up(&scope, line, limit),
             (RunEnd::Stopped, Some(Stop::Cancelled)) => Verdict::Cancelled,
-            (end, _) => faulted(end.to_string()),
+            (end, _) => self.ended_early(end),
         }
     }
 
@@ -400,9 +624,17 @@ impl Admitted {
                 cord: &self.cord,
                 run_dir: &self.run_dir,
                 time: &self.time,
-                start_ms: self.start_ms,
-                seed: self.seed,
+                start_ms: self.origin.start_ms,
+                seed: self.origin.seed,
             };
+            if let Some(result) = self.journal.told_check(&check.check.name)? {
+                let passed = result.passed();
+                results.push(result);
+                if !passed {
+                    break;
+                }
+                continue;
+            }
             let name = check.check.name.clone();
             self.journal.append(Body::Checking { name }, Durability::Lazy).await?;
             let end = match bench.freeze(self.view(runner).zip(look.end.clone())).await? {
@@ -489,13 +721,26 @@ fn unknown_evidence(outcome: &Outcome, kept: &[Evidence]) -> Vec<String> {
     report.evidence.iter().filter(|id| !known.contains(*id)).cloned().collect()
 }
 
-fn name(outcome: &Outcome) -> &'static str {
+fn name(outcome: &Outcome) -> OutcomeName {
     match outcome {
-        Outcome::Returned(_) => "returned",
-        Outcome::Failed(_) => "failed",
-        Outcome::Trapped(_) => "trapped",
-        Outcome::Interrupted(_) => "interrupted",
-        Outcome::Faulted(_) => "faulted",
+        Outcome::Returned(_) => OutcomeName::Returned,
+        Outcome::Failed(_) => OutcomeName::Failed,
+        Outcome::Trapped(_) => OutcomeName::Trapped,
+        Outcome::Interrupted(_) | Outcome::Diverged(_) => OutcomeName::Interrupted,
+        Outcome::Faulted(_) => OutcomeName::Faulted,
+    }
+}
+
+/// What stopped a guest that did not end by itself.
+fn stop_of(outcome: &Outcome) -> Option<Stop> {
+    match outcome {
+        Outcome::Interrupted(stop) => Some(stop.clone()),
+        Outcome::Diverged(divergence) => {
+            let reason = divergence.to_string();
+            let pull = Pull { by: Puller::Host, category: Category::Divergence, reason, evidence: vec![] };
+            Some(Stop::Pulled { pull })
+        }
+        Outcome::Returned(_) | Outcome::Failed(_) | Outcome::Trapped(_) | Outcome::Faulted(_) => None,
     }
 }
 

@@ -90,10 +90,10 @@ pub(super) async fn evidence_cited() {
         assert_eq!(end.record.detail["gate"], "evidence", "{id}");
         assert!(!end.record.applied && names(home.workspace()).is_empty());
     }
-    // Sixty thousand of them cost the host no more than one.
+    // Sixty thousand of them cost the host no more than a thousand: in the journal and in `verdict.json`.
     let end = Bench::new(hostile::EVIDENCE_CITED).set("task", &input("many", "yes")).run().await;
     end.expect("rejected");
-    assert!(written_down(&end) < 256 << 10, "{}", written_down(&end));
+    assert!(written_down(&end) < 512 << 10, "{}", written_down(&end));
     assert!(end.took < Duration::from_secs(30), "{:?}", end.took);
 }
 

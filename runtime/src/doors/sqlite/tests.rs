@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::doors::chain::tests::{KEY, opened};
+use crate::doors::chain::{Sealed, Sealer};
 use crate::doors::store::{MemoryStore, Need, accept_clock, transact};
 use crate::rules::effect::{Body, Level};
 use crate::rules::ledger::tests::story::{self, SCOPES, Step, Teller};
@@ -133,17 +135,23 @@ fn entries_are_kept_in_order_with_what_they_are_about() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open(dir.path());
     let serial: Arc<str> = "run".into();
-    let note = |seq| Entry {
-        seq,
-        at_ms: 0,
-        body: Body::Noted { level: Level::Info, message: format!("note {seq}"), fields: vec![] },
-    };
-    let run = Arc::clone(&serial);
-    let kept = transact_blocking(&store, vec![], move |books| (0..3).for_each(|seq| books.append(&run, note(seq))));
+    let mut sealer = Sealer::new(KEY);
+    let note = |number| Body::Noted { level: Level::Info, message: format!("note {number}"), fields: vec![] };
+    let entries: Vec<Sealed> = [opened("run"), note(1), note(2)].into_iter().map(|body| sealer.seal(5, body)).collect();
+    let (run, written, again) = (Arc::clone(&serial), entries.clone(), entries[1].clone());
+    let kept = transact_blocking(&store, vec![], move |books| {
+        written.into_iter().for_each(|entry| books.append(&run, KEY, entry));
+    });
     kept.expect("kept");
-    let again = transact_blocking(&store, vec![], move |books| books.append(&serial, note(1)));
+    let again = transact_blocking(&store, vec![], move |books| books.append(&serial, KEY, again));
     assert!(again.is_err(), "an entry is never written over");
-    assert_eq!(store.entries("run").expect("reads"), [note(0), note(1), note(2)]);
+    let kept = store.journal("run").expect("reads").expect("is there");
+    assert_eq!(Some(kept.head), sealer.head());
+    assert_eq!(kept.rows, entries.iter().map(|entry| entry.row.clone()).collect::<Vec<_>>());
+    assert_eq!(kept.open().expect("holds").len(), 3);
+    assert!(store.journal("other").expect("reads").is_none());
+    let runs = store.runs().expect("reads");
+    assert_eq!((runs.len(), runs[0].entries, runs[0].opened_ms, &runs[0].verdict), (1, 3, 5, &None));
 }
 
 #[test]
@@ -196,10 +204,11 @@ fn a_damaged_file_is_not_believed_after_an_unclean_stop() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open(dir.path());
     open_host(&store, 100);
-    for number in 0..200 {
+    let mut sealer = Sealer::new(KEY);
+    for _ in 0..200 {
         let note = Body::Noted { level: Level::Info, message: "x".repeat(2_000), fields: vec![] };
-        let entry = Entry { seq: number, at_ms: 0, body: note };
-        transact_blocking(&store, vec![], move |books| books.append(&"run".into(), entry)).expect("kept");
+        let entry = sealer.seal(0, note);
+        transact_blocking(&store, vec![], move |books| books.append(&"run".into(), KEY, entry)).expect("kept");
     }
     drop(store);
     let mut file = std::fs::OpenOptions::new().write(true).open(dir.path().join(FILE)).expect("opens");
@@ -262,9 +271,9 @@ async fn works_that_come_together_share_a_commit() {
     for number in 0..101_u64 {
         let store = Arc::clone(&store);
         works.spawn(async move {
-            let note = Body::Noted { level: Level::Info, message: String::new(), fields: vec![] };
-            let entry = Entry { seq: number, at_ms: 0, body: note };
-            transact(&*store, vec![], Durability::Durable, move |books| books.append(&"run".into(), entry)).await
+            let serial = format!("run-{number}");
+            let entry = Sealer::new(KEY).seal(0, opened(&serial));
+            transact(&*store, vec![], Durability::Durable, move |books| books.append(&serial.into(), KEY, entry)).await
         });
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -272,7 +281,7 @@ async fn works_that_come_together_share_a_commit() {
     while let Some(done) = works.join_next().await {
         done.expect("no panic").expect("kept");
     }
-    assert_eq!(store.entries("run").expect("reads").len(), 101);
+    assert_eq!(store.runs().expect("reads").len(), 101);
     assert!(commits.load(Ordering::Relaxed) <= 4, "{commits:?}");
 }
 

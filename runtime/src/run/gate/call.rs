@@ -11,8 +11,8 @@ use crate::doors::model::{COUNT_RESPONSE_BYTES, Call, Counted, Received};
 use crate::doors::pace::Admission;
 use crate::doors::schema::Schema;
 use crate::doors::store::{Durability, Need};
-use crate::rules::effect::{Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Reason, Refusal};
-use crate::rules::ledger::{Amounts, Denial, Dispatched, Line, Reservation};
+use crate::rules::effect::{Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Kind, Reason, Refusal};
+use crate::rules::ledger::{Amounts, CallId, Denial, Dispatched, Line, Reservation};
 use crate::rules::model::{Metered, Reply, Request, Usage};
 use crate::rules::quote::{self, Quote};
 use crate::rules::spec::CountedBy;
@@ -24,15 +24,20 @@ use super::{Admitted, Gate, Life, ModelDoor, Paid, Performed, blocking};
 impl Gate {
     /// Fits a model call to what is left and reserves for it, in one transaction: nobody can take what it was fitted to.
     /// Without a pace it is dispatched in the same one.
-    pub(super) async fn reserve(&self, call: u64, request: &mut Request) -> Result<Result<Paid, Refusal>, RunEnd> {
+    pub(super) async fn reserve(&self, admitted: &Admitted) -> Result<Result<Paid, Refusal>, RunEnd> {
+        let call = admitted.call;
+        let Some(request) = admitted.sent() else {
+            return Err(RunEnd::Fault("only a model call is reserved for".into()));
+        };
         let door = self.door(request);
         let net = door.way.net_need(request);
-        let bound = match self.count_tokens(request).await? {
+        let bound = match self.count_tokens(call, request).await? {
             Some(tokens_in) => door.profile.bound_counted(request, tokens_in),
             None => door.profile.bound(request),
         };
         let (id, scope) = (self.call_id(call), self.passage.scope.clone());
         let (profile, asked) = (door.profile.clone(), request.clone());
+        let intent = admitted.intent(None, Amounts::default());
         let paced = door.way.pace.is_some() || self.passage.tenant_pace.is_some();
         let durability = if paced { Durability::Lazy } else { Durability::Durable };
         let paid = self.passage.journal.step(vec![Need::Scope(scope.clone())], durability, move |step| {
@@ -52,33 +57,43 @@ impl Gate {
                 return Ok(Ok(Paid { quote, life: Life::Reserved(reservation) }));
             }
             let dispatched = ledger.dispatch(reservation, now_ms)?;
-            let effect = Effect::Model { request: Request { max_output: quote.max_output, ..asked } };
-            step.write(Body::Intent { call, effect, reserved: quote.reserve });
+            step.write(fitted(intent, &quote, &asked));
             Ok(Ok(Paid { quote, life: Life::Dispatched(dispatched) }))
         });
-        let paid = paid.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
-        if let Ok(paid) = &paid {
-            request.max_output = paid.quote.max_output;
+        paid.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))
+    }
+
+    /// What is sent instead, if messages of it are replaced.
+    pub(super) fn edited(&self, request: &Request) -> Option<Request> {
+        let edits = &self.passage.edits;
+        let place = |number: &usize| number.checked_sub(1).filter(|&place| place < request.messages.len());
+        let edits: Vec<_> = edits.iter().filter_map(|(number, text)| Some((place(number)?, text))).collect();
+        if edits.is_empty() {
+            return None;
         }
-        Ok(paid)
+        let mut sent = request.clone();
+        for (place, text) in edits {
+            sent.messages[place].content.clone_from(text);
+        }
+        Some(sent)
     }
 
     /// Lets the provider count the request, if the operator wants that: a call of its own, which costs bytes alone. `None`:
     /// nobody counted, and the bytes of the request bound it.
-    async fn count_tokens(&self, request: &Request) -> Result<Option<u64>, RunEnd> {
+    async fn count_tokens(&self, call: u64, request: &Request) -> Result<Option<u64>, RunEnd> {
         let door = self.door(request);
         let (CountedBy::Provider, Some(bytes)) = (door.counted_by, door.way.model.count_request_bytes(request)) else {
             return Ok(None);
         };
-        let call = self.passage.journal.next_call();
-        let (id, scope) = (self.call_id(call), self.passage.scope.clone());
+        let id = CallId::new(format!("{}-count", self.call_id(call)));
+        let scope = self.passage.scope.clone();
         let reserve = Amounts::of(Line::NetBytes, bytes.saturating_add(COUNT_RESPONSE_BYTES));
         let (counting, effect) = (id.clone(), Effect::Count { model: request.model.clone() });
         let sent = self.passage.journal.step(vec![Need::Scope(scope.clone())], Durability::Durable, move |step| {
             let now_ms = step.books.now_ms;
             let reservation = step.books.ledger.reserve(&scope, counting, &reserve, now_ms)?;
             let dispatched = step.books.ledger.dispatch(reservation, now_ms)?;
-            step.write(Body::Intent { call, effect, reserved: reserve });
+            step.write(Body::Intent { call, attempt: 1, effect, max_output: None, sent: None, reserved: reserve });
             Ok::<_, Denial>(dispatched)
         });
         let dispatched = match sent.await? {
@@ -99,7 +114,8 @@ impl Gate {
             let spent = Amounts::of(Line::NetBytes, counted.net_bytes);
             step.books.ledger.settle(dispatched, &spent, step.books.now_ms)?;
             let heard = counted.result.map(|tokens_in| Answer::Counted { tokens_in }).map_err(Denied::Failed);
-            step.write(Body::Answered { call, heard, cost: Cost { spent, took_ms, ..Cost::default() } });
+            let cost = Cost { spent, took_ms, ..Cost::default() };
+            step.write(Body::Answered { call, kind: Kind::Count, heard, cost });
             Ok::<_, Denial>(())
         });
         settled.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
@@ -125,13 +141,37 @@ impl Gate {
         reservation: Reservation,
     ) -> Result<Dispatched, RunEnd> {
         let call = self.call_id(admitted.call);
-        let intent = Body::Intent { call: admitted.call, effect: admitted.ask.effect.clone(), reserved: quote.reserve };
+        let asked = admitted.sent().map_or(0, |request| request.max_output);
+        let max_output = (quote.max_output != asked).then_some(quote.max_output);
+        let intent = admitted.intent(max_output, quote.reserve);
         let dispatched = self.passage.journal.step(vec![Need::Call(call)], Durability::Durable, move |step| {
             let dispatched = step.books.ledger.dispatch(reservation, step.books.now_ms)?;
             step.write(intent);
             Ok::<_, Denial>(dispatched)
         });
         dispatched.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))
+    }
+}
+
+impl Admitted {
+    /// What is sent, if it is a model call.
+    fn sent(&self) -> Option<&Request> {
+        match (&self.sent, &self.ask.effect) {
+            (Some(sent), _) => Some(sent),
+            (None, Effect::Model { request }) => Some(request),
+            (None, _) => None,
+        }
+    }
+}
+
+/// An intent with what it was fitted to.
+fn fitted(intent: Body, quote: &Quote, asked: &Request) -> Body {
+    let fewer = (quote.max_output != asked.max_output).then_some(quote.max_output);
+    match intent {
+        Body::Intent { call, attempt, effect, sent, .. } => {
+            Body::Intent { call, attempt, effect, max_output: fewer, sent, reserved: quote.reserve }
+        }
+        other => other,
     }
 }
 

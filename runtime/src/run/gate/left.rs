@@ -2,9 +2,10 @@
 //!
 //! Never: shows the host's own clock: of time a guest knows what its virtual clock tells.
 
-use crate::rules::effect::{LineLeft, Refusal};
+use crate::rules::effect::{Body, LineLeft, Refusal};
 use crate::rules::ledger::{Line, Shortfall};
 use crate::rules::quote;
+use crate::rules::verdict::UsedUp;
 
 use super::super::RunEnd;
 use super::Gate;
@@ -46,7 +47,49 @@ impl Gate {
         written.map_err(|headroom| {
             let left = self.passage.meter.disk_left();
             quote::exhausted(Shortfall { left, ..headroom.short(Line::DiskBytes, bytes) })
-        })
+        })?;
+        self.state().written_bytes += bytes;
+        Ok(())
+    }
+
+    /// Charges bytes that the guest is about to write to its files. `false`: it may not. What the journal tells was charged
+    /// when it was first done.
+    pub fn wrote(&self, bytes: u64) -> bool {
+        let mut state = self.state();
+        let after = state.written_bytes.saturating_add(bytes);
+        let journal = &self.passage.journal;
+        if journal.is_telling() || journal.is_shut() {
+            if let Some((granted, by)) = journal.full(state.written_bytes, bytes) {
+                state.full = Some(granted);
+                state.exhausted.get_or_insert(by);
+            }
+            let fits = state.full.is_none_or(|granted| after <= granted);
+            if fits {
+                state.written_bytes = after;
+            }
+            return fits;
+        }
+        if state.full.is_some_and(|granted| after > granted) {
+            return false;
+        }
+        match self.passage.meter.write(bytes) {
+            Ok(()) => {
+                state.written_bytes = after;
+                true
+            }
+            Err(headroom) => {
+                let granted = state.written_bytes.saturating_add(self.passage.meter.disk_left());
+                state.full = Some(granted);
+                let used = state.written_bytes;
+                drop(state);
+                let Shortfall { scope, line, limit, .. } = headroom.short(Line::DiskBytes, bytes);
+                let by = UsedUp { scope, line, limit };
+                self.state().exhausted.get_or_insert(by.clone());
+                // If it is lost the run is lost with it: nothing can be appended after it.
+                drop(journal.append_now(Body::Full { used, granted, by }));
+                false
+            }
+        }
     }
 
     /// A wait that cannot end before the run does is refused at once, so that the guest can do something better.

@@ -1,0 +1,442 @@
+//! Runs of the past: what there is, what each did, and telling one again, letting it go on, or leaving it at an entry.
+//!
+//! Never: decides about a run. A journal that does not hold is shown no further than where it is wrong.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use console::style;
+use serde::Serialize;
+
+use crate::rules::authored::again::{Changed, Whose};
+use crate::rules::authored::limit;
+use crate::rules::digest::Digest;
+use crate::rules::divergence::Divergence;
+use crate::rules::facts::Facts;
+use crate::rules::record::Record;
+use crate::rules::units;
+use crate::rules::verdict::Verdict;
+use crate::run::fork::Branch;
+use crate::run::past::{Change, ChangeKind, Manifest, Past, RunRow};
+use crate::run::retention::{self, Retention};
+use crate::run::runner::Apply;
+
+use super::calendar::utc;
+use super::cli::{self, follow, say};
+use super::load::{self, LoadError};
+use super::machine::Machine;
+use super::screen;
+use super::table::{Side, Table};
+use super::trace;
+
+/// Words of `runs`.
+#[derive(Debug, Args)]
+pub struct RunsArguments {
+    /// Only those of an item.
+    #[arg(long, value_name = "NAME")]
+    item: Option<String>,
+    /// Only those that have no verdict: they are on their way, or a crash left them.
+    #[arg(long)]
+    open: bool,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Words of `show`.
+#[derive(Debug, Args)]
+pub struct ShowArguments {
+    /// The run's serial number.
+    run: String,
+    /// The files as they were when the worker had ended, or at another entry that kept them.
+    #[arg(long, value_name = "ENTRY", num_args = 0..=1)]
+    tree: Option<Option<u64>>,
+    /// What the worker changed in its files.
+    #[arg(long)]
+    diff: bool,
+    /// Write those files into a new directory.
+    #[arg(long, value_name = "DIR")]
+    restore: Option<PathBuf>,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Words of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    /// The run's serial number.
+    run: String,
+    /// Another component in the place of the run's own: a file, a crate, or a job's directory. The first difference is
+    /// named.
+    #[arg(long, value_name = "PATH")]
+    with: Option<PathBuf>,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Words of `resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArguments {
+    /// The run's serial number.
+    run: String,
+    /// Print the verdict as one JSON document on stdout, and nothing else there.
+    #[arg(long)]
+    json: bool,
+    /// Leave the real directory alone even if the run is accepted.
+    #[arg(long)]
+    no_apply: bool,
+}
+
+/// Words of `fork`.
+#[derive(Debug, Args)]
+pub struct ForkArguments {
+    /// The serial number of the run to leave.
+    run: String,
+    /// The last entry that the fork shares with it: `jidoka trace` has the numbers.
+    #[arg(long, value_name = "ENTRY")]
+    at: u64,
+    /// Another model from there on: for all of the job's (`gpt`), or for one (`coder=gpt`).
+    #[arg(long = "model", value_name = "[JOB=]OPERATOR")]
+    models: Vec<String>,
+    /// Send another text as message N, counted from 1, from there on; the worker does not hear of it.
+    #[arg(long, value_name = "N=FILE")]
+    edit_message: Vec<String>,
+    /// Other limits of this attempt, for example `tokens=20000`.
+    #[arg(long, value_name = "KEY=AMOUNT")]
+    budget: Vec<String>,
+    /// Change the real directory if the fork is accepted.
+    #[arg(long)]
+    apply: bool,
+    /// Print the verdict as one JSON document on stdout, and nothing else there.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `jidoka runs`.
+pub(super) async fn runs(machine: &dyn Machine, arguments: RunsArguments) -> Result<u8, LoadError> {
+    let RunsArguments { item, open, json } = arguments;
+    let mut runs = machine.desk()?.runs().await.context("read the runs")?;
+    runs.retain(|run| item.as_ref().is_none_or(|item| run.item == *item) && (!open || run.verdict.is_none()));
+    if json {
+        say!("{}", serde_json::to_string_pretty(&runs).context("write the runs")?);
+        return Ok(0);
+    }
+    if runs.is_empty() {
+        eprintln!("there are no such runs");
+        return Ok(0);
+    }
+    let mut table = Table::new([
+        ("run", Side::Left),
+        ("opened", Side::Left),
+        ("line", Side::Left),
+        ("item", Side::Left),
+        ("attempt", Side::Right),
+        ("entries", Side::Right),
+        ("bytes", Side::Right),
+        ("verdict", Side::Left),
+    ]);
+    for run in runs {
+        let verdict = verdict(&run);
+        table.row([
+            run.serial,
+            utc(run.opened_ms),
+            run.line,
+            run.item,
+            run.attempt.to_string(),
+            run.entries.to_string(),
+            run.bytes.to_string(),
+            verdict,
+        ]);
+    }
+    table.lines().iter().for_each(|line| say!("{line}"));
+    Ok(0)
+}
+
+fn verdict(run: &RunRow) -> String {
+    let mut words = vec![run.verdict.clone().unwrap_or_else(|| "open".to_owned())];
+    if let Some(parent) = &run.parent {
+        words.push(format!("fork of {parent}"));
+    }
+    if run.imported {
+        words.push("imported".to_owned());
+    }
+    if run.erased {
+        words.push("erased".to_owned());
+    }
+    words.join(" · ")
+}
+
+/// `jidoka trace`.
+pub(super) async fn trace(machine: &dyn Machine, serial: &str, json: bool) -> Result<u8, LoadError> {
+    let entries = machine.desk()?.entries(serial).await.context("read the journal")?;
+    if json {
+        for entry in &entries {
+            say!("{}", entry.document().context("read the journal")?);
+        }
+        return Ok(0);
+    }
+    trace::lines(&entries).context("read the journal")?.iter().for_each(|line| say!("{line}"));
+    Ok(0)
+}
+
+/// What `show --json` prints.
+#[derive(Serialize)]
+struct Shown {
+    serial: String,
+    entries: u64,
+    head: Digest,
+    /// The verdict's record, as in `verdict.json`; null while the run is open.
+    record: Option<Record>,
+    /// The files that were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tree: Option<Manifest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diff: Option<Vec<Change>>,
+}
+
+/// `jidoka show`.
+pub(super) async fn show(machine: &dyn Machine, arguments: ShowArguments) -> Result<u8, LoadError> {
+    let ShowArguments { run, tree, diff, restore, json } = arguments;
+    let desk = machine.desk()?;
+    let past = desk.past(&run).await.context("read the journal")?;
+    let record = past.record();
+    let wants_files = tree.is_some() || diff || restore.is_some();
+    let files = match wants_files {
+        true => Some(Files::of(&desk, &past, tree.flatten())?),
+        false => None,
+    };
+    if let (Some(files), Some(dir)) = (&files, &restore) {
+        let target = machine.make_dir(dir).with_context(|| format!("make {}", dir.display()))?;
+        desk.state().blobs().restore(&files.shown, &target).context("restore the files")?;
+        eprintln!("{} files and links are in {}", files.shown.len(), dir.display());
+    }
+    let changes = files.as_ref().map(|files| Manifest::changes(&files.base, &files.shown));
+    if json {
+        let shown = Shown {
+            serial: past.serial.clone(),
+            entries: past.head.entries,
+            head: past.head.hash,
+            record,
+            tree: files.filter(|_| tree.is_some()).map(|files| files.shown),
+            diff: changes.filter(|_| diff),
+        };
+        say!("{}", serde_json::to_string_pretty(&shown).context("write the run")?);
+        return Ok(0);
+    }
+    match &record {
+        Some(record) => say!("{}", screen::verdict(record, &machine.state_dir().display().to_string())),
+        None => say!("run {} is open: it is on its way, or a crash left it", past.serial),
+    }
+    if let (true, Some(files)) = (tree.is_some(), &files) {
+        for (path, entry) in files.shown.iter() {
+            say!("{}", screen::file(path, entry));
+        }
+    }
+    if let (true, Some(changes)) = (diff, changes) {
+        for change in changes {
+            let sign = match change.kind {
+                ChangeKind::Added => style("+").green(),
+                ChangeKind::Modified => style("~").yellow(),
+                ChangeKind::Removed => style("-").red(),
+            };
+            say!("{sign} {}", screen::plain_long(&change.path));
+        }
+    }
+    Ok(0)
+}
+
+/// Files of a run, as they were kept.
+struct Files {
+    base: Manifest,
+    shown: Manifest,
+}
+
+impl Files {
+    fn of(desk: &crate::run::desk::Desk, past: &Past, at: Option<u64>) -> anyhow::Result<Self> {
+        let base = past.origin.tree.ok_or_else(|| anyhow!("run {} had no workspace", past.serial))?;
+        let kept = |facts: &Facts| match facts {
+            Facts::Opened(origin) => origin.tree,
+            Facts::Marked { tree, .. } | Facts::Ended { tree, .. } => *tree,
+            _ => None,
+        };
+        let last = past.entries.iter().rev().filter(|entry| at.is_none_or(|at| entry.seq == at));
+        let address = last.filter_map(|entry| kept(&entry.facts)).next();
+        let address = address.ok_or_else(|| {
+            let kept: Vec<String> = past
+                .entries
+                .iter()
+                .filter(|entry| kept(&entry.facts).is_some())
+                .map(|entry| entry.seq.to_string())
+                .collect();
+            anyhow!("no tree was kept there; entries that kept one: {}", kept.join(", "))
+        })?;
+        Ok(Self { base: desk.tree(&base)?, shown: desk.tree(&address)? })
+    }
+}
+
+/// What `replay --json` prints.
+#[derive(Serialize)]
+struct Told<'a> {
+    serial: &'a str,
+    entries: u64,
+    effects: u64,
+    /// Null if it went another way, or never ended.
+    record: &'a Option<Record>,
+    divergence: &'a Option<Divergence>,
+    engine: &'a Option<String>,
+}
+
+/// `jidoka replay`.
+pub(super) async fn replay(machine: &dyn Machine, arguments: ReplayArguments) -> Result<u8, LoadError> {
+    let ReplayArguments { run, with, json } = arguments;
+    let past = machine.desk()?.past(&run).await.context("read the journal")?;
+    let component = with.as_deref().map(|path| another(machine, path)).transpose()?;
+    let replayed = machine.runner()?.replay(past, component, &machine.serial()?).await;
+    let replayed = replayed.context("replay the run")?;
+    if let Some(why) = &replayed.fault {
+        return Err(anyhow!("replay the run: {why}").into());
+    }
+    let exit_code = match &replayed.divergence {
+        Some(divergence) => Verdict::Diverged(Box::new(divergence.clone())).exit_code(),
+        None => 0,
+    };
+    if json {
+        let crate::run::replay::Replayed { serial, entries, effects, record, divergence, engine, .. } = &replayed;
+        let told = Told { serial, entries: *entries, effects: *effects, record, divergence, engine };
+        say!("{}", serde_json::to_string_pretty(&told).context("write the replay")?);
+        return Ok(exit_code);
+    }
+    if let Some(engine) = &replayed.engine {
+        eprintln!("note: {} recorded this run", screen::plain_long(engine));
+    }
+    match &replayed.divergence {
+        Some(divergence) => {
+            say!("{}: {}", style("diverged").red().bold(), screen::plain_long(&divergence.to_string()));
+            divergence.diff.iter().for_each(|line| say!("    {}", screen::plain_long(line)));
+        }
+        None => {
+            let verdict = replayed.record.as_ref().map_or("open", |record| record.verdict.as_str());
+            let what = format!("{} entries, {} effects, verdict {verdict}", replayed.entries, replayed.effects);
+            say!("{}: {what}; nothing was sent, nothing was spent", style("the same").green().bold());
+        }
+    }
+    Ok(exit_code)
+}
+
+/// The bytes of a component that somebody names: a file, a crate, or a job's directory.
+fn another(machine: &dyn Machine, path: &Path) -> Result<Vec<u8>, LoadError> {
+    let is_component = path.extension().is_some_and(|extension| extension == "wasm");
+    if is_component {
+        return Ok(machine.read(path).with_context(|| format!("read {}", path.display()))?);
+    }
+    let loaded = load::load(machine, path, &Default::default())?;
+    Ok(load::component(machine, &loaded.dir, &loaded.spec.worker, &|_| ())?)
+}
+
+/// `jidoka resume`.
+pub(super) async fn resume(machine: &dyn Machine, arguments: ResumeArguments) -> Result<u8, LoadError> {
+    let ResumeArguments { run, json, no_apply } = arguments;
+    let past = machine.desk()?.past(&run).await.context("read the journal")?;
+    past.goes_on_after().context("resume the run")?;
+    let job = load::again(machine, &past, Whose::Ours, &Changed::default())?;
+    let limits = job.spec.budget.attempt.clone();
+    let apply = if no_apply { Apply::Never } else { Apply::Accepted };
+    let told = past.told().len();
+    if !json && std::io::stderr().is_terminal() {
+        eprintln!("{}", style(format!("telling {told} entries again")).dim());
+    }
+    let handle = machine.runner()?.resume(job, past, apply);
+    follow(machine, handle, limits, json).await
+}
+
+/// Words of `prune`.
+#[derive(Debug, Args)]
+pub struct PruneArguments {
+    /// Erase the contents of runs that ended so long ago, for example `720h`.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    older_than: Option<u64>,
+    /// Erase the contents of the oldest runs until all that is kept has at most this size, for example `10GiB`.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    keep: Option<u64>,
+    /// Only say which runs could be erased.
+    #[arg(long)]
+    dry_run: bool,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+fn time(text: &str) -> Result<u64, String> {
+    units::duration_ms(text).map_err(|error| error.to_string())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    units::size_bytes(text).map_err(|error| error.to_string())
+}
+
+/// `jidoka prune`.
+pub(super) async fn prune(machine: &dyn Machine, arguments: PruneArguments) -> Result<u8, LoadError> {
+    let PruneArguments { older_than, keep, dry_run, json } = arguments;
+    let desk = machine.desk()?;
+    if dry_run {
+        let runs = desk.runs().await.context("read the runs")?;
+        retention::candidates(&runs).iter().for_each(|serial| say!("{serial}"));
+        return Ok(0);
+    }
+    if older_than.is_none() && keep.is_none() {
+        return Ok(cli::usage("say what may go: --older-than TIME, --keep SIZE, or both"));
+    }
+    let before_ms = older_than.map(|age_ms| desk.now_ms().saturating_sub(age_ms));
+    let pruned = desk.prune(Retention { before_ms, max_bytes: keep }).await.context("erase old runs")?;
+    if json {
+        say!("{}", serde_json::to_string_pretty(&pruned).context("write what went")?);
+        return Ok(0);
+    }
+    let (before, after) = (units::show_size(pruned.before_bytes), units::show_size(pruned.after_bytes));
+    say!("erased the contents of {} runs: {before} before, {after} now; their chains stay", pruned.runs.len());
+    Ok(0)
+}
+
+/// `jidoka fork`.
+pub(super) async fn fork(machine: &dyn Machine, arguments: ForkArguments) -> Result<u8, LoadError> {
+    let ForkArguments { run, at, models, edit_message, budget, apply, json } = arguments;
+    let mut changed = Changed::default();
+    for model in models {
+        match model.split_once('=') {
+            Some((job, operator)) => drop(changed.models.insert(job.to_owned(), operator.to_owned())),
+            None => changed.model = Some(model),
+        }
+    }
+    match limit::cost(&budget) {
+        Ok(amounts) => changed.budget = amounts,
+        Err(wrong) => return Ok(cli::usage(&wrong)),
+    }
+    let mut edits = BTreeMap::new();
+    for edit in edit_message {
+        let number = edit.split_once('=').and_then(|(number, file)| Some((number.parse().ok()?, file)));
+        let Some((number @ 1.., file)) = number else {
+            return Ok(cli::usage(&format!("--edit-message {edit:?} is not N=FILE with N from 1")));
+        };
+        let text = machine.read(Path::new(file)).with_context(|| format!("read {file}"))?;
+        edits.insert(number, String::from_utf8(text).with_context(|| format!("read {file}: it is not UTF-8"))?);
+    }
+    let desk = machine.desk()?;
+    let past = desk.past(&run).await.context("read the journal")?;
+    past.fork_at(at).context("fork the run")?;
+    let is_imported = desk.runs().await.context("read the runs")?.iter().any(|row| row.serial == run && row.imported);
+    let whose = if is_imported { Whose::Theirs } else { Whose::Ours };
+    if is_imported && apply {
+        return Ok(cli::usage("--apply: the directory of an imported run is not of this host"));
+    }
+    let job = load::again(machine, &past, whose, &changed)?;
+    let limits = job.spec.budget.attempt.clone();
+    let apply = if apply { Apply::Accepted } else { Apply::Never };
+    let branch = Branch { at, edits };
+    let handle = machine.runner()?.fork(job, past, branch, machine.serial()?, apply);
+    follow(machine, handle, limits, json).await
+}

@@ -1,0 +1,176 @@
+//! A job of the past under the operator's file of today: what a run goes on with, or is forked with.
+//!
+//! A journal may come from anybody, and so may the job in it. Never: takes a model, a key's name, a command or a shared
+//! limit from it. Invariant here: nothing is allowed that the operator does not allow today.
+
+use std::collections::BTreeMap;
+
+use super::operator::OperatorFile;
+use crate::rules::line::Amounts;
+use crate::rules::spec::{CheckRun, ModelSpec, Reach, RunSpec, SharedBudget};
+use crate::rules::units;
+
+/// Whose journal the job stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// This host wrote it.
+    Ours,
+    /// It was imported.
+    Theirs,
+}
+
+/// What is other than in the journal.
+#[derive(Clone, Debug, Default)]
+pub struct Changed {
+    /// Models of the operator's, or of the job's, by the job's names for those in whose place they stand.
+    pub models: BTreeMap<String, String>,
+    /// For all models that are not named there.
+    pub model: Option<String>,
+    /// Limits of the attempt.
+    pub budget: Amounts,
+}
+
+/// The job with what is changed, if the operator's file allows it today. `declared`: there is such a file.
+///
+/// # Errors
+/// Every reason why not, a sentence each.
+pub fn again(
+    mut spec: RunSpec,
+    operator: &OperatorFile,
+    declared: bool,
+    whose: Whose,
+    changed: &Changed,
+) -> Result<RunSpec, Vec<String>> {
+    let mut wrong = Vec::new();
+    let policy = &operator.policy;
+    for name in changed.models.keys().filter(|name| !spec.models.contains_key(*name)) {
+        let known: Vec<&str> = spec.models.keys().map(String::as_str).collect();
+        wrong.push(format!("--model {name}=…: the run has no model {name:?}; it has: {}", known.join(", ")));
+    }
+    let before = spec.models.clone();
+    for (name, model) in &mut spec.models {
+        let found = match changed.models.get(name).or(changed.model.as_ref()) {
+            Some(chosen) => of_operator(operator, chosen)
+                .or_else(|| before.get(chosen).and_then(|own| allowed(own, operator, whose)))
+                .ok_or_else(|| {
+                    format!("--model {chosen}: neither the operator's file has such a model for jobs, nor the run")
+                }),
+            None => allowed(model, operator, whose).ok_or_else(|| {
+                format!(
+                    "model {name:?} is none that the operator's file has for jobs today; name one for it: \
+                     --model {name}=NAME"
+                )
+            }),
+        };
+        match found {
+            Ok(found) => *model = found,
+            Err(why) => wrong.push(why),
+        }
+    }
+    for check in &spec.checks {
+        if let CheckRun::Command(argv) = &check.run
+            && !policy.commands.contains(argv)
+        {
+            wrong.push(format!("check {:?} is a command that [policy] commands does not have today", check.name));
+        }
+    }
+    if spec.grants.files > policy.files {
+        wrong.push(format!("files are {:?} in the run, and at most {:?} today", spec.grants.files, policy.files));
+    }
+    for (line, amount) in changed.budget.iter() {
+        spec.budget.attempt.insert(line, amount);
+    }
+    for (line, most) in &policy.budget {
+        if let Some(asked) = spec.budget.attempt.get(line).filter(|asked| *asked > most) {
+            wrong.push(format!("{} may be {asked} in the run, and at most {most} today", line.name()));
+        }
+    }
+    let wall_ms = spec.budget.attempt.get(&crate::rules::line::Line::WallMs).copied().unwrap_or(0);
+    if wall_ms > policy.max_wall_ms {
+        let (asked, most) = (units::show_duration(wall_ms), units::show_duration(policy.max_wall_ms));
+        wrong.push(format!("the run may take {asked}, and at most {most} today"));
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let (tenant, line) = (operator.tenants.get(&spec.tenant), operator.lines.get(&spec.line));
+    spec.shared = SharedBudget {
+        declared,
+        host: operator.host.allowance.clone(),
+        tenant: tenant.map(|it| it.allowance.clone()).unwrap_or_default(),
+        line: line.map(|it| it.allowance.clone()).unwrap_or_default(),
+        tenant_requests_per_minute: tenant.and_then(|it| it.requests_per_minute),
+    };
+    Ok(spec)
+}
+
+/// A model that may be called under its name of the operator's.
+fn of_operator(operator: &OperatorFile, name: &str) -> Option<ModelSpec> {
+    let usable = operator.policy.models.contains(name);
+    let model = operator.models.get(name).filter(|_| usable)?;
+    model.spec.profile.price.is_some().then(|| model.spec.clone())
+}
+
+/// A model of the run's own, if it is a script of this host's, or still a model of the operator's.
+fn allowed(own: &ModelSpec, operator: &OperatorFile, whose: Whose) -> Option<ModelSpec> {
+    match (&own.reach, whose) {
+        (Reach::Script { .. }, Whose::Ours) => Some(own.clone()),
+        (Reach::Script { .. }, Whose::Theirs) => None,
+        (Reach::Provider(_), _) => {
+            let usable = operator.models.iter().filter(|(name, _)| operator.policy.models.contains(*name));
+            usable.map(|(_, model)| &model.spec).find(|spec| spec.reach == own.reach).cloned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::authored::{self, Overrides};
+    use crate::rules::line::Line;
+
+    const OPERATOR: &str = "[models.gpt]\ndialect = \"openai\"\nurl = \"https://example.org/v1\"\nmodel = \"gpt\"\n\
+        key-env = \"KEY\"\nwindow = 8192\nmax-output = 512\nusd-per-mtok-in = \"1\"\nusd-per-mtok-out = \"2\"\n";
+
+    fn operator(text: &str) -> OperatorFile {
+        authored::operator(text).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+    }
+
+    fn spec(operator: &OperatorFile) -> RunSpec {
+        let job = "line = \"l\"\n[worker]\ncomponent = \"w.wasm\"\n[task]\ntext = \"t\"\n[grants]\nmodels = [\"gpt\"]\n\
+            [budget]\nwall = \"10s\"\ntokens = 1000\nusd = \"1\"\nmodel-calls = 5\nnet = \"1MiB\"\n[attempts]\nmax = 1\n\
+            [done]\nmarks = [\"artifact\"]\n";
+        authored::job(job, operator, &Overrides::default()).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+    }
+
+    #[test]
+    fn a_model_of_a_journal_is_called_only_if_it_is_the_operators_today() {
+        let before = operator(OPERATOR);
+        let past = spec(&before);
+        let same = again(past.clone(), &before, true, Whose::Ours, &Changed::default()).expect("nothing changed");
+        assert_eq!(same.models, past.models);
+        assert!(same.shared.declared);
+        // Another address, another key, or none at all.
+        for other in [OPERATOR.replace("example.org", "example.com"), OPERATOR.replace("KEY", "OTHER"), String::new()] {
+            let why = again(past.clone(), &operator(&other), true, Whose::Ours, &Changed::default());
+            assert!(why.expect_err("is refused")[0].contains("--model gpt=NAME"));
+        }
+        let renamed = operator(&OPERATOR.replace("[models.gpt]", "[models.new]").replace("\"gpt\"", "\"other\""));
+        let changed = Changed { model: Some("new".into()), ..Changed::default() };
+        let now = again(past.clone(), &renamed, true, Whose::Ours, &changed).expect("is the operator's");
+        assert_eq!(now.models["gpt"], renamed.models["new"].spec);
+        assert!(again(past, &before, true, Whose::Ours, &changed).is_err());
+    }
+
+    #[test]
+    fn what_the_operator_allows_today_bounds_what_a_run_was_given() {
+        let before = operator(OPERATOR);
+        let tight = operator(&format!("{OPERATOR}[policy]\nmax-wall = \"5s\"\n[policy.budget]\ntokens = 10\n"));
+        let why = again(spec(&before), &tight, true, Whose::Ours, &Changed::default()).expect_err("is refused");
+        assert_eq!(why.len(), 2, "{why:?}");
+        let budget = Amounts::from_iter([(Line::Tokens, 10), (Line::WallMs, 5_000)]);
+        let changed = Changed { budget, ..Changed::default() };
+        let now = again(spec(&before), &tight, true, Whose::Ours, &changed).expect("fits");
+        assert_eq!(now.budget.attempt[&Line::Tokens], 10);
+    }
+}

@@ -1,0 +1,262 @@
+//! A run that was: its journal opened and checked, and everything that is needed to tell it again.
+//!
+//! Never: runs anything. Invariant here: nothing is taken from a journal whose chain does not hold.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::doors::blobs::{BlobError, Blobs};
+pub use crate::doors::chain::{Flaw, KeptEntry, story};
+use crate::doors::chain::{Head, Kept, Key, Pieces};
+pub use crate::doors::store::RunRow;
+use crate::doors::store::{Store, StoreError};
+pub use crate::doors::tree::{Change, ChangeKind, Entry as FileEntry, Manifest};
+use crate::rules::digest::Digest;
+use crate::rules::effect::{Body, OpenedJob, Opening, OutcomeName, RunOrigin};
+use crate::rules::facts::Facts;
+use crate::rules::progress::Mark;
+use crate::rules::record::Record;
+
+use super::shape::MAX_COMPONENT_BYTES;
+
+/// Forks of forks that are followed back.
+const MAX_GENERATIONS: usize = 64;
+
+/// Why a past run cannot be told again.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PastError {
+    #[error("no run {serial} has a journal here")]
+    NoRun { serial: String },
+    #[error("run {serial}: {flaw}")]
+    Flawed { serial: String, flaw: Flaw },
+    #[error("run {serial}: its contents were erased")]
+    Erased { serial: String },
+    #[error("run {serial} is a fork of {parent}, which is not what it was: {why}")]
+    Parent { serial: String, parent: String, why: String },
+    #[error("run {serial}: its component cannot be read")]
+    Component { serial: String, source: BlobError },
+    #[error("run {serial} was closed as {verdict}, and its worker had ended by itself: fork it instead")]
+    Ended { serial: String, verdict: String },
+    #[error("run {serial}: {why}")]
+    NotResumable { serial: String, why: String },
+    #[error("run {serial} cannot be forked at entry {at}: {why}; the nearest entry is {nearest}")]
+    NoFork { serial: String, at: u64, why: String, nearest: u64 },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A run that was.
+#[derive(Debug)]
+pub struct Past {
+    pub serial: String,
+    pub origin: RunOrigin,
+    pub job: OpenedJob,
+    /// All entries, those that are void included.
+    pub entries: Vec<KeptEntry>,
+    pub head: Head,
+    pub key: Key,
+    pub pieces: Pieces,
+    /// What the run shares with its parents, without their openings.
+    inherited: Vec<KeptEntry>,
+    /// When the first of all parents was opened: the guest's clock begins there.
+    first_ms: u64,
+}
+
+/// Reads a journal and checks it. Blocking.
+///
+/// # Errors
+/// [`PastError::NoRun`], [`PastError::Flawed`], [`PastError::Store`].
+pub fn entries(store: &dyn Store, serial: &str) -> Result<Vec<KeptEntry>, PastError> {
+    let flawed = |flaw| PastError::Flawed { serial: serial.to_owned(), flaw };
+    kept(store, serial)?.open().map_err(flawed)
+}
+
+fn kept(store: &dyn Store, serial: &str) -> Result<Kept, PastError> {
+    store.journal(serial)?.ok_or_else(|| PastError::NoRun { serial: serial.to_owned() })
+}
+
+impl Past {
+    /// Opens a run of which nothing is erased. Blocking.
+    ///
+    /// # Errors
+    /// [`PastError`].
+    pub fn open(store: &Arc<dyn Store>, serial: &str) -> Result<Self, PastError> {
+        Self::open_generation(store, serial, 0)
+    }
+
+    fn open_generation(store: &Arc<dyn Store>, serial: &str, generation: usize) -> Result<Self, PastError> {
+        let kept = kept(&**store, serial)?;
+        let erased = || PastError::Erased { serial: serial.to_owned() };
+        let key = kept.key.ok_or_else(erased)?;
+        let (head, pieces) = (kept.head, kept.pieces.clone());
+        let flawed = |flaw| PastError::Flawed { serial: serial.to_owned(), flaw };
+        let entries = kept.open().map_err(flawed)?;
+        if entries.iter().any(KeptEntry::is_erased) {
+            return Err(erased());
+        }
+        let opened = match entries.first().map(KeptEntry::entry) {
+            Some(opened) => opened.map_err(flawed)?,
+            None => None,
+        };
+        let Some(Body::Opened { opening }) = opened.as_ref().map(|entry| &entry.body) else { return Err(erased()) };
+        let Opening { origin, job } = (**opening).clone();
+        let mut first_ms = entries.first().map_or(0, |opened| opened.at_ms);
+        let mut inherited = Vec::new();
+        if let Some(parent) = &origin.parent {
+            let wrong =
+                |why: String| PastError::Parent { serial: serial.to_owned(), parent: parent.serial.clone(), why };
+            if generation >= MAX_GENERATIONS {
+                return Err(wrong(format!("more than {MAX_GENERATIONS} generations")));
+            }
+            let before = Self::open_generation(store, &parent.serial, generation + 1)
+                .map_err(|error| wrong(error.to_string()))?;
+            let last = before.entries.iter().find(|entry| entry.seq == parent.seq);
+            if last.is_none_or(|last| last.hash != parent.hash) {
+                return Err(wrong(format!("its entry {} is another", parent.seq)));
+            }
+            first_ms = before.first_ms;
+            inherited = before.told_until(parent.seq);
+        }
+        Ok(Self { serial: serial.to_owned(), origin, job, entries, head, key, pieces, inherited, first_ms })
+    }
+
+    /// When the guest's clock was moved for the first time. Milliseconds since 1970-01-01T00:00:00Z.
+    pub fn first_ms(&self) -> u64 {
+        self.first_ms
+    }
+
+    /// Everything that the run stands on, its parents' part first, without openings and without what is void.
+    pub fn told(&self) -> Vec<KeptEntry> {
+        self.told_until(u64::MAX)
+    }
+
+    /// As [`Past::told`], up to an entry of the run's own.
+    pub fn told_until(&self, last: u64) -> Vec<KeptEntry> {
+        let own = story(self.entries.clone()).into_iter().filter(|entry| entry.seq <= last);
+        let own = own.filter(|entry| !matches!(entry.facts, Facts::Opened(_)));
+        self.inherited.iter().cloned().chain(own).collect()
+    }
+
+    /// The run's verdict, unless it is open.
+    pub fn record(&self) -> Option<Record> {
+        let closed = story(self.entries.clone()).into_iter().next_back()?;
+        match closed.entry().ok()??.body {
+            Body::Closed { record } => Some(*record),
+            _ => None,
+        }
+    }
+
+    /// How often it was resumed.
+    pub fn resumptions(&self) -> u32 {
+        let resumption = |entry: &KeptEntry| match entry.facts {
+            Facts::Resumed { resumption, .. } => Some(resumption),
+            _ => None,
+        };
+        self.entries.iter().filter_map(resumption).max().unwrap_or(0)
+    }
+
+    /// All marks that it has shown, void ones included.
+    pub fn marks(&self) -> Vec<Mark> {
+        let mark = |entry: &KeptEntry| match entry.facts {
+            Facts::Marked { mark, .. } => Some(mark),
+            _ => None,
+        };
+        self.inherited.iter().chain(&self.entries).filter_map(mark).collect()
+    }
+
+    /// The last entry of the run's own that a resume goes on from. Where the worker had ended by itself, that is the last of
+    /// what the host then found out; else the last that the worker caused.
+    ///
+    /// # Errors
+    /// [`PastError::Ended`]: there is nothing to go on with.
+    pub fn goes_on_after(&self) -> Result<u64, PastError> {
+        let own = story(self.entries.clone());
+        let verdict = own.iter().find_map(|entry| match &entry.facts {
+            Facts::Closed { verdict, .. } => Some(verdict.clone()),
+            _ => None,
+        });
+        let by_itself = own.iter().any(|entry| {
+            let own_end = [OutcomeName::Returned, OutcomeName::Failed, OutcomeName::Trapped];
+            matches!(&entry.facts, Facts::Ended { outcome, .. } if own_end.contains(outcome))
+        });
+        match verdict {
+            Some(verdict) if by_itself && verdict != "fault" => {
+                return Err(PastError::Ended { serial: self.serial.clone(), verdict });
+            }
+            _ => {}
+        }
+        let mut checking = false;
+        let stands = own.iter().filter(|entry| match &entry.facts {
+            Facts::Checking { .. } => {
+                checking = true;
+                false
+            }
+            Facts::Checked { .. } => {
+                checking = false;
+                by_itself
+            }
+            Facts::Opened(_) => true,
+            Facts::Intent { .. }
+            | Facts::Answered { .. }
+            | Facts::Refused { .. }
+            | Facts::Noted { .. }
+            | Facts::Full { .. }
+            | Facts::Marked { call: Some(_), .. } => !checking,
+            Facts::Printed { .. } | Facts::Marked { call: None, .. } | Facts::Ended { .. } => by_itself && !checking,
+            Facts::Stopped | Facts::Applying | Facts::Closed { .. } | Facts::Resumed { .. } => false,
+        });
+        Ok(stands.last().map_or(0, |entry| entry.seq))
+    }
+
+    /// The entry at which a fork leaves this run: `at` itself, where every call has its answer.
+    ///
+    /// # Errors
+    /// [`PastError::NoFork`] with the nearest entry that will do.
+    pub fn fork_at(&self, at: u64) -> Result<&KeptEntry, PastError> {
+        let mut open = std::collections::BTreeSet::new();
+        let (mut nearest, mut found) = (0, None);
+        let own = story(self.entries.clone());
+        for entry in &own {
+            match &entry.facts {
+                Facts::Intent { call, kind, .. } => drop(open.insert((*call, *kind))),
+                Facts::Answered { call, kind, .. } => drop(open.remove(&(*call, *kind))),
+                Facts::Opened(_)
+                | Facts::Refused { .. }
+                | Facts::Noted { .. }
+                | Facts::Full { .. }
+                | Facts::Marked { call: Some(_), .. } => {}
+                _ => break,
+            }
+            if open.is_empty() && entry.seq <= at {
+                nearest = entry.seq;
+            }
+            if entry.seq == at {
+                found = Some(open.is_empty());
+            }
+        }
+        let why = match found {
+            Some(true) => {
+                let place = usize::try_from(at).unwrap_or(usize::MAX);
+                return self.entries.get(place).ok_or_else(|| PastError::NoRun { serial: self.serial.clone() });
+            }
+            Some(false) => "a call has no answer there".to_owned(),
+            None => "the worker has nothing to do with it".to_owned(),
+        };
+        Err(PastError::NoFork { serial: self.serial.clone(), at, why, nearest })
+    }
+
+    /// The component's bytes, and those of its checks. Blocking.
+    ///
+    /// # Errors
+    /// [`PastError::Component`].
+    pub fn components(&self, blobs: &Blobs) -> Result<(Vec<u8>, Vec<Option<Vec<u8>>>), PastError> {
+        let read = |digest: &Digest| {
+            let bytes = blobs.read(digest, MAX_COMPONENT_BYTES as u64);
+            bytes.map_err(|source| PastError::Component { serial: self.serial.clone(), source })
+        };
+        let checks = self.origin.checks.iter().map(|check| check.as_ref().map(read).transpose());
+        Ok((read(&self.origin.component)?, checks.collect::<Result<_, _>>()?))
+    }
+}

@@ -1,0 +1,186 @@
+//! A run goes on after a crash or a stop: it is admitted again, its files are as they were at the start, and what its
+//! journal tells is told again before anything is performed.
+//!
+//! Never: counts an attempt, performs what has an answer. Invariants here: one process at a time works on a run; a run whose
+//! item has moved on stays as it is.
+
+use std::sync::Arc;
+
+use cap_std::fs::Dir;
+use tokio::sync::mpsc;
+
+use crate::doors::apply;
+use crate::doors::blobs::Blobs;
+use crate::doors::chain::Sealer;
+use crate::doors::state::{ItemLease, RunDir};
+use crate::doors::store::{Durability, Need};
+use crate::doors::workspace;
+use crate::rules::digest::Digest;
+use crate::rules::effect::{Body, Entry};
+use crate::rules::ledger::CallId;
+use crate::rules::record::Record;
+use crate::rules::verdict::Verdict;
+
+use super::admission::{
+    Admitted, Context, Materials, Scopes, Told, Trees, chain, compile, faulted, not_admitted, refused,
+};
+use super::cord::Cord;
+use super::journal::{Beginning, Journal};
+use super::meter::Meter;
+use super::past::Past;
+use super::recovery;
+use super::runner::{Job, Runner};
+use super::senses::VirtualClock;
+use super::tape::{Tape, Then};
+
+/// Bytes of a kept tree's document: what a tree within its bounds has at most.
+pub(super) const MAX_TREE_BYTES: u64 = 256 << 20;
+
+/// Opens a past run again. Nothing of the worker runs.
+pub(super) async fn readmit(
+    runner: &Arc<Runner>,
+    job: Job,
+    past: Past,
+    run_dir: &RunDir,
+    cord: Cord,
+    watcher: mpsc::UnboundedSender<Entry>,
+    record: &mut Record,
+) -> Result<Admitted, Verdict> {
+    let after = past.goes_on_after().map_err(not_admitted)?;
+    let host = Arc::clone(runner);
+    let restored = {
+        let (origin, run_dir) = (past.origin.clone(), run_dir.clone());
+        tokio::task::spawn_blocking(move || {
+            let lease = host.state.lease(&origin.tenant, &origin.line, &origin.item);
+            let lease = lease.map_err(|error| not_admitted(chain(&error)))?;
+            let materials = restored(&host, &job, &origin.tree, &origin.context, &run_dir)?;
+            if let Some(real) = &job.workspace {
+                apply::recover(real).map_err(|error| not_admitted(format!("the workspace: {}", chain(&error))))?;
+            }
+            Ok::<_, Verdict>((job, lease, materials))
+        })
+    };
+    let (job, lease, materials) =
+        restored.await.map_err(|error| faulted(format!("the admission panicked: {error}")))??;
+    recovery::close_dead_runs(&runner.store, &runner.state)
+        .await
+        .map_err(|error| not_admitted(format!("the ledger: {error}")))?;
+    let resumption = past.resumptions() + 1;
+    let tape = Tape::of(past.told_until(after), Then::Live).map_err(not_admitted)?;
+    let time = Arc::new(VirtualClock::starting_at_ms(past.origin.start_ms));
+    time.move_to_ms(past.first_ms());
+    let beginning = Beginning { sealer: Sealer::after(past.key, past.head, &past.pieces), tape, resumption };
+    let (store, clock, serial) = (Arc::clone(&runner.store), runner.clock, past.serial.clone());
+    let journal = Journal::new(store, &serial, clock, Arc::clone(&time), Some(watcher), beginning);
+    let scopes = Scopes::of(&job.spec, &past.origin.item, &serial);
+    let call = CallId::new(format!("{serial}-r{resumption}-meter"));
+    let needs = vec![Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone())];
+    let (ids, spec, metered, shown) = (scopes.clone(), job.spec.clone(), call.clone(), past.marks());
+    let (run, attempt) = (serial.clone(), past.origin.attempt);
+    let begun = journal.step(needs, Durability::Durable, move |step| {
+        let mut item = step.books.item(&ids.item);
+        if item.attempts != attempt || item.open.as_deref().is_some_and(|open| open != run) {
+            let why = format!("its item has had {} attempts since, and this is attempt {attempt}", item.attempts);
+            return Err(not_admitted(format!("run {run} cannot go on: {why}; fork it instead")));
+        }
+        let (now_ms, ledger) = (step.books.now_ms, &mut *step.books.ledger);
+        ledger.reopen(&ids.attempt);
+        let begun = ids
+            .open(ledger, &spec, now_ms)
+            .and_then(|()| Meter::begin(ledger, &ids.attempt, &metered, spec.caps.memory_bytes, now_ms));
+        let begun = begun.map_err(|denial| refused(ledger, &ids, denial, now_ms))?;
+        item.go_on(&run, &shown);
+        step.books.remember(&ids.item, item.clone());
+        step.write(Body::Resumed { after, resumption });
+        Ok::<_, Verdict>((item, begun))
+    });
+    let begun = begun.await.map_err(|end| not_admitted(format!("the run could not be opened again: {end}")))?;
+    let (item, begun) = begun?;
+    record.attempt = past.origin.attempt;
+    record.component = Some(materials.prepared.digest);
+    let meter = Meter::new(Arc::clone(&runner.store), scopes.attempt.clone(), call, begun);
+    let begun = Begun { past, job, run_dir: run_dir.clone(), materials, cord, lease: Some(lease) };
+    Ok(begun.admitted(scopes, item, meter, journal, time))
+}
+
+/// A past run that goes on, or is told again.
+pub(super) struct Begun {
+    pub(super) past: Past,
+    pub(super) job: Job,
+    pub(super) run_dir: RunDir,
+    pub(super) materials: Materials,
+    pub(super) cord: Cord,
+    pub(super) lease: Option<ItemLease>,
+}
+
+impl Begun {
+    pub(super) fn admitted(
+        self,
+        scopes: Scopes,
+        item: crate::rules::item::ItemRecord,
+        meter: Meter,
+        journal: Journal,
+        time: Arc<VirtualClock>,
+    ) -> Admitted {
+        let Self { past, job, run_dir, materials, cord, lease } = self;
+        let Past { serial, origin, job: opened, .. } = past;
+        let Materials { prepared, checks, trees, context } = materials;
+        Admitted {
+            job,
+            serial,
+            run_dir,
+            scopes,
+            item,
+            meter: Arc::new(meter),
+            prepared,
+            checks,
+            trees,
+            context: context.map(|context| context.dir),
+            journal: Arc::new(journal),
+            cord,
+            time,
+            origin,
+            offers: opened.offers,
+            edits: opened.edits,
+            told: Told { item: opened.item, attempt: opened.attempt },
+            _lease: lease,
+        }
+    }
+}
+
+/// Compiles the components and lays out the files as they were at the start. Blocking.
+pub(super) fn restored(
+    host: &Runner,
+    job: &Job,
+    tree: &Option<Digest>,
+    context: &Option<Digest>,
+    run_dir: &RunDir,
+) -> Result<Materials, Verdict> {
+    let (prepared, checks) = compile(host, job)?;
+    let blobs = host.state.blobs();
+    let failed = |error: &dyn std::error::Error| not_admitted(format!("the run's files: {}", chain(error)));
+    let trees = match tree {
+        None => None,
+        Some(address) => {
+            let base = blobs.tree(address, MAX_TREE_BYTES).map_err(|error| failed(&error))?;
+            let work = laid_out(blobs, &base, run_dir, "work")?;
+            Some(Trees { work: Arc::new(work), base: Arc::new(base), address: *address })
+        }
+    };
+    let context = match context {
+        None => None,
+        Some(address) => {
+            let tree = blobs.tree(address, MAX_TREE_BYTES).map_err(|error| failed(&error))?;
+            Some(Context { dir: laid_out(blobs, &tree, run_dir, "context")?, address: *address })
+        }
+    };
+    Ok(Materials { prepared, checks, trees, context })
+}
+
+fn laid_out(blobs: &Blobs, tree: &crate::doors::tree::Manifest, run_dir: &RunDir, name: &str) -> Result<Dir, Verdict> {
+    let failed = |error: &dyn std::error::Error| not_admitted(format!("the run's files: {}", chain(error)));
+    workspace::remove_tree(run_dir.dir(), name).map_err(|error| failed(&error))?;
+    let dir = run_dir.subdir(name).map_err(|error| failed(&error))?;
+    blobs.restore(tree, &dir).map_err(|error| failed(&error))?;
+    Ok(dir)
+}
