@@ -72,6 +72,7 @@ pub struct Bench {
     books: Option<Arc<dyn Store>>,
     pace: Option<Arc<Pace>>,
     counted_by: CountedBy,
+    serial: Option<String>,
 }
 
 /// Where a run's state and workspace are. Shared, it lets runs follow each other.
@@ -160,6 +161,7 @@ impl Bench {
             books: None,
             pace: None,
             counted_by: CountedBy::Bytes,
+            serial: None,
         }
     }
 
@@ -243,6 +245,12 @@ impl Bench {
         self
     }
 
+    /// Gives the run this serial.
+    pub fn serial(mut self, serial: &str) -> Self {
+        self.serial = Some(serial.to_owned());
+        self
+    }
+
     /// Leaves the real directory alone.
     pub fn no_apply(mut self) -> Self {
         self.apply = Apply::Never;
@@ -323,10 +331,10 @@ impl Bench {
 
     /// Runs to the verdict, with the run's cord in the hands of `operator`.
     pub async fn run_with(self, operator: impl FnOnce(Cord)) -> End {
-        let apply = self.apply;
+        let (apply, serial) = (self.apply, self.serial.clone());
         let (home, runner, job) = self.prepare();
         let started = std::time::Instant::now();
-        let handle = runner.start(job, fresh_serial(), apply);
+        let handle = runner.start(job, serial.unwrap_or_else(fresh_serial), apply);
         operator(handle.cord());
         End::of(handle, home, started).await
     }

@@ -1,10 +1,14 @@
 //! The run of the crash tests: long enough to pass every kind of gate, and the same in every process.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use jidoka::doors::model::Model;
+use async_trait::async_trait;
+use jidoka::doors::model::{Call, Model, Received};
 use jidoka::doors::pace::{Pace, Rates};
+use jidoka::rules::model::Request;
+use rustix::process::{Signal, getpid, kill_process};
 
 use crate::bench::Bench;
 use crate::plain;
@@ -12,8 +16,64 @@ use crate::plain;
 /// The item that the run is an attempt of.
 pub const ITEM: &str = "crash";
 
-/// Single calls, a batch, marks, evidence and files. Its calls wait for a pace, so that a reservation is kept before the
-/// call is dispatched.
+/// Places where a crash would hurt most, by name, and how often each was passed.
+pub struct Gates {
+    name: String,
+    number: u64,
+    passed: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Gates {
+    /// Gates of which this one, `NAME:NUMBER`, is not passed.
+    pub fn until(gate: &str) -> Self {
+        let (name, number) = gate.split_once(':').expect("NAME:NUMBER");
+        Self { name: name.to_owned(), number: number.parse().expect("a number"), passed: Mutex::default() }
+    }
+
+    /// Passes a gate, or dies at it.
+    pub fn pass(&self, name: &'static str) {
+        let mut passed = self.passed.lock().expect("nobody panicked");
+        let number = passed.entry(name).or_default();
+        *number += 1;
+        if *number == self.number && name == self.name {
+            kill_process(getpid(), Signal::KILL).expect("a process may kill itself");
+        }
+    }
+
+    /// All gates that were passed: `NAME:TIMES`, with spaces between.
+    pub fn passed(&self) -> String {
+        let passed = self.passed.lock().expect("nobody panicked");
+        let words: Vec<String> = passed.iter().map(|(name, times)| format!("{name}:{times}")).collect();
+        words.join(" ")
+    }
+}
+
+/// A provider behind a gate before and a gate after each send.
+pub struct Gated {
+    pub provider: Arc<dyn Model>,
+    pub gates: Arc<Gates>,
+}
+
+#[async_trait]
+impl Model for Gated {
+    fn request_bytes(&self, request: &Request) -> u64 {
+        self.provider.request_bytes(request)
+    }
+
+    fn uses_network(&self) -> bool {
+        self.provider.uses_network()
+    }
+
+    async fn ask(&self, call: &Call) -> Received {
+        self.gates.pass("before-send");
+        let received = self.provider.ask(call).await;
+        self.gates.pass("after-send");
+        received
+    }
+}
+
+/// Single calls, batches, marks, evidence, waits and files: over twenty effects. Its calls wait for a pace, so that a
+/// reservation is kept before the call is dispatched.
 pub fn job(model: Arc<dyn Model>) -> Bench {
     let lines = [
         "ask one",
@@ -21,14 +81,29 @@ pub fn job(model: Arc<dyn Model>) -> Bench {
         "check-in look",
         "ask-all 3 many",
         "attach proof",
+        "left tokens",
         "ask two",
         "write a.txt second",
+        "check-in again",
+        "attach more proof",
+        "sleep 1",
+        "ask three",
+        "ask-all 2 few",
+        "write b/c.txt third",
+        "check-in last",
+        "ask four",
+        "attach proof",
+        "ask five",
+        "left tokens",
+        "write judge pass",
+        "ask six",
         "done ready",
     ];
     let rates = Rates { requests_per_minute: NonZeroU32::new(6_000), ..Rates::default() };
     Bench::new(plain::SCRIPT)
         .set("task", &format!("text = \"{}\"", lines.join("\\n")))
         .model(model)
+        .check("judge", plain::JUDGE)
         .set("budget.item", "tokens = 50000")
         .set("attempts", "max = 100")
         .pace(Arc::new(Pace::new(rates)))

@@ -6,15 +6,17 @@
 //! writes a file works while the clock believes that everybody waits. Nothing else of a run is replaced.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::sync::Arc;
 
 use jidoka::doors::store::MemoryStore;
 use jidoka::rules::effect::{Body, Effect, Entry, Stream};
+use jidoka::run::files::streams::PERMIT_BYTES;
 use jidoka_tests::bench::{Bench, End};
 use jidoka_tests::hostile;
 
 /// The probe, in surroundings of which it may see all.
-fn job(seed: u64) -> Bench {
+pub(super) fn job(seed: u64) -> Bench {
     Bench::new(hostile::PROBE)
         .set("", &format!("seed = {seed}"))
         .set("worker", "env = { ONLY = \"this\" }")
@@ -120,5 +122,63 @@ async fn on_a_clock_that_goes_only_its_readings_differ() {
         "ready after: [true, true, true, false, true, true]",
     ] {
         assert!(first.noted.lines().any(|noted| noted == line), "no line {line:?} in {}", first.noted);
+    }
+}
+
+/// Nothing of a write is on its way when the call returns: whoever looks next sees all of it, by whichever way, and two
+/// streams of one file take turns as their calls do.
+#[tokio::test(flavor = "multi_thread")]
+pub(super) async fn streams() {
+    let job = |bytes: usize| Bench::new(hostile::STREAMS).set("task", &format!("inputs = {{ bytes = \"{bytes}\" }}"));
+    let end = job(PERMIT_BYTES).run().await;
+    end.expect("accepted");
+    let seen = [
+        "seen: [(4096, 64096)]",
+        "appended: \"a0b0a1b1a2b2a3b3\"",
+        "appended after a cut: \"a0!end?\"",
+        "placed: \"aabbdc\"",
+        "read: (Ok([97, 98, 98]), Ok([]), Ok(1), Ok([101]), Err(\"closed\"))",
+        "read past the end: (Err(\"closed\"), Err(\"closed\"), Err(\"closed\"))",
+        "read at once: [Ok(64096), Ok(0), Err(\"closed\")]",
+        "spliced: ([Ok(1000), Ok(63096), Err(\"closed\")], 64096)",
+        "not open for writing: ((Ok(()), Err(\"failed\"), Err(\"closed\")), Err(\"closed\"))",
+        "not open for writing: ((Ok(()), Err(\"failed\"), Err(\"closed\")), Err(\"closed\"))",
+        "not open for reading: (Err(\"failed\"), Err(\"closed\"))",
+        "from nowhere: (Err(\"failed\"), Err(\"closed\"))",
+        "of a directory: [Some(\"is-directory\"), Some(\"bad-descriptor\"), Some(\"bad-descriptor\")]",
+        "permit: Ok(65536)",
+        "large: 65536",
+    ];
+    assert_eq!(end.notes(), seen);
+
+    let end = job(PERMIT_BYTES + 1).run().await;
+    end.expect("trapped");
+    assert_eq!(end.notes(), seen[..seen.len() - 1]);
+}
+
+/// That the host's disk fails is no error code for a guest, which no replay could repeat: it ends the run. The test runs
+/// itself again, in a process in which no file may grow past a bound: there a write fails as on a full disk.
+#[tokio::test(flavor = "multi_thread")]
+pub(super) async fn disk_full() {
+    const ROOM_KIB: usize = 1 << 10;
+    if std::env::var_os("JIDOKA_TEST_SMALL_FILES").is_none() {
+        let script = format!("trap '' XFSZ; ulimit -f {ROOM_KIB}; exec \"$0\" \"$@\"");
+        let mut again = Command::new("bash");
+        again.args(["-c", &script]).arg(std::env::current_exe().unwrap()).args(["--exact", "determinism::disk_full"]);
+        let output = tokio::task::block_in_place(|| again.env("JIDOKA_TEST_SMALL_FILES", "").output().unwrap());
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    for way in ["write", "grow", "stream", "append"] {
+        let job = |bytes: usize| {
+            let inputs = format!("inputs = {{ way = {way:?}, bytes = \"{bytes}\" }}");
+            Bench::new(hostile::DISK_FULL).set("task", &inputs).run()
+        };
+        job(ROOM_KIB << 10).await.expect("accepted");
+        let end = job((ROOM_KIB << 10) + 1).await;
+        end.expect("fault");
+        assert_eq!(end.notes(), [] as [&str; 0], "{way}: the guest heard of it");
+        assert!(end.record.why.contains("the host's disk"), "{way}: {}", end.record.why);
     }
 }

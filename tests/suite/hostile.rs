@@ -24,7 +24,7 @@ use self::models::*;
 use self::quotas::*;
 use self::senses::*;
 use self::time::*;
-use crate::determinism::probe;
+use crate::determinism::{disk_full, probe, streams};
 
 /// What the guest noted of a step: `got VALUE` or `no, ERROR`.
 #[track_caller]

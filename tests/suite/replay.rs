@@ -236,6 +236,55 @@ async fn a_run_that_was_stopped_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_run_that_goes_another_way_pulls_the_cord_and_stops() {
+    let home = Home::new();
+    let echo = Arc::new(Echo::default());
+    let bench = |text: &str| {
+        told(&["ask one", &format!("ask {text}"), "sleep 10000", "done late"]).model(echo.clone()).item("i").at(&home)
+    };
+    let stopped = bench("two")
+        .run_with(|cord| {
+            tokio::spawn(async move {
+                tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+                cord.pull(Stop::Cancelled);
+            });
+        })
+        .await;
+    stopped.expect("cancelled");
+    assert_eq!(echo.0.load(Ordering::Relaxed), 2);
+    // The job in the journal is not what this guest is told.
+    let end = bench("something else").resume(&stopped.record.serial).await;
+    end.expect("diverged");
+    assert_eq!(end.record.exit_code, 50);
+    assert_eq!(echo.0.load(Ordering::Relaxed), 2, "nothing more is asked");
+    let pulled = end.entries.iter().find_map(|entry| match &entry.body {
+        Body::Stopped { stop: Stop::Pulled { pull } } => Some(pull.category),
+        _ => None,
+    });
+    assert_eq!(pulled.unwrap().name(), "divergence");
+    let diff = end.record.detail["diff"].to_string();
+    assert!(diff.contains("message 1 of 1 (user)") && diff.contains("something else"), "{diff}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_told_again_by_another_process_in_another_place() {
+    let home = Home::new();
+    let end = crate::determinism::job(7).at(&home).serial("probe").run().await;
+    end.expect("accepted");
+    let script = "umask 000; cd /; export TZ=Pacific/Kiritimati LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8 HOME=/nowhere \
+        RUST_BACKTRACE=1; unset PATH; exec \"$0\" \"$@\"";
+    let replayed = tokio::task::block_in_place(|| {
+        std::process::Command::new("bash")
+            .args(["-c", script, env!("CARGO_BIN_EXE_one_run")])
+            .args([home.dir().to_str().unwrap(), "http://127.0.0.1:1", "never:0", "probe", "replay"])
+            .output()
+            .unwrap()
+    });
+    let said = String::from_utf8_lossy(&replayed.stdout).into_owned();
+    assert!(said.starts_with("None None "), "{said}{}", String::from_utf8_lossy(&replayed.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_component_is_told_where_it_first_differs() {
     let end = told(&["ask one", "write a x", "done ready"]).model(Arc::new(Echo::default())).run().await;
     end.expect("accepted");

@@ -8,11 +8,17 @@
 //! | make or open something deep, use a long path | at most [`MAX_DEPTH`] below its preopen, and [`MAX_PATH_BYTES`] |
 //! | move a deep tree deeper | the bound of the host's own walk: the run is `unverifiable` |
 //! | list a directory | sorted by name |
+//! | read or write through a stream | done when the call returns; see [`streams`] |
+//! | anything, on a machine that fails | the end of the run, never an error code |
 //! | read times, link counts, identity | the run's start, 1, a hash of the path |
 //!
 //! Never: resolves a path itself; wasmtime-wasi does, below the preopened handle.
 
+pub mod streams;
+mod trouble;
+
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::sync::Arc;
 
 use wasmtime::component::{HasData, Resource};
@@ -25,6 +31,8 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, OutputStream, Pollable, StreamResult};
 
+use self::streams::{At, Reader, Writer};
+use self::trouble::heard;
 use super::gate::Gate;
 
 /// Directories below a preopen. The host walks the tree afterwards, with a bound of its own above this.
@@ -151,22 +159,29 @@ fn again<T: 'static>(resource: &Resource<T>) -> Resource<T> {
 
 impl Files<'_> {
     async fn size(&mut self, fd: &Resource<Descriptor>) -> FsResult<u64> {
-        Ok(HostDescriptor::stat(&mut self.inner, again(fd)).await?.size)
+        Ok(heard(HostDescriptor::stat(&mut self.inner, again(fd)).await)?.size)
     }
 
-    fn charged(&mut self, stream: Resource<DynOutputStream>, hole: u64) -> FsResult<Resource<DynOutputStream>> {
-        let inner = self.inner.table.delete(stream)?;
-        let gate = Arc::clone(&self.books.gate);
-        let charged: DynOutputStream = Box::new(Charged { inner, gate, hole });
-        Ok(self.inner.table.push(charged)?)
-    }
-
-    /// Size of an open regular file, without waiting: its handle is at hand.
-    fn size_now(&self, fd: &Resource<Descriptor>) -> FsResult<u64> {
-        match self.inner.table.get(fd)? {
-            Descriptor::File(file) => Ok(file.file.metadata()?.len()),
-            Descriptor::Dir(_) => Err(ErrorCode::IsDirectory.into()),
+    async fn is_there(&mut self, fd: &Resource<Descriptor>, flags: PathFlags, path: String) -> FsResult<bool> {
+        match heard(HostDescriptor::stat_at(&mut self.inner, again(fd), flags, path).await) {
+            Ok(_) => Ok(true),
+            Err(error) if error.downcast_ref().is_some() => Ok(false),
+            Err(trap) => Err(trap),
         }
+    }
+
+    /// The file of a descriptor, as far as its grant lets it be written. How it was opened is the system's to look at.
+    fn writable(&self, fd: &Resource<Descriptor>) -> FsResult<Arc<File>> {
+        match self.inner.table.get(fd)? {
+            Descriptor::File(file) if file.perms.write_not_permitted() => Err(ErrorCode::NotPermitted.into()),
+            Descriptor::File(file) => Ok(Arc::clone(&file.file)),
+            Descriptor::Dir(_) => Err(ErrorCode::BadDescriptor.into()),
+        }
+    }
+
+    fn charged(&mut self, inner: Writer, hole: u64) -> FsResult<Resource<DynOutputStream>> {
+        let stream: DynOutputStream = Box::new(Charged { inner, gate: Arc::clone(&self.books.gate), hole });
+        Ok(self.inner.table.push(stream)?)
     }
 }
 
@@ -193,18 +208,23 @@ impl Host for Files<'_> {
 
 impl HostDescriptor for Files<'_> {
     fn read_via_stream(&mut self, fd: Resource<Descriptor>, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
-        self.inner.read_via_stream(fd, offset)
+        let file = match self.inner.table.get(&fd)? {
+            Descriptor::File(file) => Arc::clone(&file.file),
+            Descriptor::Dir(_) => return Err(ErrorCode::IsDirectory.into()),
+        };
+        let stream: DynInputStream = Box::new(Reader::new(file, offset));
+        Ok(self.inner.table.push(stream)?)
     }
 
     fn write_via_stream(&mut self, fd: Resource<Descriptor>, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
-        let hole = offset.saturating_sub(self.size_now(&fd)?);
-        let stream = self.inner.write_via_stream(fd, offset)?;
-        self.charged(stream, hole)
+        let file = self.writable(&fd)?;
+        let data = heard(file.metadata().map_err(FsError::from))?;
+        self.charged(Writer::new(file, At::Position(offset)), offset.saturating_sub(data.len()))
     }
 
     fn append_via_stream(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
-        let stream = self.inner.append_via_stream(fd)?;
-        self.charged(stream, 0)
+        let file = self.writable(&fd)?;
+        self.charged(Writer::new(file, At::End), 0)
     }
 
     async fn advise(
@@ -214,7 +234,7 @@ impl HostDescriptor for Files<'_> {
         length: Filesize,
         advice: Advice,
     ) -> FsResult<()> {
-        HostDescriptor::advise(&mut self.inner, fd, offset, length, advice).await
+        heard(HostDescriptor::advise(&mut self.inner, fd, offset, length, advice).await)
     }
 
     /// A private copy needs no durability of its own, and a guest must not keep the disk busy.
@@ -229,17 +249,17 @@ impl HostDescriptor for Files<'_> {
     }
 
     async fn get_flags(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
-        HostDescriptor::get_flags(&mut self.inner, fd).await
+        heard(HostDescriptor::get_flags(&mut self.inner, fd).await)
     }
 
     async fn get_type(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorType> {
-        HostDescriptor::get_type(&mut self.inner, fd).await
+        heard(HostDescriptor::get_type(&mut self.inner, fd).await)
     }
 
     async fn set_size(&mut self, fd: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
         let growth = size.saturating_sub(self.size(&fd).await?);
         self.books.charge(growth)?;
-        HostDescriptor::set_size(&mut self.inner, fd, size).await
+        heard(HostDescriptor::set_size(&mut self.inner, fd, size).await)
     }
 
     /// Accepted and without effect: every file shows the run's start.
@@ -254,20 +274,26 @@ impl HostDescriptor for Files<'_> {
         length: Filesize,
         offset: Filesize,
     ) -> FsResult<(Vec<u8>, bool)> {
-        HostDescriptor::read(&mut self.inner, fd, length, offset).await
+        heard(HostDescriptor::read(&mut self.inner, fd, length, offset).await)
     }
 
     async fn write(&mut self, fd: Resource<Descriptor>, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
         let hole = offset.saturating_sub(self.size(&fd).await?);
-        self.books.charge(hole.saturating_add(bytes.len() as u64))?;
-        HostDescriptor::write(&mut self.inner, fd, bytes, offset).await
+        let length = bytes.len() as u64;
+        self.books.charge(hole.saturating_add(length))?;
+        let written = heard(HostDescriptor::write(&mut self.inner, fd, bytes, offset).await)?;
+        // A file takes all of it, unless the machine runs out of room on the way.
+        if written < length {
+            return Err(FsError::trap(trouble::fault(format_args!("{written} of {length} bytes were written"))));
+        }
+        Ok(written)
     }
 
     async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
-        let stream = HostDescriptor::read_directory(&mut self.inner, fd).await?;
+        let stream = heard(HostDescriptor::read_directory(&mut self.inner, fd).await)?;
         let held: usize = self.books.listings.values().map(VecDeque::len).sum();
         let mut entries = Vec::new();
-        while let Some(entry) = self.inner.read_directory_entry(again(&stream)).await? {
+        while let Some(entry) = heard(self.inner.read_directory_entry(again(&stream)).await)? {
             if held + entries.len() >= MAX_LISTED {
                 HostDirectoryEntryStream::drop(&mut self.inner, stream).map_err(FsError::trap)?;
                 return Err(ErrorCode::InsufficientMemory.into());
@@ -282,17 +308,17 @@ impl HostDescriptor for Files<'_> {
     async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
         self.books.place(fd.rep(), &path)?;
         self.books.count_created()?;
-        HostDescriptor::create_directory_at(&mut self.inner, fd, path).await
+        heard(HostDescriptor::create_directory_at(&mut self.inner, fd, path).await)
     }
 
     async fn stat(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorStat> {
-        let stat = HostDescriptor::stat(&mut self.inner, fd).await?;
+        let stat = heard(HostDescriptor::stat(&mut self.inner, fd).await)?;
         Ok(self.books.plain(stat))
     }
 
     async fn stat_at(&mut self, fd: Resource<Descriptor>, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
         self.books.place(fd.rep(), &path)?;
-        let stat = HostDescriptor::stat_at(&mut self.inner, fd, flags, path).await?;
+        let stat = heard(HostDescriptor::stat_at(&mut self.inner, fd, flags, path).await)?;
         Ok(self.books.plain(stat))
     }
 
@@ -304,7 +330,7 @@ impl HostDescriptor for Files<'_> {
         _: NewTimestamp,
         _: NewTimestamp,
     ) -> FsResult<()> {
-        HostDescriptor::stat_at(&mut self.inner, fd, flags, path).await?;
+        heard(HostDescriptor::stat_at(&mut self.inner, fd, flags, path).await)?;
         Ok(())
     }
 
@@ -328,24 +354,22 @@ impl HostDescriptor for Files<'_> {
         flags: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
         let place = self.books.place(fd.rep(), &path)?;
-        let creates = open_flags.contains(OpenFlags::CREATE)
-            && HostDescriptor::stat_at(&mut self.inner, again(&fd), path_flags, path.clone()).await.is_err();
-        if creates {
+        if open_flags.contains(OpenFlags::CREATE) && !self.is_there(&fd, path_flags, path.clone()).await? {
             self.books.count_created()?;
         }
-        let opened = HostDescriptor::open_at(&mut self.inner, fd, path_flags, path, open_flags, flags).await?;
+        let opened = heard(HostDescriptor::open_at(&mut self.inner, fd, path_flags, path, open_flags, flags).await)?;
         self.books.places.insert(opened.rep(), place);
         Ok(opened)
     }
 
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
         self.books.place(fd.rep(), &path)?;
-        HostDescriptor::readlink_at(&mut self.inner, fd, path).await
+        heard(HostDescriptor::readlink_at(&mut self.inner, fd, path).await)
     }
 
     async fn remove_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
         self.books.place(fd.rep(), &path)?;
-        HostDescriptor::remove_directory_at(&mut self.inner, fd, path).await
+        heard(HostDescriptor::remove_directory_at(&mut self.inner, fd, path).await)
     }
 
     async fn rename_at(
@@ -360,7 +384,7 @@ impl HostDescriptor for Files<'_> {
         if from.root != to.root {
             return Err(ErrorCode::NotPermitted.into());
         }
-        HostDescriptor::rename_at(&mut self.inner, fd, old_path, new_fd, new_path).await
+        heard(HostDescriptor::rename_at(&mut self.inner, fd, old_path, new_fd, new_path).await)
     }
 
     async fn symlink_at(&mut self, _: Resource<Descriptor>, _: String, _: String) -> FsResult<()> {
@@ -369,11 +393,15 @@ impl HostDescriptor for Files<'_> {
 
     async fn unlink_file_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
         self.books.place(fd.rep(), &path)?;
-        HostDescriptor::unlink_file_at(&mut self.inner, fd, path).await
+        heard(HostDescriptor::unlink_file_at(&mut self.inner, fd, path).await)
     }
 
     async fn is_same_object(&mut self, a: Resource<Descriptor>, b: Resource<Descriptor>) -> wasmtime::Result<bool> {
-        HostDescriptor::is_same_object(&mut self.inner, a, b).await
+        let same = HostDescriptor::is_same_object(&mut self.inner, a, b).await;
+        same.map_err(|error| match error.downcast_ref().and_then(trouble::ending) {
+            Some(end) => end.into(),
+            None => error,
+        })
     }
 
     async fn metadata_hash(&mut self, fd: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
@@ -387,7 +415,7 @@ impl HostDescriptor for Files<'_> {
         path: String,
     ) -> FsResult<MetadataHashValue> {
         let place = self.books.place(fd.rep(), &path)?;
-        HostDescriptor::stat_at(&mut self.inner, fd, flags, path).await?;
+        heard(HostDescriptor::stat_at(&mut self.inner, fd, flags, path).await)?;
         Ok(place.hash())
     }
 
@@ -414,7 +442,7 @@ impl HostDirectoryEntryStream for Files<'_> {
 
 /// An output stream into a file that pays for what it takes, before it takes it.
 struct Charged {
-    inner: DynOutputStream,
+    inner: Writer,
     gate: Arc<Gate>,
     /// Bytes between the end of the file and the first write, paid with it.
     hole: u64,
@@ -430,11 +458,13 @@ impl Pollable for Charged {
 #[async_trait::async_trait]
 impl OutputStream for Charged {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
-        let cost = std::mem::take(&mut self.hole).saturating_add(bytes.len() as u64);
+        let cost = self.hole.saturating_add(bytes.len() as u64);
         if cost > 0 && !self.gate.wrote(cost) {
             let full = std::io::Error::from(rustix::io::Errno::NOSPC);
             return Err(wasmtime_wasi::p2::StreamError::LastOperationFailed(full.into()));
         }
+        // Only now: a hole that was refused is still to be paid.
+        self.hole = 0;
         self.inner.write(bytes)
     }
 

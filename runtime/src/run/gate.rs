@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use cap_std::fs::Dir;
-use futures_util::future::join_all;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, join_all};
 
 use crate::doors::blobs::{Blobs, Keeping};
 use crate::doors::clock::{Clock, millis};
@@ -244,7 +245,12 @@ impl Gate {
     ///
     /// # Errors
     /// As [`Gate::pass`].
-    pub async fn pass_all(&self, asks: Vec<Ask>) -> Result<Vec<Heard>, RunEnd> {
+    pub fn pass_all(&self, asks: Vec<Ask>) -> BoxFuture<'_, Result<Vec<Heard>, RunEnd>> {
+        // On the heap, or each import of a guest's would have a copy of the whole gate in its own future.
+        self.pass_batch(asks).boxed()
+    }
+
+    async fn pass_batch(&self, asks: Vec<Ask>) -> Result<Vec<Heard>, RunEnd> {
         if self.passage.cord.is_pulled() {
             return Err(RunEnd::Stopped);
         }
@@ -264,8 +270,9 @@ impl Gate {
         // In the order in which they were asked: each takes its place in the store's queue before the next one.
         let admitted = join_all((first..).zip(asks).zip(told).map(async |((call, ask), told)| match told {
             Part::Told { heard, .. } => Ok(Ok(Passed::Told(heard))),
-            Part::Open { attempts } => Ok(self.admit(call, attempts + 1, ask).await?.map(Passed::Admitted)),
-            Part::New => Ok(self.admit(call, 1, ask).await?.map(Passed::Admitted)),
+            told @ (Part::Open { .. } | Part::New) => {
+                Ok(self.admit(call, told.attempts() + 1, ask).await?.map(Passed::Admitted))
+            }
         }))
         .await;
         if admitted.iter().any(Result::is_err) {

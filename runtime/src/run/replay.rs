@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 
 use crate::doors::chain::Sealer;
 use crate::doors::model::{Call, Model, Received};
@@ -170,7 +171,7 @@ async fn replay_in(
     let item = ItemRecord { attempts: past.origin.attempt, ..ItemRecord::default() };
     let begun = Begun { past, job, run_dir, materials, cord: Cord::default(), lease: None };
     let admitted = begun.admitted(scopes, item, meter, journal, time);
-    let verdict = admitted.execute(runner, Apply::Never, &mut record).await;
+    let verdict = admitted.execute(runner, Apply::Never, &mut record).boxed().await;
     if !matches!(verdict, Verdict::Diverged(_)) {
         record.judge(&verdict);
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::WasiCtxBuilder;
@@ -167,7 +168,7 @@ pub(super) async fn finish(
     let head = match admitted {
         Ok(admitted) => {
             let journal = Arc::clone(&admitted.journal);
-            let verdict = admitted.execute(runner, apply, &mut record).await;
+            let verdict = admitted.execute(runner, apply, &mut record).boxed().await;
             record.judge(&verdict);
             journal.head()
         }
@@ -674,6 +675,7 @@ impl Admitted {
             Err(error) => return faulted(format!("the workspace could not be opened again: {error}")),
         };
         let (base, deliverables) = (Arc::clone(&trees.base), self.job.spec.done.tree.clone());
+        let is_resumed = self.journal.resumption() > 0;
         let (ignore, serial, bounds) = (self.job.spec.done.ignore.clone(), self.serial.clone(), runner.bounds);
         let applied = tokio::task::spawn_blocking(move || {
             let set = ChangeSet {
@@ -684,11 +686,15 @@ impl Admitted {
                 bounds: &bounds,
                 serial: &serial,
             };
-            apply::apply(&real, &work, &set)
+            match apply::apply(&real, &work, &set) {
+                // A crash came after the changes were made, and before anybody could say so.
+                Err(ApplyError::BaseMoved { .. }) if is_resumed && is_applied(&real, &set) => Ok(()),
+                applied => applied.map(drop),
+            }
         })
         .await;
         match applied {
-            Ok(Ok(_)) => {
+            Ok(Ok(())) => {
                 record.applied = true;
                 Verdict::Accepted
             }
@@ -704,6 +710,12 @@ impl Admitted {
             Err(panic) => faulted(format!("the accepted changes could not be applied: {panic}")),
         }
     }
+}
+
+/// Whether the real directory already is what the worker left.
+fn is_applied(real: &Dir, set: &ChangeSet<'_>) -> bool {
+    let Ok(now) = tree::scan(real, set.bounds, set.ignore) else { return false };
+    Manifest::changes(set.end, &now).iter().all(|change| !under(set.deliverables, &change.path))
 }
 
 /// Marks that count for a success: a tree that was shown on the way and taken back is not delivered.

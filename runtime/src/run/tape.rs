@@ -35,6 +35,17 @@ pub enum Part {
     New,
 }
 
+impl Part {
+    /// How often it was begun.
+    pub fn attempts(&self) -> u32 {
+        match self {
+            Part::Told { .. } => 1,
+            Part::Open { attempts } => *attempts,
+            Part::New => 0,
+        }
+    }
+}
+
 /// What is told of the effects that a guest asked for at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retold {

@@ -22,6 +22,7 @@ fn run(task: Task) -> Result<Report> {
     tell("raw one past", file.write(b"x", cap));
     let stream = file.write_via_stream(1 << 40).expect("a stream");
     tell("stream far", stream.blocking_write_and_flush(b"x"));
+    tell("stream far again", stream.blocking_write_and_flush(b"x"));
     // The stream was made when there was no hole, and used when there is one.
     let early = file.write_via_stream(0).expect("a stream");
     tell("stream at 0", early.blocking_write_and_flush(b"x"));

@@ -50,7 +50,7 @@ pub(super) async fn disk_set_len() {
 #[tokio::test(flavor = "multi_thread")]
 pub(super) async fn disk_hole() {
     let end = small_disk(hostile::DISK_HOLE).run().await;
-    for step in ["far", "one past the cap", "raw far", "raw one past", "stream far", "one more"] {
+    for step in ["far", "one past the cap", "raw far", "raw one past", "stream far", "stream far again", "one more"] {
         refused(&end, step);
     }
     went_through(&end, "stream at 0");
