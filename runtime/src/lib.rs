@@ -47,7 +47,9 @@ pub mod doors {
     mod draft;
     mod encode;
     pub mod evidence;
+    pub mod export;
     mod fold;
+    mod frames;
     pub mod model;
     mod node;
     mod openai;
@@ -98,6 +100,7 @@ pub mod run {
     pub mod shape;
     mod supervisor;
     pub mod tape;
+    pub mod transfer;
     mod waits;
 
     /// A poisoned lock means a panic of ours in another task of the same run; the data is plain and still true.

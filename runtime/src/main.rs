@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::num::{NonZeroU32, NonZeroU64};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -156,6 +156,14 @@ impl Machine for RealMachine {
 
     fn open(&self, path: &Path) -> std::io::Result<Dir> {
         Dir::open_ambient_dir(path, ambient_authority())
+    }
+
+    fn open_file(&self, path: &Path) -> std::io::Result<std::fs::File> {
+        std::fs::File::open(path)
+    }
+
+    fn new_file(&self, path: &Path) -> std::io::Result<std::fs::File> {
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
     }
 
     fn make_dir(&self, path: &Path) -> std::io::Result<Dir> {

@@ -110,7 +110,12 @@ impl Host {
     fn entries(&self, verdict: &Value, kind: &str) -> Vec<Value> {
         let trace = self.say(&["trace", verdict["serial"].as_str().unwrap(), "--json"]);
         let entries = trace.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        entries.map(|entry| entry["body"].clone()).filter(|body| body["entry"] == kind).collect()
+        let of_kind = |entry: Value| {
+            let mut found = entry["entry"].get(kind)?.as_object()?.clone();
+            found.extend(entry["content"].as_object().cloned().unwrap_or_default());
+            Some(Value::Object(found))
+        };
+        entries.filter_map(of_kind).collect()
     }
 
     /// Waits until the journal of the only run has this text.

@@ -99,7 +99,8 @@ fn a_run_that_has_ended_is_forked_and_not_resumed() {
     assert_eq!(code, 1);
     assert!(stderr.contains("fork it instead"), "{stderr}");
     let entries = host.run(&["trace", serial, "--json"]).1;
-    let answered = entries.lines().position(|line| line.contains("\"answered\"")).unwrap().to_string();
+    let is_answer = |line: &str| serde_json::from_str::<Value>(line).unwrap()["entry"].get("answered").is_some();
+    let answered = entries.lines().position(is_answer).unwrap().to_string();
     let fork = host.json(&["fork", serial, "--at", &answered, "--json"]);
     assert!([0, 21].contains(&fork["exit_code"].as_u64().unwrap()), "{fork}");
     let calls = fork["ledger"]["attempt"]["spent"]["model-calls"].as_u64().unwrap_or(0);
@@ -142,6 +143,42 @@ fn erased_contents_leave_a_trace_and_a_chain_and_no_replay() {
     let store = std::fs::read(host.state.path().join("ledger.sqlite")).unwrap();
     let needle = b"discount";
     assert!(!store.windows(needle.len()).any(|window| window == needle));
+}
+
+#[test]
+fn a_run_goes_from_host_to_host_in_one_file_that_can_be_checked() {
+    let host = Host::new();
+    let serial = host.serial.as_str();
+    assert_eq!(host.run(&["verify", serial]).0, 0);
+    let file = host.state.path().join("out.run");
+    let path = file.to_str().unwrap();
+    let (code, said, stderr) = host.run(&["export", serial, path]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(said.contains("holds") && said.contains("head blake3:"), "{said}");
+    assert_eq!(host.run(&["export", serial, path]).0, 1, "never over a file");
+    assert_eq!(host.run(&["verify", path]).0, 0);
+
+    let other = tempfile::tempdir().unwrap();
+    let there = |arguments: &[&str]| Host::jidoka(other.path(), arguments);
+    assert_eq!(there(&["import", path]).status.code(), Some(0));
+    assert_eq!(there(&["replay", serial]).status.code(), Some(0));
+    let resumed = there(&["resume", serial]);
+    assert_eq!(resumed.status.code(), Some(1));
+    // What a stranger's journal says of scripts and directories is not believed.
+    let fork = there(&["fork", serial, "--at", "0"]);
+    let why = String::from_utf8(fork.stderr).unwrap();
+    assert!(fork.status.code() == Some(1) && why.contains("--model coder=NAME"), "{why}");
+    assert_eq!(there(&["fork", serial, "--at", "0", "--apply"]).status.code(), Some(2));
+
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let (code, said, _) = host.run(&["verify", path]);
+    assert_eq!(code, 51);
+    assert!(said.starts_with("not what was written: "), "{said}");
+    std::fs::write(host.state.path().join("runs").join(serial).join("verdict.json"), "{}").unwrap();
+    assert_eq!(host.run(&["verify", serial]).0, 51);
 }
 
 #[test]

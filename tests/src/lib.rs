@@ -5,5 +5,6 @@ pub mod bench;
 pub mod crash;
 pub mod provider;
 pub mod storm;
+pub mod third_party;
 
 include!(concat!(env!("OUT_DIR"), "/guests.rs"));

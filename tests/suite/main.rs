@@ -6,6 +6,7 @@ mod architecture;
 mod budgets;
 mod crash;
 mod determinism;
+mod export;
 mod hostile;
 mod rates;
 mod replay;

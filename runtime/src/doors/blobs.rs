@@ -173,6 +173,15 @@ impl Blobs {
         self.read_from(Room::Files, address, max_bytes)
     }
 
+    /// The bytes of this address to read one after another, and how many they are. They are not checked: whoever reads them
+    /// hashes them.
+    ///
+    /// # Errors
+    /// As [`Blobs::read`].
+    pub fn open_file(&self, address: &Digest) -> Result<(File, u64), BlobError> {
+        self.open_blob(Room::Files, address)
+    }
+
     /// The tree of this address, whose document may have `max_bytes`.
     ///
     /// # Errors
@@ -347,6 +356,24 @@ impl Keeping {
         // Also if it was there: whoever renamed it may not have come to this yet.
         self.blobs.sync_name(Room::Files, &address)?;
         Ok(address)
+    }
+
+    /// As [`Keeping::keep`], of bytes that are read one after another: `bytes` of them, with this address.
+    ///
+    /// # Errors
+    /// [`BlobError::Damaged`]: they are others. [`BlobError::Store`] as for `keep`, or if they cannot be read.
+    pub fn keep_from(&self, address: &Digest, bytes: u64, mut source: &mut dyn Read) -> Result<(), BlobError> {
+        if !self.blobs.stands(Room::Files, address, bytes)? {
+            let staging = Staging::new(&self.blobs)?;
+            let mut file = staging.create(address)?;
+            let copied = FileHasher::new().read(&mut source, bytes, &mut file).map_err(store(STAGING))?;
+            if copied != (*address, bytes) {
+                return Err(BlobError::Damaged { address: *address });
+            }
+            file.sync_all().map_err(store(STAGING))?;
+            staging.place(Room::Files, address)?;
+        }
+        self.blobs.sync_name(Room::Files, address)
     }
 
     /// Keeps the files of `tree`, read from `dir` and checked while they are copied, then its document; returns the

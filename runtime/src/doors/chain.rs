@@ -687,7 +687,7 @@ pub fn story(entries: Vec<KeptEntry>) -> Vec<KeptEntry> {
     let mut story: Vec<KeptEntry> = Vec::with_capacity(entries.len());
     for entry in entries {
         if let Facts::Resumed { after, .. } = entry.facts {
-            story.retain(|before| before.seq <= after);
+            story.truncate(story.partition_point(|before| before.seq <= after));
         } else {
             story.push(entry);
         }

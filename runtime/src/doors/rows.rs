@@ -194,9 +194,12 @@ impl Rows<'_> {
         for id in written.items.drain(..) {
             self.0.prepare_cached(SAVE_ITEM)?.execute(params![id.path(), text(&items.get(&id))?])?;
         }
-        self.append(written.entries.drain(..), Source::Here)?;
+        self.append(written.entries.drain(..))?;
         for serial in written.erased.drain(..) {
             self.erase(&serial)?;
+        }
+        for (row, kept) in written.imports.drain(..) {
+            self.import(&row, &kept)?;
         }
         for act in written.acts.drain(..) {
             self.0.prepare_cached("INSERT INTO act (body) VALUES (?1)")?.execute([text(&act)?])?;
@@ -205,25 +208,17 @@ impl Rows<'_> {
     }
 
     /// Appends entries to journals, in order, and moves each run's head to its last one.
-    pub fn append(
-        &self,
-        entries: impl Iterator<Item = (Arc<str>, Key, Sealed)>,
-        source: Source,
-    ) -> rusqlite::Result<()> {
+    pub fn append(&self, entries: impl Iterator<Item = (Arc<str>, Key, Sealed)>) -> rusqlite::Result<()> {
         let mut moved: HashMap<Arc<str>, Moved> = HashMap::new();
         for (serial, key, entry) in entries {
             let head = Head { entries: entry.seq + 1, hash: entry.hash };
             if let Some(row) = RunRow::opened(&entry) {
-                self.insert_run(&row, head, &key, source)?;
+                self.insert_run(&row, head, Some(&key))?;
             }
             let run = moved.entry(Arc::clone(&serial)).or_insert(Moved { head, latest_ms: 0, bytes: 0, verdict: None });
             run.follow(&entry, head);
-            let mut write = self.0.prepare_cached("INSERT INTO entry VALUES (?1, ?2, ?3, ?4)")?;
-            write.execute(params![&*serial, entry.seq, entry.row.line, entry.row.content])?;
-            for (address, piece) in &entry.pieces {
-                let mut write = self.0.prepare_cached("INSERT OR IGNORE INTO piece VALUES (?1, ?2, ?3)")?;
-                write.execute(params![&*serial, address.to_string(), piece])?;
-            }
+            self.insert_entry(&serial, entry.seq, &entry.row)?;
+            entry.pieces.iter().try_for_each(|(address, piece)| self.insert_piece(&serial, address, piece))?;
         }
         for (serial, run) in moved {
             let advance =
@@ -239,27 +234,55 @@ impl Rows<'_> {
         Ok(())
     }
 
-    fn insert_run(&self, row: &RunRow, head: Head, key: &Key, source: Source) -> rusqlite::Result<()> {
-        let insert = "INSERT INTO run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, NULL, NULL, ?10, ?11, 0)";
+    /// A run that comes from elsewhere, with its whole journal.
+    fn import(&self, row: &RunRow, kept: &Kept) -> rusqlite::Result<()> {
+        self.insert_run(row, kept.head, kept.key.as_ref())?;
+        for (seq, entry) in (0..).zip(&kept.rows) {
+            self.insert_entry(&row.serial, seq, entry)?;
+        }
+        kept.pieces.iter().try_for_each(|(address, piece)| self.insert_piece(&row.serial, address, piece))
+    }
+
+    fn insert_run(&self, row: &RunRow, head: Head, key: Option<&Key>) -> rusqlite::Result<()> {
+        let insert = "INSERT INTO run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         self.0.prepare_cached(insert)?.execute(params![
             row.serial,
             head.hash.to_string(),
             head.entries,
-            key.as_bytes(),
+            key.map(Key::as_bytes),
             row.tenant,
             row.line,
             row.item,
             row.attempt,
             row.opened_ms,
+            row.latest_ms,
+            row.verdict,
+            row.exit_code,
             row.parent,
-            source == Source::Import
+            row.imported,
+            row.bytes
         ])?;
         Ok(())
+    }
+
+    fn insert_entry(&self, serial: &str, seq: u64, row: &Line) -> rusqlite::Result<()> {
+        let mut write = self.0.prepare_cached("INSERT INTO entry VALUES (?1, ?2, ?3, ?4)")?;
+        write.execute(params![serial, seq, row.line, row.content]).map(drop)
+    }
+
+    fn insert_piece(&self, serial: &str, address: &Digest, piece: &str) -> rusqlite::Result<()> {
+        let mut write = self.0.prepare_cached("INSERT OR IGNORE INTO piece VALUES (?1, ?2, ?3)")?;
+        write.execute(params![serial, address.to_string(), piece]).map(drop)
     }
 
     /// All runs.
     pub fn runs(&self) -> rusqlite::Result<Vec<RunRow>> {
         self.0.prepare_cached(&format!("{RUNS} ORDER BY serial"))?.query_map([], run_row)?.collect()
+    }
+
+    /// One run.
+    pub fn run(&self, serial: &str) -> rusqlite::Result<Option<RunRow>> {
+        self.0.prepare_cached(&format!("{RUNS} WHERE serial = ?1"))?.query_row([serial], run_row).optional()
     }
 
     /// The marks in a run's journal, without reading the rest of it into memory.
@@ -287,7 +310,8 @@ impl Rows<'_> {
 
     /// Erases the contents of a run that is over.
     fn erase(&self, serial: &str) -> rusqlite::Result<()> {
-        let over = "UPDATE run SET key = NULL, bytes = 0 WHERE serial = ?1 AND (verdict IS NOT NULL OR imported)";
+        let over = "UPDATE run SET key = NULL, bytes = 0 WHERE serial = ?1 AND (verdict IS NOT NULL OR imported)
+            AND NOT EXISTS (SELECT 1 FROM run fork WHERE fork.parent = ?1 AND fork.key IS NOT NULL)";
         if self.0.prepare_cached(over)?.execute([serial])? == 0 {
             return Ok(());
         }
@@ -298,8 +322,8 @@ impl Rows<'_> {
 
     /// The addresses of trees and components that runs name whose contents are kept.
     pub fn named(&self) -> rusqlite::Result<Vec<Digest>> {
-        let naming = "SELECT line FROM entry JOIN run USING (serial) WHERE key IS NOT NULL AND
-            (seq = 0 OR line ->> '$.entry.marked.tree' IS NOT NULL OR line ->> '$.entry.ended.tree' IS NOT NULL)";
+        let naming = "SELECT entry.line FROM entry JOIN run USING (serial) WHERE run.key IS NOT NULL AND (seq = 0
+            OR entry.line ->> '$.entry.marked.tree' IS NOT NULL OR entry.line ->> '$.entry.ended.tree' IS NOT NULL)";
         let mut read = self.0.prepare_cached(naming)?;
         let lines = read.query_map([], |row| Ok(named_in(row.get_ref(0)?.as_str()?)))?;
         Ok(lines.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().collect())
@@ -355,15 +379,6 @@ impl Moved {
             _ => {}
         }
     }
-}
-
-/// Where entries come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// A run of this host.
-    Here,
-    /// An export.
-    Import,
 }
 
 const RUNS: &str =

@@ -169,6 +169,10 @@ impl Store for SqliteStore {
         self.read(|rows| rows.named())
     }
 
+    fn run(&self, serial: &str) -> Result<Option<RunRow>, StoreError> {
+        self.read(|rows| rows.run(serial))
+    }
+
     fn open_attempts(&self) -> Result<Vec<ScopeId>, StoreError> {
         self.read(|rows| rows.open_attempts())
     }
@@ -281,6 +285,7 @@ impl Writer {
         if !written.accept_clock {
             now_ms = now_ms.max(latest_ms);
         }
+        let erases = !written.erased.is_empty();
         let rows = Rows(&self.connection);
         rows.save(&mut self.ledger, &self.items, &mut written).map_err(refused)?;
         if now_ms != latest_ms {
@@ -289,6 +294,10 @@ impl Writer {
         (self.probe)(CommitPoint::Before);
         self.connection.execute_batch("COMMIT").map_err(refused)?;
         (self.probe)(CommitPoint::After);
+        if erases {
+            // Old pages are in the log too. If somebody reads just now, the next one who closes the store does it.
+            drop(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+        }
         if self.ledger.len() > MAX_REMEMBERED {
             self.forget();
         }

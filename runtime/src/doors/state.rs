@@ -21,6 +21,13 @@ use thiserror::Error;
 
 use super::blobs::Blobs;
 
+/// The file in a run's directory that is locked while the run is alive.
+pub const LOCK: &str = "lock";
+
+/// How often, and how long after each other, it is tried to take a run that somebody else has.
+const LOOKS: u32 = 5;
+const LOOK_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// The host's directory.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -70,7 +77,23 @@ impl State {
             dir.create_dir_all(name)?;
         }
         let blobs = Blobs::open(dir.open_dir("blobs")?)?;
-        Ok(Self { dir: Arc::new(dir), blobs })
+        let state = Self { dir: Arc::new(dir), blobs };
+        state.clear_scratch()?;
+        Ok(state)
+    }
+
+    /// Removes what replays left whose process is gone.
+    fn clear_scratch(&self) -> io::Result<()> {
+        let scratch = self.dir.open_dir("scratch")?;
+        for entry in scratch.entries()? {
+            let name = entry?.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let Ok(lock) = scratch.open(format!("{name}/{LOCK}")) else { continue };
+            if lock.into_std().try_lock().is_ok() {
+                super::node::remove_tree(&scratch, name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Trees and components of all runs.
@@ -119,11 +142,15 @@ impl State {
         let dir = self.dir.open_dir(format!("runs/{serial}")).map_err(failed)?;
         let options = || OpenOptions::new().write(true).create(true).clone();
         let alive = dir.open_with("lock", &options()).map_err(failed)?.into_std();
-        match alive.try_lock() {
-            Ok(()) => Ok(RunDir { dir: Arc::new(dir), _alive: Arc::new(alive) }),
-            Err(TryLockError::WouldBlock) => Err(LeaseError::Alive { serial: serial.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+        for _ in 0..LOOKS {
+            match alive.try_lock() {
+                Ok(()) => return Ok(RunDir { dir: Arc::new(dir), _alive: Arc::new(alive) }),
+                // Somebody may only be looking whether it is dead.
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_PAUSE),
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
         }
+        Err(LeaseError::Alive { serial: serial.to_owned() })
     }
 
     /// The directory of a run, to look at. `None`: it has none.
@@ -159,7 +186,8 @@ impl State {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             Err(error) => return Err(error),
         };
-        match lock.try_lock() {
+        // Shared, so that two who look do not take each other for the one who has it.
+        match lock.try_lock_shared() {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(error),

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::chain::{Head, Kept, Key, Pieces, Row, Sealed, named_in};
+use super::chain::{Head, Kept, KeptEntry, Key, Pieces, Row, Sealed, named_in};
 use crate::rules::digest::Digest;
+use crate::rules::effect::RunOrigin;
 use crate::rules::facts::Facts;
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{CallId, Ledger, ScopeId};
@@ -47,15 +48,21 @@ pub struct RunRow {
 impl RunRow {
     /// The row of a run that has its first entry. `None`: the entry is another.
     pub(super) fn opened(entry: &Sealed) -> Option<Self> {
-        let Facts::Opened(origin) = &entry.facts else { return None };
-        Some(Self {
+        match &entry.facts {
+            Facts::Opened(origin) => Some(Self::of(origin, entry.at_ms)),
+            _ => None,
+        }
+    }
+
+    fn of(origin: &RunOrigin, opened_ms: u64) -> Self {
+        Self {
             serial: origin.serial.clone(),
             tenant: origin.tenant.clone(),
             line: origin.line.clone(),
             item: origin.item.clone(),
             attempt: origin.attempt,
-            opened_ms: entry.at_ms,
-            latest_ms: entry.at_ms,
+            opened_ms,
+            latest_ms: opened_ms,
             entries: 0,
             verdict: None,
             exit_code: None,
@@ -63,7 +70,27 @@ impl RunRow {
             imported: false,
             erased: false,
             bytes: 0,
-        })
+        }
+    }
+
+    /// The row of a run that comes from elsewhere, with its whole journal. `None`: it is no journal, or one of a time that
+    /// no clock shows and that the store could not keep.
+    pub(crate) fn imported(entries: &[KeptEntry], kept: &Kept) -> Option<Self> {
+        let (first, last) = (entries.first()?, entries.last()?);
+        let Facts::Opened(origin) = &first.facts else { return None };
+        i64::try_from(first.at_ms.max(last.at_ms)).ok()?;
+        let bytes = kept.rows.iter().map(|row| row.line.len() + row.content.as_ref().map_or(0, String::len));
+        let bytes = bytes.chain(kept.pieces.values().map(String::len)).map(|bytes| bytes as u64).sum();
+        let mut row = Self {
+            imported: true,
+            erased: kept.key.is_none(),
+            entries: kept.head.entries,
+            latest_ms: last.at_ms,
+            bytes,
+            ..Self::of(origin, first.at_ms)
+        };
+        entries.iter().for_each(|entry| row.judge(&entry.facts));
+        Some(row)
     }
 
     /// Follows an entry.
@@ -71,7 +98,11 @@ impl RunRow {
         self.entries = entry.seq + 1;
         self.latest_ms = entry.at_ms;
         self.bytes += entry.bytes() as u64;
-        match &entry.facts {
+        self.judge(&entry.facts);
+    }
+
+    fn judge(&mut self, facts: &Facts) {
+        match facts {
             Facts::Closed { verdict, exit_code } => {
                 (self.verdict, self.exit_code) = (Some(verdict.clone()), Some(*exit_code));
             }
@@ -155,6 +186,7 @@ pub(super) type WhenKept = Box<dyn FnOnce(&Result<(), StoreError>) + Send>;
 #[derive(Debug, Default)]
 pub(super) struct Written {
     pub entries: Vec<(Arc<str>, Key, Sealed)>,
+    pub imports: Vec<(RunRow, Kept)>,
     pub items: Vec<ScopeId>,
     /// Runs whose contents go.
     pub erased: Vec<Arc<str>>,
@@ -182,6 +214,12 @@ impl Books<'_> {
     /// Erases the contents of a run that is over; its chain stays. One that is open stays as it is.
     pub fn erase(&mut self, serial: &Arc<str>) {
         self.written.erased.push(Arc::clone(serial));
+    }
+
+    /// Keeps a run that comes from elsewhere, with its whole journal. There is none of its serial: the caller has the run's
+    /// directory to itself, without which nobody writes a journal.
+    pub fn import(&mut self, row: RunRow, kept: Kept) {
+        self.written.imports.push((row, kept));
     }
 
     /// Calls `listener` when this work is kept, or could not be; before the next transaction begins.
@@ -246,6 +284,14 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn named(&self) -> Result<Vec<Digest>, StoreError>;
+
+    /// A run in the list of all runs; none, if there is no such run. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn run(&self, serial: &str) -> Result<Option<RunRow>, StoreError> {
+        Ok(self.runs()?.into_iter().find(|run| run.serial == serial))
+    }
 
     /// The attempts whose scopes are open. Blocking.
     ///
@@ -384,6 +430,10 @@ impl Memory {
 
 impl Memory {
     fn erase(&mut self, serial: &str) {
+        let is_fork = |journal: &Journal| journal.row.parent.as_deref() == Some(serial) && journal.key.is_some();
+        if self.journals.values().any(is_fork) {
+            return;
+        }
         let Some(journal) = self.journals.get_mut(serial) else { return };
         if journal.row.verdict.is_none() && !journal.row.imported {
             return;
@@ -405,6 +455,10 @@ impl Store for MemoryStore {
         }
         for serial in std::mem::take(&mut memory.written.erased) {
             memory.erase(&serial);
+        }
+        for (row, kept) in std::mem::take(&mut memory.written.imports) {
+            let Kept { key, head, rows, pieces } = kept;
+            memory.journals.insert(row.serial.as_str().into(), Journal { row, key, head, rows, pieces });
         }
         drop(memory);
         done(Ok(()));

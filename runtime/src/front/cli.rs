@@ -86,6 +86,33 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Check a run, or a file that it was exported to: 0 if it is what was written, 51 if not, with the first entry that is
+    /// wrong.
+    Verify {
+        /// A run's serial number, or a file.
+        what: String,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a run into one file that anybody can check and tell again.
+    Export {
+        /// The run's serial number.
+        run: String,
+        /// A file that is not there yet.
+        file: PathBuf,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring in a run from a file, to show it, tell it again, or fork it.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
     /// Tell a run again with every door shut, and compare: 0 if it is the same, 50 if not. Nothing is sent or spent.
     Replay(ReplayArguments),
     /// Let a run go on after a crash or a stop. What has an answer is not asked again.
@@ -162,6 +189,9 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
         Command::Trace { run, json } => runs::trace(machine, &run, json).await,
         Command::Replay(arguments) => runs::replay(machine, arguments).await,
         Command::Resume(arguments) => runs::resume(machine, arguments).await,
+        Command::Verify { what, json } => runs::verify(machine, &what, json).await,
+        Command::Export { run, file, json } => runs::export(machine, &run, &file, json).await,
+        Command::Import { file, json } => runs::import(machine, &file, json).await,
         Command::Prune(arguments) => runs::prune(machine, arguments).await,
         Command::Fork(arguments) => runs::fork(machine, arguments).await,
         Command::Budget(command) => budget::run(machine, command).await,

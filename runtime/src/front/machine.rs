@@ -2,6 +2,7 @@
 //!
 //! Never: decides. `main` implements it; a front end asks for what a job names.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +26,18 @@ pub trait Machine {
     /// # Errors
     /// It is not there or not readable.
     fn open(&self, path: &Path) -> std::io::Result<Dir>;
+
+    /// Opens a file that the operator named.
+    ///
+    /// # Errors
+    /// It is not there or not readable.
+    fn open_file(&self, path: &Path) -> std::io::Result<File>;
+
+    /// Makes a new file, for its owner alone. Never over an existing one.
+    ///
+    /// # Errors
+    /// It exists, or the disk is full or read-only.
+    fn new_file(&self, path: &Path) -> std::io::Result<File>;
 
     /// Makes a new, empty directory and opens it.
     ///

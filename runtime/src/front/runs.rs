@@ -23,6 +23,7 @@ use crate::run::fork::Branch;
 use crate::run::past::{Change, ChangeKind, Manifest, Past, RunRow};
 use crate::run::retention::{self, Retention};
 use crate::run::runner::Apply;
+use crate::run::transfer::{self, Summary, TransferError};
 
 use super::calendar::utc;
 use super::cli::{self, follow, say};
@@ -343,15 +344,67 @@ pub(super) async fn resume(machine: &dyn Machine, arguments: ResumeArguments) ->
     let ResumeArguments { run, json, no_apply } = arguments;
     let past = machine.desk()?.past(&run).await.context("read the journal")?;
     past.goes_on_after().context("resume the run")?;
-    let job = load::again(machine, &past, Whose::Ours, &Changed::default())?;
+    let job = load::again(machine, &past, whose(&past), &Changed::default())?;
     let limits = job.spec.budget.attempt.clone();
-    let apply = if no_apply { Apply::Never } else { Apply::Accepted };
+    let apply = if no_apply || past.is_foreign() { Apply::Never } else { Apply::Accepted };
     let told = past.told().len();
     if !json && std::io::stderr().is_terminal() {
         eprintln!("{}", style(format!("telling {told} entries again")).dim());
     }
     let handle = machine.runner()?.resume(job, past, apply);
     follow(machine, handle, limits, json).await
+}
+
+/// `jidoka verify`.
+pub(super) async fn verify(machine: &dyn Machine, what: &str, json: bool) -> Result<u8, LoadError> {
+    let path = Path::new(what);
+    let checked = match path.is_file() {
+        true => {
+            let mut file = machine.open_file(path).with_context(|| format!("read {what}"))?;
+            transfer::verify(&mut file)
+        }
+        false => machine.desk()?.verify(what).await,
+    };
+    match checked {
+        Ok(summary) => told(&summary, json),
+        Err(error @ (TransferError::Export(_) | TransferError::Verdict { .. })) => {
+            say!(
+                "{}: {}",
+                style("not what was written").red().bold(),
+                screen::plain_long(&format!("{:#}", anyhow!(error)))
+            );
+            Ok(Verdict::Unverifiable { why: String::new() }.exit_code())
+        }
+        Err(error) => Err(anyhow!(error).into()),
+    }
+}
+
+fn told(summary: &Summary, json: bool) -> Result<u8, LoadError> {
+    if json {
+        say!("{}", serde_json::to_string_pretty(summary).context("write the summary")?);
+        return Ok(0);
+    }
+    for run in &summary.runs {
+        let verdict = run.verdict.as_deref().unwrap_or("open");
+        let erased = if run.erased { " · erased" } else { "" };
+        say!("{} run {} · {} entries · {verdict}{erased}", style("holds").green().bold(), run.serial, run.head.entries);
+        say!("  head {}", run.head.hash);
+    }
+    Ok(0)
+}
+
+/// `jidoka export`.
+pub(super) async fn export(machine: &dyn Machine, run: &str, path: &Path, json: bool) -> Result<u8, LoadError> {
+    let file = machine.new_file(path).with_context(|| format!("write {}", path.display()))?;
+    let summary = machine.desk()?.export(run, file).await.with_context(|| format!("export run {run}"))?;
+    told(&summary, json)
+}
+
+/// `jidoka import`.
+pub(super) async fn import(machine: &dyn Machine, path: &Path, json: bool) -> Result<u8, LoadError> {
+    let file = machine.open_file(path).with_context(|| format!("read {}", path.display()))?;
+    let summary = machine.desk()?.import(file).await.with_context(|| format!("import {}", path.display()))?;
+    told(&summary, json)
 }
 
 /// Words of `prune`.
@@ -402,6 +455,10 @@ pub(super) async fn prune(machine: &dyn Machine, arguments: PruneArguments) -> R
     Ok(0)
 }
 
+fn whose(past: &Past) -> Whose {
+    if past.is_foreign() { Whose::Theirs } else { Whose::Ours }
+}
+
 /// `jidoka fork`.
 pub(super) async fn fork(machine: &dyn Machine, arguments: ForkArguments) -> Result<u8, LoadError> {
     let ForkArguments { run, at, models, edit_message, budget, apply, json } = arguments;
@@ -428,9 +485,8 @@ pub(super) async fn fork(machine: &dyn Machine, arguments: ForkArguments) -> Res
     let desk = machine.desk()?;
     let past = desk.past(&run).await.context("read the journal")?;
     past.fork_at(at).context("fork the run")?;
-    let is_imported = desk.runs().await.context("read the runs")?.iter().any(|row| row.serial == run && row.imported);
-    let whose = if is_imported { Whose::Theirs } else { Whose::Ours };
-    if is_imported && apply {
+    let whose = whose(&past);
+    if past.is_foreign() && apply {
         return Ok(cli::usage("--apply: the directory of an imported run is not of this host"));
     }
     let job = load::again(machine, &past, whose, &changed)?;

@@ -2,6 +2,7 @@
 //!
 //! Never: is reached by a guest, acts without a reason. Each act is kept with what it did, in the same transaction.
 
+use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
 use crate::doors::blobs::BlobError;
@@ -27,6 +28,7 @@ use super::recovery::{self, blocking, close_dead_runs};
 use super::resume::MAX_TREE_BYTES;
 use super::retention::{self, PruneError, Pruned, Retention};
 use super::runner::Reached;
+use super::transfer::{self, Summary, TransferError};
 
 /// The books, for an operator.
 #[derive(Clone)]
@@ -48,6 +50,13 @@ async fn blocking_past<T: Send + 'static>(
 ) -> Result<T, PastError> {
     let read = tokio::task::spawn_blocking(read).await;
     read.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()))
+}
+
+async fn blocking_transfer<T: Send + 'static>(
+    transfer: impl FnOnce() -> Result<T, TransferError> + Send + 'static,
+) -> Result<T, TransferError> {
+    let done = tokio::task::spawn_blocking(transfer).await;
+    done.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()))
 }
 
 /// Why nothing was done.
@@ -94,6 +103,25 @@ impl Desk {
         blocking_past(move || Past::open(&store, &serial)).await
     }
 
+    /// Writes a run into one file, with the runs that it is a fork of and everything that they need.
+    ///
+    /// # Errors
+    /// [`TransferError`]: what was written is of no use.
+    pub async fn export(&self, serial: &str, mut out: impl Write + Send + 'static) -> Result<Summary, TransferError> {
+        let (store, state, serial) = (Arc::clone(&self.store), self.state.clone(), serial.to_owned());
+        blocking_transfer(move || transfer::export(&*store, &state, &serial, &mut out)).await
+    }
+
+    /// Brings in the runs of an export, after all of it was checked. Those that are here already stay as they are.
+    ///
+    /// # Errors
+    /// [`TransferError`]: the export is not what was written, or a run of its serial is here and is another.
+    pub async fn import(&self, mut source: impl Read + Seek + Send + 'static) -> Result<Summary, TransferError> {
+        let (store, state) = (Arc::clone(&self.store), self.state.clone());
+        let unpacked = blocking_transfer(move || transfer::unpack(&*store, &state, &mut source)).await?;
+        transfer::import(&self.store, unpacked).await
+    }
+
     /// All runs, the oldest first.
     ///
     /// # Errors
@@ -109,6 +137,31 @@ impl Desk {
     /// It is gone or damaged.
     pub fn tree(&self, address: &Digest) -> Result<Manifest, BlobError> {
         self.state.blobs().tree(address, MAX_TREE_BYTES)
+    }
+
+    /// Checks a run as anybody could who has its export: the chain, everything that it names, and those of its parents;
+    /// and that `verdict.json` is what the journal says.
+    ///
+    /// # Errors
+    /// [`TransferError`] with the first entry that is wrong.
+    pub async fn verify(&self, serial: &str) -> Result<Summary, TransferError> {
+        let (store, state, name) = (Arc::clone(&self.store), self.state.clone(), serial.to_owned());
+        let checked = tokio::task::spawn_blocking(move || {
+            transfer::same_verdict(&*store, &state, &name)?;
+            let (mut read, mut write) =
+                std::io::pipe().map_err(|source| TransferError::Io { what: "make a pipe", source })?;
+            std::thread::scope(|scope| {
+                // Dropped with the thread, so that the reader comes to an end.
+                let writer = scope.spawn(move || transfer::export(&*store, &state, &name, &mut write));
+                let checked = transfer::verify(&mut read);
+                drop(read);
+                match writer.join() {
+                    Ok(Err(error)) => Err(error),
+                    Ok(Ok(_)) | Err(_) => checked,
+                }
+            })
+        });
+        checked.await.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()))
     }
 
     /// Erases contents of runs that are over.

@@ -51,15 +51,18 @@ pub(super) async fn admit(
     let tape = Tape::of(past.told_until(branch.at), Then::Live).map_err(not_admitted)?;
     let (host, dir, from) = (Arc::clone(runner), run_dir.clone(), past.origin.clone());
     let item = record.item.clone();
+    let parent_serial = past.serial.clone();
     let opened = tokio::task::spawn_blocking(move || {
+        // As long as it is taken nobody erases it; one that is on its way is erased by nobody either.
+        let parent_dir = host.state.reopen_run(&parent_serial).ok();
         let lease = host.state.lease(&job.spec.tenant, &job.spec.line, &item);
         let lease = lease.map_err(|error| not_admitted(chain(&error)))?;
         // Nothing is kept that is not kept already; but nobody may sweep it away meanwhile.
         let keeping = host.state.blobs().keeping().map_err(|error| not_admitted(format!("the blobs: {error}")))?;
         let materials = restored(&host, &job, &from.tree, &from.context, &dir)?;
-        Ok::<_, Verdict>((job, lease, keeping, materials))
+        Ok::<_, Verdict>((job, lease, keeping, materials, parent_dir))
     });
-    let (job, lease, keeping, materials) =
+    let (job, lease, keeping, materials, parent_dir) =
         opened.await.map_err(|error| faulted(format!("the admission panicked: {error}")))??;
     recovery::close_dead_runs(&runner.store, &runner.state)
         .await
@@ -82,5 +85,7 @@ pub(super) async fn admit(
     let beginning = Beginning { sealer: Sealer::new(fresh_key()?), tape, resumption: 0 };
     let ready =
         Ready { job, serial: serial.to_owned(), run_dir: run_dir.clone(), scopes, materials, cord, lease, keeping };
-    ready.begin(runner, origin, opened, (vec![], past.first_ms()), beginning, watcher, record).await
+    let begun = ready.begin(runner, origin, opened, (vec![], past.first_ms()), beginning, watcher, record).await;
+    drop(parent_dir);
+    begun
 }

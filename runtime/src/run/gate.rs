@@ -122,6 +122,8 @@ struct State {
     notes_dropped: u64,
     /// Bytes that the guest has written to its files, told ones included.
     written_bytes: u64,
+    /// Of these, what was told.
+    told_bytes: u64,
     /// More than this it may not write, since a write was refused.
     full: Option<u64>,
     exhausted: Option<UsedUp>,
@@ -271,7 +273,7 @@ impl Gate {
         let admitted = join_all((first..).zip(asks).zip(told).map(async |((call, ask), told)| match told {
             Part::Told { heard, .. } => Ok(Ok(Passed::Told(heard))),
             told @ (Part::Open { .. } | Part::New) => {
-                Ok(self.admit(call, told.attempts() + 1, ask).await?.map(Passed::Admitted))
+                Ok(self.admit(call, told.attempts().saturating_add(1), ask).await?.map(Passed::Admitted))
             }
         }))
         .await;

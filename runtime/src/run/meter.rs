@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::doors::clock::millis;
 use crate::doors::store::{Durability, Need, Store, StoreError, transact};
-use crate::rules::ledger::{Amounts, CallId, Denial, Headroom, Ledger, LimitKind, Line, Renewed, ScopeId};
+use crate::rules::ledger::{Amounts, CallId, CallState, Denial, Headroom, Ledger, LimitKind, Line, Renewed, ScopeId};
 use crate::rules::verdict::Stop;
 
 use super::limits::CpuMeter;
@@ -40,6 +40,8 @@ pub struct Meter {
 struct State {
     started: Option<Instant>,
     disk_bytes: u64,
+    /// Of what is told again, what an earlier process has paid for. Everything, once the rest is paid.
+    prepaid_bytes: u64,
     /// Used, and known to the ledger.
     booked: Amounts,
     /// Reserved beside that.
@@ -79,11 +81,23 @@ impl Meter {
         ledger.renew(running.id(), &Amounts::default(), &wanted(), now_ms)
     }
 
+    /// Ends the meter that a crash left in doubt, in the transaction in which its run goes on: of time it used what the
+    /// journal knows of, at most what was reserved, and of disk what was booked. What it did after its last entry is lost
+    /// with it, and done again; that is charged.
+    pub fn take_over(ledger: &mut Ledger, call: &CallId, known_ms: u64, now_ms: u64) {
+        let Some(left) = ledger.find(call).filter(|call| call.state == CallState::Held) else { return };
+        let lost = |line| known_ms.saturating_sub(left.spent.get(line)).min(left.reserved.get(line));
+        let known: Amounts = TIMES.into_iter().map(|line| (line, lost(line))).collect();
+        // If it is refused it stays held, which is safe.
+        drop(ledger.settle_id(call, &known, now_ms));
+    }
+
     /// The meter of a guest for which `begun` was reserved in `scope`.
     pub fn new(store: Arc<dyn Store>, scope: ScopeId, call: CallId, begun: Renewed) -> Self {
         let state = State {
             started: None,
             disk_bytes: 0,
+            prepaid_bytes: 0,
             booked: Amounts::default(),
             ahead: begun.reserved,
             short: begun.short,
@@ -97,6 +111,19 @@ impl Meter {
     /// The processor's part, for whoever polls the guest.
     pub fn cpu(&self) -> &CpuMeter {
         &self.cpu
+    }
+
+    /// Bytes of what is told again that were booked when they were first written.
+    pub fn prepaid(&self, bytes: u64) {
+        lock(&self.state).prepaid_bytes = bytes;
+    }
+
+    /// Charges what was told again, beyond what was booked for it before: once, before anything else is written.
+    pub fn catch_up(&self, told_bytes: u64) -> Result<(), Headroom> {
+        let prepaid = lock(&self.state).prepaid_bytes;
+        self.write(told_bytes.saturating_sub(prepaid))?;
+        lock(&self.state).prepaid_bytes = u64::MAX;
+        Ok(())
     }
 
     /// The guest starts now.

@@ -58,6 +58,10 @@ pub struct Past {
     pub head: Head,
     pub key: Key,
     pub pieces: Pieces,
+    /// It came from elsewhere, and its calls are not in this host's ledger.
+    imported: bool,
+    /// So did it, or a run that it is a fork of.
+    foreign: bool,
     /// What the run shares with its parents, without their openings.
     inherited: Vec<KeptEntry>,
     /// When the first of all parents was opened: the guest's clock begins there.
@@ -88,6 +92,7 @@ impl Past {
 
     fn open_generation(store: &Arc<dyn Store>, serial: &str, generation: usize) -> Result<Self, PastError> {
         let kept = kept(&**store, serial)?;
+        let imported = store.run(serial)?.is_some_and(|run| run.imported);
         let erased = || PastError::Erased { serial: serial.to_owned() };
         let key = kept.key.ok_or_else(erased)?;
         let (head, pieces) = (kept.head, kept.pieces.clone());
@@ -104,6 +109,7 @@ impl Past {
         let Opening { origin, job } = (**opening).clone();
         let mut first_ms = entries.first().map_or(0, |opened| opened.at_ms);
         let mut inherited = Vec::new();
+        let mut foreign = imported;
         if let Some(parent) = &origin.parent {
             let wrong =
                 |why: String| PastError::Parent { serial: serial.to_owned(), parent: parent.serial.clone(), why };
@@ -116,10 +122,30 @@ impl Past {
             if last.is_none_or(|last| last.hash != parent.hash) {
                 return Err(wrong(format!("its entry {} is another", parent.seq)));
             }
+            // Nobody forks where a call has no answer; whoever wrote that the fork does is not to be believed.
+            before.fork_at(parent.seq).map_err(|error| wrong(error.to_string()))?;
+            foreign |= before.foreign;
             first_ms = before.first_ms;
             inherited = before.told_until(parent.seq);
         }
-        Ok(Self { serial: serial.to_owned(), origin, job, entries, head, key, pieces, inherited, first_ms })
+        Ok(Self {
+            serial: serial.to_owned(),
+            origin,
+            job,
+            entries,
+            head,
+            key,
+            pieces,
+            imported,
+            foreign,
+            inherited,
+            first_ms,
+        })
+    }
+
+    /// Whether a stranger wrote a part of it: then nothing is believed that it says of directories, scripts and models.
+    pub fn is_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// When the guest's clock was moved for the first time. Milliseconds since 1970-01-01T00:00:00Z.
@@ -157,6 +183,13 @@ impl Past {
         self.entries.iter().filter_map(resumption).max().unwrap_or(0)
     }
 
+    /// How long the process worked on it that had it last, as far as its journal knows. Milliseconds.
+    pub fn latest_ms(&self) -> u64 {
+        let begun = |entry: &&KeptEntry| matches!(entry.facts, Facts::Opened(_) | Facts::Resumed { .. });
+        let begun_ms = self.entries.iter().rev().find(begun).map_or(0, |entry| entry.at_ms);
+        self.entries.last().map_or(0, |last| last.at_ms.saturating_sub(begun_ms))
+    }
+
     /// All marks that it has shown, void ones included.
     pub fn marks(&self) -> Vec<Mark> {
         let mark = |entry: &KeptEntry| match entry.facts {
@@ -170,8 +203,12 @@ impl Past {
     /// what the host then found out; else the last that the worker caused.
     ///
     /// # Errors
-    /// [`PastError::Ended`]: there is nothing to go on with.
+    /// [`PastError::Ended`]: there is nothing to go on with. [`PastError::NotResumable`]: another host has its books.
     pub fn goes_on_after(&self) -> Result<u64, PastError> {
+        if self.imported {
+            let why = "it was imported, and what it spent is in the books of another host: fork it instead".to_owned();
+            return Err(PastError::NotResumable { serial: self.serial.clone(), why });
+        }
         let own = story(self.entries.clone());
         let verdict = own.iter().find_map(|entry| match &entry.facts {
             Facts::Closed { verdict, .. } => Some(verdict.clone()),

@@ -54,6 +54,8 @@ impl GuestCall {
             why = meter.keep_renewed(waited) => Err(Outcome::Faulted(why)),
             ended = call(bounds) => ended,
         };
+        // What was told and never followed by a write; if there is no room, it was refused to whoever wrote next, too.
+        drop(gate.catch_up());
         match meter.finish(gate.waited_ms()).await {
             Ok(()) => ended,
             Err(error) => Err(Outcome::Faulted(format!("what the guest used could not be booked: {error}"))),

@@ -17,7 +17,7 @@ use crate::doors::store::{Durability, Need};
 use crate::doors::workspace;
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Body, Entry};
-use crate::rules::ledger::CallId;
+use crate::rules::ledger::{CallId, Line};
 use crate::rules::record::Record;
 use crate::rules::verdict::Verdict;
 
@@ -74,7 +74,14 @@ pub(super) async fn readmit(
     let journal = Journal::new(store, &serial, clock, Arc::clone(&time), Some(watcher), beginning);
     let scopes = Scopes::of(&job.spec, &past.origin.item, &serial);
     let call = CallId::new(format!("{serial}-r{resumption}-meter"));
-    let needs = vec![Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone())];
+    let meter = |resumption: u32| match resumption {
+        0 => Meter::id(&serial),
+        resumption => CallId::new(format!("{serial}-r{resumption}-meter")),
+    };
+    let (before, prepaid) = (meter(past.resumptions()), (0..=past.resumptions()).map(meter).collect::<Vec<_>>());
+    let used_ms = past.latest_ms();
+    let own = [Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone())];
+    let needs = own.into_iter().chain(prepaid.iter().cloned().map(Need::Call)).collect();
     let (ids, spec, metered, shown) = (scopes.clone(), job.spec.clone(), call.clone(), past.marks());
     let (run, attempt) = (serial.clone(), past.origin.attempt);
     let begun = journal.step(needs, Durability::Durable, move |step| {
@@ -84,7 +91,12 @@ pub(super) async fn readmit(
             return Err(not_admitted(format!("run {run} cannot go on: {why}; fork it instead")));
         }
         let (now_ms, ledger) = (step.books.now_ms, &mut *step.books.ledger);
+        // Nobody has it: what the last process left open is in doubt, whether or not somebody closed it already.
+        ledger.close(&ids.attempt, now_ms);
         ledger.reopen(&ids.attempt);
+        Meter::take_over(ledger, &before, used_ms, now_ms);
+        let booked = |meter: &CallId| ledger.find(meter).map_or(0, |meter| meter.spent.get(Line::DiskBytes));
+        let prepaid = prepaid.iter().map(booked).sum();
         let begun = ids
             .open(ledger, &spec, now_ms)
             .and_then(|()| Meter::begin(ledger, &ids.attempt, &metered, spec.caps.memory_bytes, now_ms));
@@ -92,13 +104,14 @@ pub(super) async fn readmit(
         item.go_on(&run, &shown);
         step.books.remember(&ids.item, item.clone());
         step.write(Body::Resumed { after, resumption });
-        Ok::<_, Verdict>((item, begun))
+        Ok::<_, Verdict>((item, begun, prepaid))
     });
     let begun = begun.await.map_err(|end| not_admitted(format!("the run could not be opened again: {end}")))?;
-    let (item, begun) = begun?;
+    let (item, begun, prepaid) = begun?;
     record.attempt = past.origin.attempt;
     record.component = Some(materials.prepared.digest);
     let meter = Meter::new(Arc::clone(&runner.store), scopes.attempt.clone(), call, begun);
+    meter.prepaid(prepaid);
     let begun = Begun { past, job, run_dir: run_dir.clone(), materials, cord, lease: Some(lease) };
     Ok(begun.admitted(scopes, item, meter, journal, time))
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::doors::blobs::BlobError;
-use crate::doors::state::State;
+use crate::doors::state::{LOCK, State};
 use crate::doors::store::{Durability, RunRow, Store, StoreError, transact};
 use crate::doors::workspace;
 
@@ -132,7 +132,16 @@ async fn erase(store: &Arc<dyn Store>, state: &State, serial: &str) -> Result<bo
     let is_erased = blocking(move || Ok(store.runs()?.iter().any(|run| run.serial == name && run.erased))).await?;
     let Some(taken) = taken.filter(|_| is_erased) else { return Ok(is_erased) };
     let removed = tokio::task::spawn_blocking(move || {
-        ["work", "context", "evidence"].iter().try_for_each(|name| workspace::remove_tree(taken.dir(), name))
+        // Everything, whatever a crash has left there; `verdict.json` has the worker's words too.
+        for entry in taken.dir().entries()? {
+            let entry = entry?;
+            match entry.file_name().to_str() {
+                Some(name) if name != LOCK && entry.file_type()?.is_dir() => workspace::remove_tree(taken.dir(), name)?,
+                Some(name) if name != LOCK => taken.dir().remove_file(name)?,
+                Some(_) | None => {}
+            }
+        }
+        Ok(())
     });
     let removed = removed.await.map_err(std::io::Error::other).and_then(|removed| removed);
     removed.map_err(|source| PruneError::Files { serial: serial.to_owned(), source })?;

@@ -646,12 +646,12 @@ impl Admitted {
                             let context = self.context.as_ref();
                             let artifact =
                                 checks::artifact(&self.job.spec, &self.serial, look.digest, &look.all, evidence);
-                            bench.judge(prepared, frozen.preopens(context)?, artifact).await?
+                            bench.judge(prepared, frozen.preopens(context)?, artifact).await
                         }
-                        None => bench.command(&frozen).await?,
+                        None => bench.command(&frozen).await,
                     };
                     bench.thaw(frozen).await?;
-                    end
+                    end?
                 }
             };
             let result = CheckResult { name: check.check.name.clone(), end };

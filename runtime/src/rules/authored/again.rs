@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::operator::OperatorFile;
-use crate::rules::line::Amounts;
-use crate::rules::spec::{CheckRun, ModelSpec, Reach, RunSpec, SharedBudget};
+use super::shared;
+use crate::rules::line::{Amounts, Line};
+use crate::rules::spec::{Caps, CheckRun, ModelSpec, Reach, RunSpec, SharedBudget};
 use crate::rules::units;
 
 /// Whose journal the job stands in.
@@ -80,15 +81,34 @@ pub fn again(
     for (line, amount) in changed.budget.iter() {
         spec.budget.attempt.insert(line, amount);
     }
+    // A line may be bounded by the attempt, by the item, or by both.
+    let bound = |line: &Line| {
+        let both = [spec.budget.attempt.get(line), spec.budget.item.get(line)];
+        both.into_iter().flatten().min().copied().unwrap_or(u64::MAX)
+    };
     for (line, most) in &policy.budget {
-        if let Some(asked) = spec.budget.attempt.get(line).filter(|asked| *asked > most) {
+        let asked = bound(line);
+        if asked > *most {
             wrong.push(format!("{} may be {asked} in the run, and at most {most} today", line.name()));
         }
     }
-    let wall_ms = spec.budget.attempt.get(&crate::rules::line::Line::WallMs).copied().unwrap_or(0);
-    if wall_ms > policy.max_wall_ms {
-        let (asked, most) = (units::show_duration(wall_ms), units::show_duration(policy.max_wall_ms));
-        wrong.push(format!("the run may take {asked}, and at most {most} today"));
+    let times = spec.checks.iter().map(|check| (format!("check {:?}", check.name), check.wall_ms));
+    for (what, wall_ms) in [("the run".to_owned(), bound(&Line::WallMs))].into_iter().chain(times) {
+        if wall_ms > policy.max_wall_ms {
+            let (asked, most) = (units::show_duration(wall_ms), units::show_duration(policy.max_wall_ms));
+            wrong.push(format!("{what} may take {asked}, and at most {most} today"));
+        }
+    }
+    for (what, asked, most) in wider(&spec.caps, &policy.caps) {
+        wrong.push(format!("cap {what} is {asked} in the run, and at most {most} today"));
+    }
+    for (what, name) in [("tenant", &spec.tenant), ("line", &spec.line)] {
+        if let Err(problem) = shared::NAME.check(name) {
+            wrong.push(format!("{what} {name:?} {problem}"));
+        }
+    }
+    if !operator.tenants.is_empty() && !operator.tenants.contains_key(&spec.tenant) {
+        wrong.push(format!("tenant {:?} is not one of the operator's file today", spec.tenant));
     }
     if !wrong.is_empty() {
         return Err(wrong);
@@ -102,6 +122,20 @@ pub fn again(
         tenant_requests_per_minute: tenant.and_then(|it| it.requests_per_minute),
     };
     Ok(spec)
+}
+
+/// Caps that are wider than they may be.
+fn wider(asked: &Caps, most: &Caps) -> Vec<(&'static str, u64, u64)> {
+    let Caps { memory_bytes, log_bytes, stdio_bytes, files, handles, lifted_bytes } = *asked;
+    let pairs = [
+        ("memory", memory_bytes, most.memory_bytes),
+        ("log", log_bytes, most.log_bytes),
+        ("stdio", stdio_bytes, most.stdio_bytes),
+        ("files", files, most.files),
+        ("handles", handles, most.handles),
+        ("lifted", lifted_bytes, most.lifted_bytes),
+    ];
+    pairs.into_iter().filter(|(_, asked, most)| asked > most).collect()
 }
 
 /// A model that may be called under its name of the operator's.
@@ -168,6 +202,13 @@ mod tests {
         let tight = operator(&format!("{OPERATOR}[policy]\nmax-wall = \"5s\"\n[policy.budget]\ntokens = 10\n"));
         let why = again(spec(&before), &tight, true, Whose::Ours, &Changed::default()).expect_err("is refused");
         assert_eq!(why.len(), 2, "{why:?}");
+        // Neither does it help to say it elsewhere.
+        let mut elsewhere = spec(&before);
+        elsewhere.budget.item = std::mem::take(&mut elsewhere.budget.attempt);
+        elsewhere.caps.memory_bytes = u64::MAX;
+        elsewhere.tenant = "../other".into();
+        let why = again(elsewhere, &tight, true, Whose::Theirs, &Changed::default()).expect_err("is refused");
+        assert_eq!(why.len(), 4, "{why:?}");
         let budget = Amounts::from_iter([(Line::Tokens, 10), (Line::WallMs, 5_000)]);
         let changed = Changed { budget, ..Changed::default() };
         let now = again(spec(&before), &tight, true, Whose::Ours, &changed).expect("fits");

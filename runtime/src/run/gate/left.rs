@@ -3,7 +3,7 @@
 //! Never: shows the host's own clock: of time a guest knows what its virtual clock tells.
 
 use crate::rules::effect::{Body, LineLeft, Refusal};
-use crate::rules::ledger::{Line, Shortfall};
+use crate::rules::ledger::{Headroom, Line, Shortfall};
 use crate::rules::quote;
 use crate::rules::verdict::UsedUp;
 
@@ -43,13 +43,20 @@ impl Gate {
 
     /// Whether evidence of this size may be kept; if so it is charged.
     pub(super) fn room_for(&self, bytes: u64) -> Result<(), Refusal> {
-        let written = self.passage.meter.write(bytes);
+        let told_bytes = self.state().told_bytes;
+        let written = self.passage.meter.catch_up(told_bytes).and_then(|()| self.passage.meter.write(bytes));
         written.map_err(|headroom| {
             let left = self.passage.meter.disk_left();
             quote::exhausted(Shortfall { left, ..headroom.short(Line::DiskBytes, bytes) })
         })?;
         self.state().written_bytes += bytes;
         Ok(())
+    }
+
+    /// Charges what was told again and not paid for before.
+    pub fn catch_up(&self) -> Result<(), Headroom> {
+        let told_bytes = self.state().told_bytes;
+        if self.passage.journal.is_shut() { Ok(()) } else { self.passage.meter.catch_up(told_bytes) }
     }
 
     /// Charges bytes that the guest is about to write to its files. `false`: it may not. What the journal tells was charged
@@ -66,13 +73,15 @@ impl Gate {
             let fits = state.full.is_none_or(|granted| after <= granted);
             if fits {
                 state.written_bytes = after;
+                state.told_bytes = after;
             }
             return fits;
         }
         if state.full.is_some_and(|granted| after > granted) {
             return false;
         }
-        match self.passage.meter.write(bytes) {
+        let meter = &self.passage.meter;
+        match meter.catch_up(state.told_bytes).and_then(|()| meter.write(bytes)) {
             Ok(()) => {
                 state.written_bytes = after;
                 true

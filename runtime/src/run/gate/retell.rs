@@ -59,6 +59,7 @@ impl Gate {
                 let mut state = self.state();
                 state.kept.push(Kept { kind: kind.clone(), name: name.clone(), id });
                 state.written_bytes += bytes;
+                state.told_bytes = state.written_bytes;
                 Ok(())
             }
             (_, Err(Denied::Refused(refusal))) if !passed => self.was_refused(refusal),
