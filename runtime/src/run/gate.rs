@@ -169,7 +169,7 @@ struct Admitted {
 /// An effect of which it is known how it ended, or that may go on.
 enum Passed {
     Told(Heard),
-    Admitted(Admitted),
+    Admitted(Box<Admitted>),
 }
 
 /// A call's reservation, and how far it has come.
@@ -270,10 +270,13 @@ impl Gate {
             return Ok(heard);
         }
         // In the order in which they were asked: each takes its place in the store's queue before the next one.
-        let admitted = join_all((first..).zip(asks).zip(told).map(async |((call, ask), told)| match told {
-            Part::Told { heard, .. } => Ok(Ok(Passed::Told(heard))),
-            told @ (Part::Open { .. } | Part::New) => {
-                Ok(self.admit(call, told.attempts().saturating_add(1), ask).await?.map(Passed::Admitted))
+        let admitted = join_all((first..).zip(asks).zip(told).map(async |((call, ask), told)| {
+            match told {
+                Part::Told { heard, .. } => Ok(Ok(Passed::Told(heard))),
+                told @ (Part::Open { .. } | Part::New) => Ok(self
+                    .admit(call, told.attempts().saturating_add(1), ask)
+                    .await?
+                    .map(|admitted| Passed::Admitted(Box::new(admitted)))),
             }
         }))
         .await;
@@ -284,7 +287,7 @@ impl Gate {
         // Each part is booked when it is done, whatever becomes of the others.
         let heard = join_all(admitted.into_iter().map(async |passed| match passed {
             Ok(Passed::Told(heard)) => Ok(heard),
-            Ok(Passed::Admitted(admitted)) => self.carry_out(admitted).await,
+            Ok(Passed::Admitted(admitted)) => self.carry_out(*admitted).await,
             Err(refusal) => Ok(Err(Denied::Refused(refusal))),
         }))
         .await;
@@ -306,7 +309,7 @@ impl Gate {
                         continue;
                     };
                     // If this fails too, it stays held, which is safe.
-                    drop(self.settle(admitted, Some((quote, dispatched)), unsent).await);
+                    drop(self.settle(*admitted, Some((quote, dispatched)), unsent).await);
                 }
             }
         }

@@ -68,6 +68,9 @@ pub struct Past {
     first_ms: u64,
 }
 
+/// The bytes of a worker's component, and those of its checks that are components.
+pub type Components = (Vec<u8>, Vec<Option<Vec<u8>>>);
+
 /// Reads a journal and checks it. Blocking.
 ///
 /// # Errors
@@ -288,7 +291,7 @@ impl Past {
     ///
     /// # Errors
     /// [`PastError::Component`].
-    pub fn components(&self, blobs: &Blobs) -> Result<(Vec<u8>, Vec<Option<Vec<u8>>>), PastError> {
+    pub fn components(&self, blobs: &Blobs) -> Result<Components, PastError> {
         let read = |digest: &Digest| {
             let bytes = blobs.read(digest, MAX_COMPONENT_BYTES as u64);
             bytes.map_err(|source| PastError::Component { serial: self.serial.clone(), source })
