@@ -146,7 +146,10 @@ async fn resumed() -> End {
 }
 
 /// What our own checker says is wrong: the run and the entry, or nothing if it is the framing.
-fn named(error: &ExportError) -> Option<(String, u64)> {
+/// A run and its entry, if the framing was whole.
+type Named = Option<(String, u64)>;
+
+fn named(error: &ExportError) -> Named {
     match error {
         ExportError::Run { serial, flaw } => Some((serial.clone(), flaw.seq())),
         _ => None,
@@ -154,7 +157,7 @@ fn named(error: &ExportError) -> Option<(String, u64)> {
 }
 
 /// What the other checker says.
-fn named_by_third_party(error: &str) -> Option<(String, u64)> {
+fn named_by_third_party(error: &str) -> Named {
     let words: Vec<&str> = error.split([' ', ':']).collect();
     match words[..] {
         ["run", serial, "entry", seq, ..] => Some((serial.to_owned(), seq.parse().unwrap())),
@@ -162,7 +165,7 @@ fn named_by_third_party(error: &str) -> Option<(String, u64)> {
     }
 }
 
-fn refused_by_both(bytes: &[u8], what: &str) -> (Option<(String, u64)>, Option<(String, u64)>) {
+fn refused_by_both(bytes: &[u8], what: &str) -> (Named, Named) {
     let ours = export::check(&mut &*bytes).err().unwrap_or_else(|| panic!("ours takes {what}"));
     let theirs = third_party::check(bytes).err().unwrap_or_else(|| panic!("theirs takes {what}"));
     (named(&ours), named_by_third_party(&theirs))
