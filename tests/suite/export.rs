@@ -145,10 +145,10 @@ async fn resumed() -> End {
     end
 }
 
-/// What our own checker says is wrong: the run and the entry, or nothing if it is the framing.
-/// A run and its entry, if the framing was whole.
+/// A run and its entry; nothing if it is the framing that is wrong.
 type Named = Option<(String, u64)>;
 
+/// What our own checker says is wrong.
 fn named(error: &ExportError) -> Named {
     match error {
         ExportError::Run { serial, flaw } => Some((serial.clone(), flaw.seq())),
