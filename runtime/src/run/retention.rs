@@ -82,7 +82,7 @@ pub(super) async fn prune(store: &Arc<dyn Store>, state: &State, retention: Rete
     Ok(pruned)
 }
 
-/// What [`prune`] would look at, the oldest first: what is over, has contents, and has no fork that needs them.
+/// What a prune would look at, the oldest first: what is over, has contents, and has no fork that needs them.
 pub fn candidates(runs: &[RunRow]) -> Vec<String> {
     let mut runs: Vec<&RunRow> = runs.iter().filter(|run| !run.erased).collect();
     // A fork before its parent, so that both can go at once.
