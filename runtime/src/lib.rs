@@ -85,6 +85,7 @@ pub mod run {
     pub mod gate;
     pub mod host;
     pub mod journal;
+    mod launch;
     pub mod limits;
     pub mod meter;
     mod output;

@@ -3,7 +3,6 @@
 //!
 //! Ratios are the point; absolute rates are this machine's, at this hour.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,7 +12,6 @@ use jidoka::doors::chain::{Key, Sealer};
 use jidoka::doors::clock::Clock;
 use jidoka::doors::model::{Call, Model, Received};
 use jidoka::doors::rates::RateNews;
-use jidoka::doors::sqlite::{CommitPoint, Probe, SqliteStore};
 use jidoka::doors::store::{Durability, Store};
 use jidoka::rules::effect::{Answer, Body, Cost, Effect, Kind, Level};
 use jidoka::rules::ledger::Amounts;
@@ -36,7 +34,7 @@ fn main() {
     runtime.block_on(async {
         for (disk, commit) in [("on this disk", None), ("on a disk that needs 4 ms", Some(Duration::from_millis(4)))] {
             let dir = tempfile::tempdir().expect("a directory");
-            let store = open_slow(dir.path(), commit);
+            let store = bench::slow_store(dir.path(), commit);
             let mut single = None;
             for runs in [1, 8, 64] {
                 let rate = appended(Arc::clone(&store) as Arc<dyn Store>, runs, time).await;
@@ -48,17 +46,6 @@ fn main() {
         resumed(if smoke { 20 } else { 1_000 }).await;
     });
     runtime.shutdown_background();
-}
-
-/// The store in `dir`, whose every commit takes so much longer.
-fn open_slow(dir: &Path, commit: Option<Duration>) -> Arc<SqliteStore> {
-    let probe: Probe = Arc::new(move |point| {
-        if let (CommitPoint::Before, Some(commit)) = (point, commit) {
-            std::thread::sleep(commit);
-        }
-    });
-    let store = SqliteStore::open_probed(&bench::open(dir), dir, Clock::starting_at(bench::START_MS), probe);
-    Arc::new(store.expect("a store"))
 }
 
 /// Durable entries per second of so many runs at once, each with a journal of its own.

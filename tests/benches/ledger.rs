@@ -4,29 +4,14 @@
 //! A pair is what a model call needs: fit to what is left and reserve, dispatch, settle. Ratios are the point; absolute
 //! rates are this machine's, at this hour.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use jidoka::doors::clock::Clock;
-use jidoka::doors::sqlite::{CommitPoint, Probe, SqliteStore};
 use jidoka::doors::store::{Durability, MemoryStore, Need, Store, transact};
 use jidoka::rules::ledger::{Amounts, CallId, Ledger, Limits, Line, ScopeId, Terms};
 use jidoka::rules::window::Span;
 use jidoka_tests::bench;
-
-/// The store in `dir`, whose every commit takes so much longer: how fast a disk is differs more than anything else, and
-/// some answer before they have written.
-fn open_slow(dir: &Path, commit: Option<Duration>) -> Arc<SqliteStore> {
-    let probe: Probe = Arc::new(move |point| {
-        if let (CommitPoint::Before, Some(commit)) = (point, commit) {
-            std::thread::sleep(commit);
-        }
-    });
-    let store = SqliteStore::open_probed(&bench::open(dir), dir, Clock::starting_at(bench::START_MS), probe);
-    Arc::new(store.expect("a store"))
-}
 
 /// What a model call is metered by.
 const LINES: [(Line, u64); 5] =
@@ -51,11 +36,12 @@ fn main() {
         let memory = concurrent(Arc::new(MemoryStore::default()), 1, time(Duration::from_secs(1)), Durability::Durable);
         print("pairs/s through the store in memory, 1 run", memory.await);
         let dir = tempfile::tempdir().expect("a directory");
-        let lazy = concurrent(open_slow(dir.path(), None), 1, time(Duration::from_secs(2)), Durability::Lazy).await;
+        let lazy =
+            concurrent(bench::slow_store(dir.path(), None), 1, time(Duration::from_secs(2)), Durability::Lazy).await;
         print("pairs/s in SQLite without waiting for the disk, 1 run", lazy);
         println!("{:<70} {:>11.2} us", "  so one model call costs, beside two fsyncs", 1e6 / lazy);
         for (disk, commit) in [("on this disk", None), ("on a disk that needs 4 ms", Some(Duration::from_millis(4)))] {
-            let store = open_slow(dir.path(), commit);
+            let store = bench::slow_store(dir.path(), commit);
             let mut single = None;
             for runs in [1, 8, 64] {
                 let store: Arc<dyn Store> = Arc::clone(&store) as _;

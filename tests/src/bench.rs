@@ -16,7 +16,7 @@ use jidoka::doors::model::Model;
 use jidoka::doors::pace::Pace;
 use jidoka::doors::provider::HttpModel;
 use jidoka::doors::script::ScriptedModel;
-use jidoka::doors::sqlite::SqliteStore;
+use jidoka::doors::sqlite::{CommitPoint, Probe, SqliteStore};
 use jidoka::doors::state::State;
 use jidoka::doors::store::Store;
 use jidoka::rules::authored::{self, OperatorFile, Overrides};
@@ -441,6 +441,18 @@ pub fn kept_entries(dir: &Path, serial: &str) -> Vec<KeptEntry> {
 pub fn entries(dir: &Path, serial: &str) -> Vec<Entry> {
     let entries = kept_entries(dir, serial);
     entries.iter().map(|entry| entry.entry().expect("can be read").expect("is not erased")).collect()
+}
+
+/// The store in `dir`, whose every commit takes so much longer: how fast a disk is differs more than anything else, and
+/// some answer before they have written.
+pub fn slow_store(dir: &Path, commit: Option<std::time::Duration>) -> Arc<SqliteStore> {
+    let probe: Probe = Arc::new(move |point| {
+        if let (CommitPoint::Before, Some(commit)) = (point, commit) {
+            std::thread::sleep(commit);
+        }
+    });
+    let store = SqliteStore::open_probed(&open(dir), dir, Clock::starting_at(START_MS), probe);
+    Arc::new(store.expect("a store"))
 }
 
 /// The host's directory at `dir`.

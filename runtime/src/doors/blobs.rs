@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 use tracing::warn;
 
+use super::evidence;
 use super::node;
 use super::tree::{Entry, FileHasher, Manifest};
 use super::walk::{ScanError, Source};
@@ -35,7 +36,7 @@ const DIRECTORY_MODE: u32 = 0o700;
 
 /// Bytes of a tree's document. An entry is its path and less than 150 bytes more; the default bounds of a tree stay
 /// below. A guest decides what is in its tree, and a sweep holds one whole document in memory.
-const MAX_TREE_BYTES: u64 = 256 << 20;
+pub const MAX_TREE_BYTES: u64 = 256 << 20;
 
 /// How often, and after how long each, a sweep asks for its lock: for a second in all. Whoever keeps holds a
 /// [`Keeping`] until the journal is written, so a guest with a large tree can make a sweep fail, which is then tried
@@ -107,7 +108,7 @@ pub enum BlobError {
 /// the bytes of their paths and fields in the order in which [`Entry`] declares them. Equal trees therefore have equal
 /// documents; another order of fields, or another field, is another address for every tree.
 pub fn tree_address(tree: &Manifest) -> Digest {
-    address_of(&document(tree))
+    evidence::address(&document(tree))
 }
 
 impl Blobs {
@@ -309,7 +310,7 @@ impl Blobs {
         }
         let mut found = Vec::new();
         file.take(bytes).read_to_end(&mut found).map_err(store(&room.place(address)))?;
-        if address_of(&found) != *address {
+        if evidence::address(&found) != *address {
             return Err(BlobError::Damaged { address: *address });
         }
         Ok(found)
@@ -347,7 +348,7 @@ impl Keeping {
     /// # Errors
     /// [`BlobError::Store`]: the disk is full, read-only or broken, and nothing is kept.
     pub fn keep(&self, bytes: &[u8]) -> Result<Digest, BlobError> {
-        let address = address_of(bytes);
+        let address = evidence::address(bytes);
         if !self.blobs.stands(Room::Files, &address, bytes.len() as u64)? {
             let staging = Staging::new(&self.blobs)?;
             staging.write(&address, bytes)?.sync_all().map_err(store(STAGING))?;
@@ -392,7 +393,7 @@ impl Keeping {
     /// though some of its files may be, for a sweep to remove.
     pub fn keep_tree(&self, dir: &Dir, tree: &Manifest, known: Option<&Manifest>) -> Result<Digest, BlobError> {
         let document = document(tree);
-        let (address, bytes) = (address_of(&document), document.len() as u64);
+        let (address, bytes) = (evidence::address(&document), document.len() as u64);
         if bytes > MAX_TREE_BYTES {
             return Err(BlobError::TooLarge { address, bytes, max: MAX_TREE_BYTES });
         }
@@ -486,7 +487,7 @@ impl Room {
     }
 
     fn place(self, address: &Digest) -> String {
-        format!("{}/{}", self.drawer(address.as_bytes()[0]), digits(address))
+        format!("{}/{}", self.drawer(address.as_bytes()[0]), evidence::file_name(address))
     }
 }
 
@@ -510,7 +511,7 @@ impl<'a> Staging<'a> {
     }
 
     fn create(&self, address: &Digest) -> Result<File, BlobError> {
-        node::create_file(&self.dir, &digits(address), BLOB_MODE).map_err(store(STAGING))
+        node::create_file(&self.dir, &evidence::file_name(address), BLOB_MODE).map_err(store(STAGING))
     }
 
     fn write(&self, address: &Digest, bytes: &[u8]) -> Result<File, BlobError> {
@@ -557,7 +558,7 @@ impl<'a> Staging<'a> {
     /// Gives what is staged and durable its final name. One that is there is equal, or damaged.
     fn place(&self, room: Room, address: &Digest) -> Result<(), BlobError> {
         let place = room.place(address);
-        let rename = || rustix::fs::renameat(&self.dir, digits(address), &self.blobs.dir, &place);
+        let rename = || rustix::fs::renameat(&self.dir, evidence::file_name(address), &self.blobs.dir, &place);
         let placed = match rename() {
             Err(Errno::NOENT) => make_dir(&self.blobs.dir, &room.drawer(address.as_bytes()[0])).and_then(|()| rename()),
             renamed => renamed,
@@ -610,14 +611,6 @@ fn digest_of(entry: &Entry) -> Option<Digest> {
         Entry::File { digest, .. } => Some(*digest),
         Entry::Link { .. } | Entry::EmptyDirectory {} => None,
     }
-}
-
-fn address_of(bytes: &[u8]) -> Digest {
-    Digest::from_bytes(*blake3::hash(bytes).as_bytes())
-}
-
-fn digits(address: &Digest) -> String {
-    address.to_string().trim_start_matches("blake3:").to_owned()
 }
 
 fn store<E: Into<io::Error>>(path: &str) -> impl FnOnce(E) -> BlobError {

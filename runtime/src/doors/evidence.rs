@@ -50,3 +50,21 @@ pub fn keep(dir: &Dir, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_crash_left_half_written_does_not_pass_for_the_evidence() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let handle = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).expect("opens");
+        let digest = address(b"the proof");
+        let name = dir.path().join(file_name(&digest));
+        std::fs::write(name.with_extension("draft"), b"the pr").expect("writes");
+        keep(&handle, &digest, b"the proof").expect("kept");
+        assert_eq!(read(&handle, &digest, 9).expect("reads"), b"the proof");
+        keep(&handle, &digest, b"the proof").expect("is there");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("reads").count(), 1, "once, and no draft");
+    }
+}

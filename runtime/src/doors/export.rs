@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::blobs::{BlobError, Blobs, tree_address};
+use super::blobs::{BlobError, Blobs, MAX_TREE_BYTES, tree_address};
 use super::chain::{Flaw, Head, Kept, KeptEntry, Key, Pieces, Row, story};
 use super::evidence;
 use super::frames::{FrameError, Framer, Frames, Header, Kind};
@@ -32,9 +32,6 @@ pub const MAX_JOURNAL_BYTES: u64 = 256 << 20;
 /// Bytes of all requests with their histories in full, which a reader goes through one by one. Histories share their
 /// pieces: a hostile file could ask for a long one with each of its entries.
 pub const MAX_TOLD_BYTES: u64 = 16 << 30;
-
-/// Bytes of one tree's document, which a reader holds. As in the store of blobs.
-pub const MAX_TREE_BYTES: u64 = 256 << 20;
 
 /// Bytes of a run's serial, which is a directory's name.
 pub const MAX_SERIAL_BYTES: usize = 64;

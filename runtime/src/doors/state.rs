@@ -290,6 +290,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_replay_left_goes_when_its_process_is_gone() {
+        let (dir, state) = state();
+        let living = state.scratch("living").expect("new");
+        drop(state.scratch("dead").expect("new"));
+        let handle = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).expect("opens");
+        State::open(handle).expect("opens again");
+        assert!(dir.path().join("scratch/living").exists() && !dir.path().join("scratch/dead").exists());
+        drop(living);
+    }
+
+    #[test]
+    fn a_run_is_taken_again_only_when_nobody_has_it() {
+        let (_dir, state) = state();
+        let run = state.create_run("a").expect("new");
+        assert!(matches!(state.reopen_run("a"), Err(LeaseError::Alive { .. })));
+        drop(run);
+        assert!(state.reopen_run("a").is_ok());
+        assert!(matches!(state.reopen_run("b"), Err(LeaseError::Run { .. })));
+    }
+
+    #[test]
     fn a_serial_is_used_once() {
         let (_dir, state) = state();
         state.create_run("a").expect("new");

@@ -5,7 +5,7 @@
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
-use crate::doors::blobs::BlobError;
+use crate::doors::blobs::{BlobError, MAX_TREE_BYTES};
 use crate::doors::chain::KeptEntry;
 use crate::doors::clock::Clock;
 use crate::doors::state::State;
@@ -25,7 +25,6 @@ use super::admission::Scopes;
 use super::meter::Meter;
 use super::past::{self, Past, PastError};
 use super::recovery::{self, blocking, close_dead_runs};
-use super::resume::MAX_TREE_BYTES;
 use super::retention::{self, PruneError, Pruned, Retention};
 use super::runner::Reached;
 use super::transfer::{self, Summary, TransferError};

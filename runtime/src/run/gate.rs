@@ -7,6 +7,7 @@
 
 mod call;
 mod left;
+mod marks;
 mod retell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +17,8 @@ use cap_std::fs::Dir;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 
-use crate::doors::blobs::{Blobs, Keeping};
+use crate::doors::blobs::Blobs;
 use crate::doors::clock::{Clock, millis};
-use crate::doors::evidence;
 use crate::doors::model::Call;
 use crate::doors::pace::{Admission, Pace};
 use crate::doors::rates::RateNews;
@@ -33,9 +33,9 @@ use crate::rules::effect::{
 use crate::rules::ledger::{Amounts, CallId, Denial, Dispatched, Line, Reservation, ScopeId, Shortfall};
 use crate::rules::model::{Profile, Request};
 use crate::rules::policy::{self, Counts, MAX_BATCH, MAX_REFUSALS};
-use crate::rules::progress::{Mark, Progress, Standing};
+use crate::rules::progress::Progress;
 use crate::rules::quote::Quote;
-use crate::rules::spec::{CountedBy, Grants, MarkKind};
+use crate::rules::spec::{CountedBy, Grants};
 use crate::rules::verdict::{Stop, UsedUp};
 
 use super::RunEnd;
@@ -49,6 +49,8 @@ use super::tape::Part;
 use super::waits::Waits;
 
 use self::call::{compile, matching, priced};
+use self::marks::Marked;
+pub use self::marks::{KeptTree, keep_tree};
 
 /// A granted model: what is known of it, and the way to it.
 pub struct ModelDoor {
@@ -195,37 +197,6 @@ struct Performed {
     marked: Option<Marked>,
     /// What the provider said of its rate.
     rates: RateNews,
-}
-
-/// A mark that an effect earned.
-struct Marked {
-    mark: Mark,
-    /// Where the tree is kept, if it is one of a tree.
-    tree: Option<KeptTree>,
-}
-
-/// A tree that is kept, and nobody sweeps it away before an entry names it.
-pub struct KeptTree {
-    pub address: Digest,
-    _keeping: Keeping,
-}
-
-/// Keeps a tree of the guest's.
-///
-/// # Errors
-/// [`RunEnd::Fault`]. Inside: a sentence, if it is not what was seen any more.
-pub async fn keep_tree(
-    blobs: &Blobs,
-    view: &WorkspaceView,
-    tree: Manifest,
-) -> Result<Result<KeptTree, String>, RunEnd> {
-    let (blobs, view) = (blobs.clone(), view.clone());
-    blocking(move || {
-        let keeping = blobs.keeping().map_err(|error| error.to_string())?;
-        let address = keeping.keep_tree(&view.dir, &tree, Some(&view.base)).map_err(|error| error.to_string())?;
-        Ok(KeptTree { address, _keeping: keeping })
-    })
-    .await
 }
 
 impl Gate {
@@ -552,65 +523,6 @@ impl Gate {
         Ok(performed)
     }
 
-    async fn attach(&self, kind: &str, name: &str, bytes: &[u8]) -> Result<Performed, RunEnd> {
-        let id = evidence::address(bytes);
-        let (dir, kept) = (Arc::clone(&self.passage.evidence), bytes.to_vec());
-        blocking(move || evidence::keep(&dir, &id, &kept))
-            .await?
-            .map_err(|error| RunEnd::Fault(format!("evidence could not be kept: {error}")))?;
-        self.state().kept.push(Kept { kind: kind.to_owned(), name: name.to_owned(), id });
-        let mark = Mark { kind: MarkKind::Artifact, digest: id };
-        let new = lock(&self.passage.progress).observe(mark);
-        let spent = [(Line::DiskBytes, bytes.len() as u64)].into_iter().collect();
-        Ok(Performed {
-            heard: Ok(Answer::Attached { id: id.to_string() }),
-            spent: Some(spent),
-            raw_usage: None,
-            took_ms: 0,
-            waited_ms: 0,
-            marked: new.then_some(Marked { mark, tree: None }),
-            rates: RateNews::default(),
-        })
-    }
-
-    async fn check_in(&self) -> Result<Performed, RunEnd> {
-        let view = self.passage.workspace.clone().expect("a file grant comes with a workspace: the spec holds that");
-        let (view, seen) = blocking(move || {
-            let now = view.look();
-            (view, now)
-        })
-        .await?;
-        let broken = |message: String| {
-            let failure = Failure { kind: FailureKind::Broken, message };
-            Ok(Performed::free(Err(Denied::Failed(failure))))
-        };
-        let now = match seen {
-            Ok(now) => now,
-            Err(message) => return broken(message),
-        };
-        let changes = Manifest::changes(&view.base, &now).len();
-        let mark = Mark { kind: MarkKind::Tree, digest: now.digest(&view.deliverables) };
-        let is_new = lock(&self.passage.progress).is_new(mark);
-        let kept = match (&self.passage.blobs, is_new) {
-            (Some(blobs), true) => match keep_tree(blobs, &view, now).await? {
-                Ok(kept) => Some(kept),
-                Err(message) => return broken(message),
-            },
-            (None, _) | (_, false) => None,
-        };
-        let mut progress = lock(&self.passage.progress);
-        let new_mark = progress.observe(mark);
-        let standing = Standing {
-            new_mark,
-            marks: u32::try_from(progress.earned().len()).unwrap_or(u32::MAX),
-            changed_files: u32::try_from(changes).unwrap_or(u32::MAX),
-        };
-        drop(progress);
-        let mut performed = Performed::free(Ok(Answer::CheckedIn { standing, seen: mark.digest }));
-        performed.marked = new_mark.then(|| Marked { mark, tree: kept });
-        Ok(performed)
-    }
-
     /// Books what was brought back, and writes it down, in one transaction.
     async fn settle(
         &self,
@@ -651,34 +563,6 @@ impl Gate {
             return Err(RunEnd::Stopped);
         }
         Ok(heard)
-    }
-
-    /// An answer of the host's own is written down, with the mark that it earned.
-    async fn answer(&self, answered: Body, call: u64, marked: Option<Marked>) -> Result<(), RunEnd> {
-        match marked {
-            None => self.passage.journal.append(answered, Durability::Lazy).await,
-            Some(marked) => self.earned(Some(answered), call, marked).await,
-        }
-    }
-
-    /// A mark is written down, after what earned it: then gaps start anew.
-    async fn earned(&self, answered: Option<Body>, call: u64, marked: Marked) -> Result<(), RunEnd> {
-        let Marked { mark, tree } = marked;
-        let meter = &self.passage.meter;
-        let (scope, metered, used) = (self.passage.scope.clone(), meter.call().clone(), meter.used(self.waited_ms()));
-        // Before somebody could sweep away the tree that it names.
-        let durability = if tree.is_some() { Durability::Durable } else { Durability::Lazy };
-        let address = tree.as_ref().map(|tree| tree.address);
-        let marked = self.passage.journal.step(vec![Need::Call(metered.clone())], durability, move |step| {
-            let renewed = Meter::mark(step.books.ledger, &scope, &metered, &used, step.books.now_ms)?;
-            answered.into_iter().for_each(|answered| step.write(answered));
-            step.write(Body::Marked { call: Some(call), mark, tree: address });
-            Ok::<_, Denial>(renewed)
-        });
-        let renewed = marked.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
-        drop(tree);
-        meter.go_on(used, renewed);
-        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

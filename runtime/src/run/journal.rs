@@ -137,7 +137,7 @@ impl Journal {
         lock(&self.tape).cut().cloned()
     }
 
-    /// What the journal knows of effects that the guest asks for now, as calls from `first` on.
+    /// What the journal knows of effects that the guest asks for here, as calls from `first` on.
     ///
     /// # Errors
     /// [`Untold`].

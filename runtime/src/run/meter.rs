@@ -2,8 +2,8 @@
 //!
 //! One call of the ledger that lasts as long as the guest: memory is reserved whole, disk as far as it is left, and time
 //! in slices that are renewed before they are used up. So nothing is used that was not reserved, others see what is used
-//! while it is, and what a crash leaves in doubt is a slice of time, and its disk. Never: reads the ledger on the way of a
-//! guest's write.
+//! while it is, and what a crash leaves in doubt is a slice of time, and its disk, until the run goes on. Never: reads the
+//! ledger on the way of a guest's write.
 
 use std::sync::{Arc, Mutex};
 

@@ -187,7 +187,7 @@ impl Past {
     }
 
     /// How long the process worked on it that had it last, as far as its journal knows. Milliseconds.
-    pub fn latest_ms(&self) -> u64 {
+    pub fn worked_ms(&self) -> u64 {
         let begun = |entry: &&KeptEntry| matches!(entry.facts, Facts::Opened(_) | Facts::Resumed { .. });
         let begun_ms = self.entries.iter().rev().find(begun).map_or(0, |entry| entry.at_ms);
         self.entries.last().map_or(0, |last| last.at_ms.saturating_sub(begun_ms))

@@ -26,12 +26,12 @@ use crate::rules::verdict::Verdict;
 use super::admission::{Scopes, faulted};
 use super::cord::Cord;
 use super::journal::{Beginning, Journal};
+use super::launch::blank_record;
 use super::meter::Meter;
 use super::past::{Past, PastError};
 use super::resume::{Begun, restored};
 use super::runner::{Account, Apply, CheckJob, Job, Reached, Runner};
 use super::senses::VirtualClock;
-use super::supervisor::blank_record;
 use super::tape::{Tape, Then};
 
 /// What a replay may use of time: a component that was built anew may spin.

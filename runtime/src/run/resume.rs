@@ -10,7 +10,7 @@ use cap_std::fs::Dir;
 use tokio::sync::mpsc;
 
 use crate::doors::apply;
-use crate::doors::blobs::Blobs;
+use crate::doors::blobs::{Blobs, MAX_TREE_BYTES};
 use crate::doors::chain::Sealer;
 use crate::doors::state::{ItemLease, RunDir};
 use crate::doors::store::{Durability, Need};
@@ -32,9 +32,6 @@ use super::recovery;
 use super::runner::{Job, Runner};
 use super::senses::VirtualClock;
 use super::tape::{Tape, Then};
-
-/// Bytes of a kept tree's document: what a tree within its bounds has at most.
-pub(super) const MAX_TREE_BYTES: u64 = 256 << 20;
 
 /// Opens a past run again. Nothing of the worker runs.
 pub(super) async fn readmit(
@@ -79,7 +76,7 @@ pub(super) async fn readmit(
         resumption => CallId::new(format!("{serial}-r{resumption}-meter")),
     };
     let (before, prepaid) = (meter(past.resumptions()), (0..=past.resumptions()).map(meter).collect::<Vec<_>>());
-    let used_ms = past.latest_ms();
+    let used_ms = past.worked_ms();
     let own = [Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone())];
     let needs = own.into_iter().chain(prepaid.iter().cloned().map(Need::Call)).collect();
     let (ids, spec, metered, shown) = (scopes.clone(), job.spec.clone(), call.clone(), past.marks());

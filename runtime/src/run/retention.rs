@@ -55,12 +55,10 @@ pub(super) async fn prune(store: &Arc<dyn Store>, state: &State, retention: Rete
     let mut pruned = Pruned { before_bytes: kept_bytes(store, state).await?, ..Pruned::default() };
     pruned.after_bytes = pruned.before_bytes;
     let mut swept = true;
-    for serial in candidates(&runs(store).await?) {
-        let ended_ms = |runs: Vec<RunRow>| runs.into_iter().find(|run| run.serial == serial).map(|run| run.latest_ms);
-        let is_old = match (retention.before_ms, ended_ms(runs(store).await?)) {
-            (Some(before_ms), Some(ended_ms)) => ended_ms < before_ms,
-            _ => false,
-        };
+    let known = runs(store).await?;
+    for serial in candidates(&known) {
+        let ended_ms = known.iter().find(|run| run.serial == serial).map_or(u64::MAX, |run| run.latest_ms);
+        let is_old = retention.before_ms.is_some_and(|before_ms| ended_ms < before_ms);
         let is_too_much = retention.max_bytes.is_some_and(|most| pruned.after_bytes > most);
         if !is_old && !is_too_much {
             continue;

@@ -26,10 +26,10 @@ use crate::rules::verdict::{Stop, Verdict};
 use super::RunEnd;
 use super::cord::Cord;
 use super::fork::Branch;
+use super::launch;
 use super::past::{Past, PastError};
 use super::replay::{self, Replayed};
 use super::sandbox::Sandbox;
-use super::supervisor;
 
 /// A job with everything opened that it names.
 pub struct Job {
@@ -122,8 +122,8 @@ impl Runner {
 
     /// Starts a run. It goes on to its verdict whether or not anybody watches.
     pub fn start(self: &Arc<Self>, job: Job, serial: String, apply: Apply) -> RunHandle {
-        let blank = supervisor::blank_record(&job.spec, &serial);
-        self.spawn(blank, move |runner, cord, watcher| supervisor::run(runner, job, serial, apply, cord, watcher))
+        let blank = launch::blank_record(&job.spec, &serial);
+        self.spawn(blank, move |runner, cord, watcher| launch::run(runner, job, serial, apply, cord, watcher))
     }
 
     /// A past run of which nothing is erased.
@@ -138,18 +138,18 @@ impl Runner {
 
     /// Lets a past run go on, after a crash or a stop. What has an answer is not performed again.
     pub fn resume(self: &Arc<Self>, job: Job, past: Past, apply: Apply) -> RunHandle {
-        let mut blank = supervisor::blank_record(&job.spec, &past.serial);
+        let mut blank = launch::blank_record(&job.spec, &past.serial);
         blank.item.clone_from(&past.origin.item);
-        self.spawn(blank, move |runner, cord, watcher| supervisor::resume(runner, job, past, apply, cord, watcher))
+        self.spawn(blank, move |runner, cord, watcher| launch::resume(runner, job, past, apply, cord, watcher))
     }
 
     /// Starts a run that shares its beginning with a past one. Its job is that of the past one, but for what is overridden.
     pub fn fork(self: &Arc<Self>, mut job: Job, past: Past, branch: Branch, serial: String, apply: Apply) -> RunHandle {
         // An item of its own.
         job.spec.item = None;
-        let blank = supervisor::blank_record(&job.spec, &serial);
+        let blank = launch::blank_record(&job.spec, &serial);
         self.spawn(blank, move |runner, cord, watcher| {
-            supervisor::fork(runner, job, (past, branch), serial, apply, (cord, watcher))
+            launch::fork(runner, job, (past, branch), serial, apply, (cord, watcher))
         })
     }
 

@@ -8,189 +8,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
-use futures_util::FutureExt as _;
-use tokio::sync::mpsc;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::doors::apply::{self, ApplyError, ChangeSet};
 use crate::doors::blobs::tree_address;
-use crate::doors::chain::Head;
-use crate::doors::state::RunDir;
 use crate::doors::store::{Durability, Need};
 use crate::doors::tree::{self, Manifest, under};
 use crate::rules::andon::{Category, Pull, Puller, cut_address};
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, Entry, OutcomeName, Stream};
+use crate::rules::effect::{Body, OutcomeName, Stream};
 use crate::rules::policy::{MAX_EVIDENCE, MAX_SUMMARY_BYTES};
 use crate::rules::progress::{Mark, Progress};
-use crate::rules::record::{Capabilities, Evidence, LedgerRecord, RECORD_FORMAT, Record};
-use crate::rules::spec::{FileGrant, MarkKind, RunSpec};
+use crate::rules::record::{Evidence, LedgerRecord, Record};
+use crate::rules::spec::{FileGrant, MarkKind};
 use crate::rules::verdict::{
     CheckEnd, CheckResult, Finding, Outcome, Report, Sight, Status, Stop, Verdict, conclude, judge, used_up,
 };
 
 use super::RunEnd;
-use super::admission::{Admitted, admit, chain, faulted};
+use super::admission::{Admitted, chain, faulted};
 use super::alarms::Alarms;
 use super::bindings::worker::jidoka::agent::work;
 use super::checks;
-use super::cord::Cord;
 use super::files::FileBooks;
-use super::fork::{self, Branch};
 use super::gate::{Gate, KeptTree, ModelDoor, Passage, WorkspaceView, keep_tree};
 use super::host::Guest;
 use super::limits::Limits;
 use super::lock;
 use super::output::Output;
-use super::past::Past;
 use super::race::GuestCall;
-use super::resume::readmit;
-use super::runner::{Apply, Job, Runner};
-use super::sandbox::{Call, ENGINE_NAME, Returned};
+use super::runner::{Apply, Runner};
+use super::sandbox::{Call, Returned};
 use super::senses::Chances;
-
-/// The record of a run of which nothing is known yet.
-pub(super) fn blank_record(spec: &RunSpec, serial: &str) -> Record {
-    Record {
-        format: RECORD_FORMAT,
-        serial: serial.to_owned(),
-        line: spec.line.clone(),
-        item: spec.item.clone().unwrap_or_else(|| serial.to_owned()),
-        attempt: 0,
-        verdict: "fault".to_owned(),
-        detail: serde_json::Value::Null,
-        why: String::new(),
-        exit_code: 70,
-        report: None,
-        marks: Vec::new(),
-        evidence: Vec::new(),
-        gates: Vec::new(),
-        changes: Vec::new(),
-        applied: false,
-        ledger: LedgerRecord::default(),
-        waste: Default::default(),
-        capabilities: Capabilities { granted: spec.grants.clone(), used: Default::default() },
-        component: None,
-        repaid: 0,
-        resumptions: 0,
-        kept: format!("runs/{serial}"),
-        host: ENGINE_NAME.to_owned(),
-    }
-}
-
-/// Runs a job to its verdict. Whatever happens, there is a record.
-pub(super) async fn run(
-    runner: Arc<Runner>,
-    job: Job,
-    serial: String,
-    apply: Apply,
-    cord: Cord,
-    watcher: mpsc::UnboundedSender<Entry>,
-) -> Record {
-    let mut record = blank_record(&job.spec, &serial);
-    let run_dir = match runner.state.create_run(&serial) {
-        Ok(run_dir) => run_dir,
-        Err(error) => {
-            record.judge(&Verdict::Fault { why: format!("the run's directory could not be made: {error}") });
-            return record;
-        }
-    };
-    let admitted = admit(&runner, job, &serial, &run_dir, cord, watcher, &mut record).await;
-    finish(&runner, admitted, apply, &run_dir, record).await
-}
-
-/// Lets a past run go on. One that is not admitted stays as it is, and so does its `verdict.json`.
-pub(super) async fn resume(
-    runner: Arc<Runner>,
-    job: Job,
-    past: Past,
-    apply: Apply,
-    cord: Cord,
-    watcher: mpsc::UnboundedSender<Entry>,
-) -> Record {
-    let mut record = blank_record(&job.spec, &past.serial);
-    record.item.clone_from(&past.origin.item);
-    let run_dir = match runner.state.reopen_run(&past.serial) {
-        Ok(run_dir) => run_dir,
-        Err(error) => {
-            record.judge(&Verdict::NotAdmitted { why: vec![chain(&error)] });
-            return record;
-        }
-    };
-    // As it is now that nobody else works on it.
-    let past = match runner.past(&past.serial).await {
-        Ok(past) => past,
-        Err(error) => {
-            record.judge(&Verdict::NotAdmitted { why: vec![chain(&error)] });
-            return record;
-        }
-    };
-    match readmit(&runner, job, past, &run_dir, cord, watcher, &mut record).await {
-        Ok(admitted) => finish(&runner, Ok(admitted), apply, &run_dir, record).await,
-        Err(verdict) => {
-            record.judge(&verdict);
-            record
-        }
-    }
-}
-
-/// Runs a fork to its verdict.
-pub(super) async fn fork(
-    runner: Arc<Runner>,
-    job: Job,
-    from: (Past, Branch),
-    serial: String,
-    apply: Apply,
-    (cord, watcher): (Cord, mpsc::UnboundedSender<Entry>),
-) -> Record {
-    let mut record = blank_record(&job.spec, &serial);
-    let run_dir = match runner.state.create_run(&serial) {
-        Ok(run_dir) => run_dir,
-        Err(error) => {
-            record.judge(&Verdict::Fault { why: format!("the run's directory could not be made: {error}") });
-            return record;
-        }
-    };
-    let admitted = fork::admit(&runner, job, &serial, from, &run_dir, cord, watcher, &mut record).await;
-    finish(&runner, admitted, apply, &run_dir, record).await
-}
-
-/// Executes what was admitted, and writes down the verdict, whatever it is.
-pub(super) async fn finish(
-    runner: &Arc<Runner>,
-    admitted: Result<Admitted, Verdict>,
-    apply: Apply,
-    run_dir: &RunDir,
-    mut record: Record,
-) -> Record {
-    let head = match admitted {
-        Ok(admitted) => {
-            let journal = Arc::clone(&admitted.journal);
-            let verdict = admitted.execute(runner, apply, &mut record).boxed().await;
-            record.judge(&verdict);
-            journal.head()
-        }
-        Err(verdict) => {
-            record.judge(&verdict);
-            None
-        }
-    };
-    if let Err(error) = run_dir.write("verdict.json", &VerdictFile { record: &record, journal: head }) {
-        // The verdict stands; the caller has it, and is told that the disk does not.
-        record.why = format!("{} (and verdict.json could not be written: {error})", record.why);
-    }
-    record
-}
-
-/// `verdict.json`: the record, and where the journal ends that it was made from.
-#[derive(serde::Serialize)]
-pub(super) struct VerdictFile<'a> {
-    #[serde(flatten)]
-    pub(super) record: &'a Record,
-    pub(super) journal: Option<Head>,
-}
 
 /// Where the tree is kept that a guest left.
 enum Kept {

@@ -5,7 +5,6 @@
 
 use crate::doors::chain::{Comparer, KeptEntry, Key};
 use crate::rules::andon::Puller;
-use crate::rules::digest::Digest;
 use crate::rules::divergence::{self, Divergence, DivergenceKind};
 use crate::rules::effect::{Body, Class, Denied, Effect, Heard, Kind};
 use crate::rules::facts::Facts;
@@ -120,7 +119,7 @@ impl Tape {
         &self.story[self.next.max(self.end)..]
     }
 
-    /// Tells how effects ended that the guest asks for now, as calls from `first` on.
+    /// Tells how effects ended that the guest asks for here, as calls from `first` on.
     ///
     /// # Errors
     /// [`Untold`].
@@ -421,13 +420,4 @@ pub fn describe(facts: &Facts) -> String {
         Facts::Closed { verdict, .. } => format!("the verdict {verdict}"),
         Facts::Resumed { resumption, .. } => format!("resumption {resumption}"),
     }
-}
-
-/// The addresses of the trees that a story names.
-pub fn trees(story: &[KeptEntry]) -> impl Iterator<Item = Digest> + '_ {
-    story.iter().filter_map(|entry| match &entry.facts {
-        Facts::Opened(origin) => origin.tree,
-        Facts::Marked { tree, .. } | Facts::Ended { tree, .. } => *tree,
-        _ => None,
-    })
 }

@@ -19,7 +19,7 @@ use crate::rules::digest::Digest;
 use crate::rules::effect::{Body, Entry};
 use crate::rules::policy::MAX_EVIDENCE_BYTES;
 
-use super::supervisor::VerdictFile;
+use super::launch::VerdictFile;
 
 pub use crate::doors::export::{RunSummary, Summary};
 

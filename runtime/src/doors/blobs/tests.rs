@@ -80,8 +80,8 @@ fn bytes_are_kept_once_and_read_back() {
     assert_eq!(bench.blobs.read(&address, 8).unwrap(), b"evidence");
     assert!(bench.blobs.has(&address).unwrap());
     assert_eq!(bench.staged(), 0);
-    assert_eq!(bench.keep(b""), address_of(b""));
-    assert_eq!(bench.blobs.read(&address_of(b""), 0).unwrap(), b"");
+    assert_eq!(bench.keep(b""), evidence::address(b""));
+    assert_eq!(bench.blobs.read(&evidence::address(b""), 0).unwrap(), b"");
 }
 
 #[test]
@@ -91,9 +91,9 @@ fn a_read_takes_as_many_bytes_as_allowed_and_no_more() {
     assert!(bench.blobs.read(&address, 8).is_ok());
     let refused = bench.blobs.read(&address, 7);
     assert!(matches!(refused, Err(BlobError::TooLarge { bytes: 8, max: 7, .. })), "{refused:?}");
-    let missing = bench.blobs.read(&address_of(b"other"), 7);
+    let missing = bench.blobs.read(&evidence::address(b"other"), 7);
     assert!(matches!(missing, Err(BlobError::Missing { .. })), "{missing:?}");
-    assert!(!bench.blobs.has(&address_of(b"other")).unwrap());
+    assert!(!bench.blobs.has(&evidence::address(b"other")).unwrap());
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_kept_tree_is_restored_as_it_was() {
 
 #[test]
 fn the_address_of_a_tree_does_not_change_with_the_version() {
-    let file = Entry::File { digest: address_of(b""), bytes: 0, executable: true };
+    let file = Entry::File { digest: evidence::address(b""), bytes: 0, executable: true };
     let link = Entry::Link { target: "b\"".to_owned() };
     let entries = [("a/b", file), ("a", link), ("c", Entry::EmptyDirectory {})];
     let tree: Manifest = entries.into_iter().map(|(path, entry)| (path.to_owned(), entry)).collect();
@@ -144,7 +144,7 @@ fn the_address_of_a_tree_does_not_change_with_the_version() {
         r#""c":{"kind":"empty-directory"}}"#
     );
     assert_eq!(String::from_utf8(document(&tree)).unwrap(), expected);
-    assert_eq!(tree_address(&tree), address_of(expected.as_bytes()));
+    assert_eq!(tree_address(&tree), evidence::address(expected.as_bytes()));
 }
 
 #[test]
@@ -212,7 +212,8 @@ fn a_tree_whose_paths_lead_out_is_neither_kept_nor_restored() {
     for path in ["../x", "/x", "a//x", "."] {
         let file =
             |digest, bytes| Manifest::from_iter([(path.to_owned(), Entry::File { digest, bytes, executable: false })]);
-        let kept = bench.blobs.keeping().unwrap().keep_tree(&open(&bench.work), &file(address_of(b"y"), 1), None);
+        let kept =
+            bench.blobs.keeping().unwrap().keep_tree(&open(&bench.work), &file(evidence::address(b"y"), 1), None);
         assert!(matches!(kept, Err(BlobError::Path { .. })), "{kept:?}");
         let target = tempfile::tempdir().unwrap();
         let restored = bench.blobs.restore(&file(address, 1), &open(&target));
@@ -240,7 +241,7 @@ fn a_restore_refuses_a_damaged_or_missing_file() {
     let bench = Bench::new();
     let tree = tree_of(&bench.work);
     bench.keep_tree().unwrap();
-    let place = bench.place(Room::Files, &address_of(b"contents"));
+    let place = bench.place(Room::Files, &evidence::address(b"contents"));
     fs::remove_file(&place).unwrap();
     let restore = || bench.blobs.restore(&tree, &open(&tempfile::tempdir().unwrap()));
     assert!(matches!(restore(), Err(BlobError::Missing { .. })));
@@ -259,12 +260,12 @@ fn what_is_kept_or_known_is_not_read_again() {
         fs::remove_file(bench.work.path().join(gone)).unwrap();
     }
     // Known: not even the store is asked.
-    fs::remove_file(bench.place(Room::Files, &address_of(b"contents"))).unwrap();
+    fs::remove_file(bench.place(Room::Files, &evidence::address(b"contents"))).unwrap();
     let keeping = bench.blobs.keeping().unwrap();
     let unknown = keeping.keep_tree(&open(&bench.work), &after, None);
     assert!(matches!(unknown, Err(BlobError::Moved { .. })), "{unknown:?}");
     assert_eq!(keeping.keep_tree(&open(&bench.work), &after, Some(&before)).unwrap(), tree_address(&after));
-    assert_eq!(bench.blobs.read(&address_of(b"fresh"), ENOUGH).unwrap(), b"fresh");
+    assert_eq!(bench.blobs.read(&evidence::address(b"fresh"), ENOUGH).unwrap(), b"fresh");
 }
 
 #[test]
@@ -328,7 +329,7 @@ fn a_sweep_removes_only_what_nobody_keeps() {
     assert_eq!(swept, Swept { blobs: 3, bytes: document_bytes + 2 + 7 });
     assert_eq!(bench.blobs.total_bytes().unwrap(), before - swept.bytes);
     assert!(!bench.blobs.has_tree(&first).unwrap() && !bench.blobs.has(&garbage).unwrap());
-    assert!(!bench.blobs.has(&address_of(b"#!")).unwrap());
+    assert!(!bench.blobs.has(&evidence::address(b"#!")).unwrap());
     assert_eq!(bench.blobs.read(&evidence, ENOUGH).unwrap(), b"evidence");
     let target = tempfile::tempdir().unwrap();
     bench.blobs.restore(&bench.blobs.tree(&second, ENOUGH).unwrap(), &open(&target)).unwrap();

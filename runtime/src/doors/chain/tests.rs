@@ -51,6 +51,11 @@ pub(crate) fn opened(serial: &str) -> Body {
     Body::Opened { opening: Box::new(Opening { origin, job }) }
 }
 
+/// The last entry of a run.
+pub(crate) fn closed() -> Body {
+    Body::Closed { record: record(&Verdict::Accepted) }
+}
+
 fn message(role: Role, content: &str) -> Message {
     Message { role, content: content.into(), tool_calls: vec![], tool_call_id: None }
 }

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::doors::chain::tests::{KEY, opened};
+use crate::doors::chain::tests::{KEY, closed, opened};
 use crate::doors::chain::{Sealed, Sealer};
 use crate::doors::store::{MemoryStore, Need, accept_clock, transact};
-use crate::rules::effect::{Body, Level};
+use crate::rules::digest::Digest;
+use crate::rules::effect::{Body, Level, Parent};
 use crate::rules::ledger::tests::story::{self, SCOPES, Step, Teller};
 use crate::rules::ledger::{Amounts, CallId, Denial, Limits, Line, Terms};
 use crate::rules::operate::Deed;
@@ -152,6 +153,54 @@ fn entries_are_kept_in_order_with_what_they_are_about() {
     assert!(store.journal("other").expect("reads").is_none());
     let runs = store.runs().expect("reads");
     assert_eq!((runs.len(), runs[0].entries, runs[0].opened_ms, &runs[0].verdict), (1, 3, 5, &None));
+}
+
+#[test]
+fn a_run_is_erased_only_if_it_is_over_and_no_fork_that_is_kept_stands_on_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stores: [Arc<dyn Store>; 2] = [Arc::new(open(dir.path())), Arc::new(MemoryStore::default())];
+    for store in stores {
+        let begin = |serial: &'static str, parent: Option<&str>, is_over: bool| {
+            let mut sealer = Sealer::new(KEY);
+            let mut first = opened(serial);
+            if let Body::Opened { opening } = &mut first {
+                let hash = Digest::from_bytes([1; 32]);
+                opening.origin.parent = parent.map(|parent| Parent { serial: parent.to_owned(), seq: 0, hash });
+            }
+            let last = is_over.then(closed);
+            let entries: Vec<Sealed> =
+                [Some(first), last].into_iter().flatten().map(|body| sealer.seal(5, body)).collect();
+            let kept = transact_blocking(&*store, vec![], move |books| {
+                entries.into_iter().for_each(|entry| books.append(&serial.into(), KEY, entry));
+            });
+            kept.expect("kept");
+        };
+        begin("parent", None, true);
+        begin("fork", Some("parent"), true);
+        begin("open", None, false);
+        let erased = |serial: &'static str| {
+            transact_blocking(&*store, vec![], move |books| books.erase(&serial.into())).expect("kept");
+            let kept = store.journal(serial).expect("reads").expect("is there");
+            assert!(kept.clone().open().is_ok(), "the chain holds");
+            let is_erased = kept.key.is_none();
+            assert!(kept.rows.iter().all(|row| row.content.is_none() == is_erased));
+            is_erased
+        };
+        assert!(!erased("open") && !erased("parent"));
+        assert!(erased("fork") && erased("parent"));
+    }
+}
+
+#[test]
+fn a_store_of_a_version_that_is_not_read_any_more_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    drop(open(dir.path()));
+    let file = Connection::open(dir.path().join(FILE)).expect("opens");
+    file.pragma_update(None, "user_version", OLDEST_FORMAT - 1).expect("writes");
+    drop(file);
+    let opened = SqliteStore::open(&handle(dir.path()), dir.path(), clock());
+    let expected = StoreError::Older { found: OLDEST_FORMAT - 1, oldest: OLDEST_FORMAT };
+    assert_eq!(opened.err(), Some(expected));
 }
 
 #[test]

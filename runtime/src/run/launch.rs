@@ -1,0 +1,159 @@
+//! From a job, a past run or a fork to a record: admitted, executed, written down.
+//!
+//! Never: judges. Invariant here: whatever happens, there is a record; a past run that is not admitted keeps its own.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use tokio::sync::mpsc;
+
+use crate::doors::chain::Head;
+use crate::doors::state::RunDir;
+use crate::rules::effect::Entry;
+use crate::rules::record::{Capabilities, LedgerRecord, RECORD_FORMAT, Record};
+use crate::rules::spec::RunSpec;
+use crate::rules::verdict::Verdict;
+
+use super::admission::{Admitted, admit, chain};
+use super::cord::Cord;
+use super::fork::{self, Branch};
+use super::past::Past;
+use super::resume::readmit;
+use super::runner::{Apply, Job, Runner};
+use super::sandbox::ENGINE_NAME;
+
+/// The record of a run of which nothing is known yet.
+pub(super) fn blank_record(spec: &RunSpec, serial: &str) -> Record {
+    Record {
+        format: RECORD_FORMAT,
+        serial: serial.to_owned(),
+        line: spec.line.clone(),
+        item: spec.item.clone().unwrap_or_else(|| serial.to_owned()),
+        attempt: 0,
+        verdict: "fault".to_owned(),
+        detail: serde_json::Value::Null,
+        why: String::new(),
+        exit_code: 70,
+        report: None,
+        marks: Vec::new(),
+        evidence: Vec::new(),
+        gates: Vec::new(),
+        changes: Vec::new(),
+        applied: false,
+        ledger: LedgerRecord::default(),
+        waste: Default::default(),
+        capabilities: Capabilities { granted: spec.grants.clone(), used: Default::default() },
+        component: None,
+        repaid: 0,
+        resumptions: 0,
+        kept: format!("runs/{serial}"),
+        host: ENGINE_NAME.to_owned(),
+    }
+}
+
+/// Runs a job to its verdict. Whatever happens, there is a record.
+pub(super) async fn run(
+    runner: Arc<Runner>,
+    job: Job,
+    serial: String,
+    apply: Apply,
+    cord: Cord,
+    watcher: mpsc::UnboundedSender<Entry>,
+) -> Record {
+    let mut record = blank_record(&job.spec, &serial);
+    let run_dir = match new_dir(&runner, &serial) {
+        Ok(run_dir) => run_dir,
+        Err(verdict) => return judged(record, &verdict),
+    };
+    let admitted = admit(&runner, job, &serial, &run_dir, cord, watcher, &mut record).await;
+    finish(&runner, admitted, apply, &run_dir, record).await
+}
+
+/// Lets a past run go on. One that is not admitted stays as it is, and so does its `verdict.json`.
+pub(super) async fn resume(
+    runner: Arc<Runner>,
+    job: Job,
+    past: Past,
+    apply: Apply,
+    cord: Cord,
+    watcher: mpsc::UnboundedSender<Entry>,
+) -> Record {
+    let mut record = blank_record(&job.spec, &past.serial);
+    record.item.clone_from(&past.origin.item);
+    let run_dir = match runner.state.reopen_run(&past.serial) {
+        Ok(run_dir) => run_dir,
+        Err(error) => return judged(record, &Verdict::NotAdmitted { why: vec![chain(&error)] }),
+    };
+    // As it is now that nobody else works on it.
+    let past = match runner.past(&past.serial).await {
+        Ok(past) => past,
+        Err(error) => return judged(record, &Verdict::NotAdmitted { why: vec![chain(&error)] }),
+    };
+    match readmit(&runner, job, past, &run_dir, cord, watcher, &mut record).await {
+        Ok(admitted) => finish(&runner, Ok(admitted), apply, &run_dir, record).await,
+        Err(verdict) => judged(record, &verdict),
+    }
+}
+
+/// Runs a fork to its verdict.
+pub(super) async fn fork(
+    runner: Arc<Runner>,
+    job: Job,
+    from: (Past, Branch),
+    serial: String,
+    apply: Apply,
+    (cord, watcher): (Cord, mpsc::UnboundedSender<Entry>),
+) -> Record {
+    let mut record = blank_record(&job.spec, &serial);
+    let run_dir = match new_dir(&runner, &serial) {
+        Ok(run_dir) => run_dir,
+        Err(verdict) => return judged(record, &verdict),
+    };
+    let admitted = fork::admit(&runner, job, &serial, from, &run_dir, cord, watcher, &mut record).await;
+    finish(&runner, admitted, apply, &run_dir, record).await
+}
+
+fn new_dir(runner: &Runner, serial: &str) -> Result<RunDir, Verdict> {
+    let made = runner.state.create_run(serial);
+    made.map_err(|error| Verdict::Fault { why: format!("the run's directory could not be made: {error}") })
+}
+
+fn judged(mut record: Record, verdict: &Verdict) -> Record {
+    record.judge(verdict);
+    record
+}
+
+/// Executes what was admitted, and writes down the verdict, whatever it is.
+pub(super) async fn finish(
+    runner: &Arc<Runner>,
+    admitted: Result<Admitted, Verdict>,
+    apply: Apply,
+    run_dir: &RunDir,
+    mut record: Record,
+) -> Record {
+    let head = match admitted {
+        Ok(admitted) => {
+            let journal = Arc::clone(&admitted.journal);
+            let verdict = admitted.execute(runner, apply, &mut record).boxed().await;
+            record.judge(&verdict);
+            journal.head()
+        }
+        Err(verdict) => {
+            record.judge(&verdict);
+            None
+        }
+    };
+    if let Err(error) = run_dir.write("verdict.json", &VerdictFile { record: &record, journal: head }) {
+        // The verdict stands; the caller has it, and is told that the disk does not.
+        record.why = format!("{} (and verdict.json could not be written: {error})", record.why);
+    }
+    record
+}
+
+/// `verdict.json`: the record, and where the journal ends that it was made from.
+#[derive(serde::Serialize)]
+pub(super) struct VerdictFile<'a> {
+    #[serde(flatten)]
+    pub(super) record: &'a Record,
+    pub(super) journal: Option<Head>,
+}
