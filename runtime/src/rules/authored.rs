@@ -40,8 +40,8 @@ use self::reader::{Found, Key, Read, Reader, Required, Section};
 pub use self::shared::Shared;
 pub use self::tenant::{Tenant, TenantLines};
 use super::spec::{
-    Budget, ComponentSource, FileGrant, Grants, ModelSpec, Origin, Reach, RunSpec, SharedBudget, TaskSpec,
-    WorkspaceSpec,
+    Backoff, Budget, ComponentSource, FileGrant, Grants, Guards, ModelSpec, OnPull, Origin, Reach, RunSpec,
+    SharedBudget, TaskSpec, WorkspaceSpec,
 };
 
 /// What the command line says over the job. The default says nothing.
@@ -173,7 +173,7 @@ impl Job<'_> {
             worker: worker.source?,
             task: task?,
             workspace,
-            grants: Grants { files: granted.files?, models: names },
+            grants: Grants { files: granted.files?, models: names, human_ms: None },
             env: worker.env,
             args: worker.args,
             models: models?,
@@ -181,6 +181,9 @@ impl Job<'_> {
             shared: shared?,
             caps: caps?,
             max_attempts: max_attempts?,
+            backoff: Backoff::default(),
+            guards: Guards::default(),
+            on_pull: OnPull::default(),
             done: done?,
             checks,
             seed,

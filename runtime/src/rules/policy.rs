@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn coder() -> Grants {
-        Grants { files: FileGrant::None, models: BTreeSet::from(["coder".to_owned()]) }
+        Grants { files: FileGrant::None, models: BTreeSet::from(["coder".to_owned()]), human_ms: None }
     }
 
     #[test]

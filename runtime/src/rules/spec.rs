@@ -38,12 +38,76 @@ pub struct RunSpec {
     pub caps: Caps,
     /// Attempts of the item over all causes, at least 1.
     pub max_attempts: u32,
+    // The three below are not in journals of format 2.
+    #[serde(default)]
+    pub backoff: Backoff,
+    #[serde(default)]
+    pub guards: Guards,
+    /// What a pull of the line does to this run while it is on its way.
+    #[serde(default)]
+    pub on_pull: OnPull,
     pub done: Done,
     pub checks: Vec<Check>,
     /// Seed of all randomness of the guest; `None` means drawn fresh and recorded.
     pub seed: Option<u64>,
     /// Every setting with its value and where it came from, for `jidoka explain`.
     pub settings: Vec<Setting>,
+}
+
+/// How long an item rests between two attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backoff {
+    /// After the first attempt that may be tried again; doubled after each further one. 0: at once.
+    pub first_ms: u64,
+    /// The most that the doubling comes to.
+    pub most_ms: u64,
+}
+
+/// When the host takes a worker for one that goes nowhere. All guards are on; each is told to the worker before it stops it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guards {
+    /// Repetitions of a cycle of calls with the same results after which the worker is told. At least 2.
+    pub repeats: u32,
+    /// Failures of one kind in a row, whatever the arguments, after which the worker is told. At least 2.
+    pub failures: u32,
+    /// Replies in a row that reach the output cap or repeat themselves, after which the worker is told. At least 2.
+    pub degenerate: u32,
+    /// How often the worker is refused, the telling included, before its attempt ends. At least 1.
+    pub strikes: u32,
+    /// Without any call of the worker's, the attempt ends.
+    pub stall_ms: u64,
+    /// Tools that are asked again and again on purpose: a cycle of only them is none.
+    pub pollers: BTreeSet<String>,
+    /// Items of the line that end in the same failure before the line is stopped. At least 2.
+    pub cluster_items: u32,
+    /// Of so many runs of the line, the latest.
+    pub cluster_runs: u32,
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Self {
+            repeats: 3,
+            failures: 5,
+            degenerate: 3,
+            strikes: 3,
+            stall_ms: 300_000,
+            pollers: BTreeSet::new(),
+            cluster_items: 3,
+            cluster_runs: 20,
+        }
+    }
+}
+
+/// What a pull of the line does to a run that is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnPull {
+    /// It goes on to its end.
+    #[default]
+    Drain,
+    /// It is halted at its next effect.
+    Freeze,
 }
 
 /// Where a component comes from. Paths are relative to the job's directory.
@@ -77,6 +141,9 @@ pub struct Grants {
     pub files: FileGrant,
     /// Names of models.
     pub models: BTreeSet<String>,
+    /// Questions to a person, and how long an answer may take. Milliseconds; `None`: no questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub human_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
