@@ -27,6 +27,7 @@ pub mod rules {
     pub mod quote;
     pub mod record;
     pub mod scope;
+    pub mod signature;
     pub mod spec;
     pub mod units;
     pub mod verdict;

@@ -23,6 +23,18 @@ pub enum Puller {
     Operator,
 }
 
+impl Puller {
+    /// The puller's name in the journal and on the screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Puller::Worker => "worker",
+            Puller::Ledger => "ledger",
+            Puller::Host => "host",
+            Puller::Operator => "operator",
+        }
+    }
+}
+
 /// Why the cord was pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
