@@ -69,7 +69,7 @@ impl Host {
             "line = \"pages\"\nitem = \"one\"\n[worker]\ncrate = {:?}\n[task]\ntext = {TASK:?}\n[grants]\n\
              models = [\"writer\"]\n[models.writer]\nscript = {transcript:?}\nwindow = 8192\nmax-output = 1024\n\
              usd-per-mtok-in = \"2.50\"\nusd-per-mtok-out = \"10\"\n[budget]\nwall = \"30s\"\nmodel-calls = 50\n\
-             tokens = 2400\nusd = \"0.10\"\n{more}\n[attempts]\nmax = 9\n[done]\nmarks = [\"artifact\"]\n",
+             tokens = 2400\nusd = \"0.10\"\n{more}\n[attempts]\nmax = 9\nbackoff = \"0s\"\n[done]\nmarks = [\"artifact\"]\n",
             example("spender"),
         );
         self.write("jidoka.toml", &text).to_str().unwrap().to_owned()
@@ -237,7 +237,7 @@ fn the_call_of_a_killed_run_is_held_until_it_is_written_off() {
         "line = \"x\"\nitem = \"one\"\n[worker]\ncrate = {:?}\n[task]\ntext = \"t\"\n[grants]\nmodels = [\"writer\"]\n\
          [models.writer]\nscript = {script:?}\nwindow = 8192\nmax-output = 100\nusd-per-mtok-in = \"1\"\n\
          usd-per-mtok-out = \"1\"\n[budget]\nwall = \"60s\"\nmodel-calls = 2\ntokens = 1000\nusd = \"1\"\n\
-         [budget.item]\nmodel-calls = 1\n[attempts]\nmax = 5\n[done]\nmarks = [\"artifact\"]\n",
+         [budget.item]\nmodel-calls = 1\n[attempts]\nmax = 5\nbackoff = \"0s\"\n[done]\nmarks = [\"artifact\"]\n",
         example("ask"),
     );
     let job = host.write("jidoka.toml", &text).to_str().unwrap().to_owned();

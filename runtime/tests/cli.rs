@@ -122,7 +122,7 @@ fn a_missing_component_and_an_unreadable_workspace_are_clear_errors_and_lose_not
     let job = |worker: &str, workspace: &str| {
         let text = format!(
             "line = \"x\"\n[worker]\ncomponent = {worker:?}\n[task]\ntext = \"t\"\n[workspace]\ndir = {workspace:?}\n\
-             [grants]\nfiles = \"read-write\"\n[budget]\nwall = \"5s\"\n[attempts]\nmax = 1\n\
+             [grants]\nfiles = \"read-write\"\n[budget]\nwall = \"5s\"\n[attempts]\nmax = 1\nbackoff = \"0s\"\n\
              [done]\nmarks = [\"tree\"]\ntree = [\".\"]\n"
         );
         let file = state.path().join("jidoka.toml");
@@ -154,8 +154,8 @@ fn an_interrupt_on_the_terminal_halts_the_run_and_the_verdict_is_still_written()
     let job = state.path().join("jidoka.toml");
     let crate_dir = example("runaway").canonicalize().unwrap();
     let text = format!(
-        "line = \"x\"\n[worker]\ncrate = {:?}\n[task]\ntext = \"t\"\n[budget]\nwall = \"60s\"\n[attempts]\nmax = 1\n\
-         [done]\nmarks = [\"artifact\"]\n",
+        "line = \"x\"\n[worker]\ncrate = {:?}\n[task]\ntext = \"t\"\n[budget]\nwall = \"60s\"\n\
+         [attempts]\nmax = 1\nbackoff = \"0s\"\n[done]\nmarks = [\"artifact\"]\n",
         crate_dir.display().to_string()
     );
     std::fs::write(&job, text).unwrap();
@@ -184,7 +184,7 @@ fn what_a_killed_run_spent_counts_for_the_items_next_attempt() {
         "line = \"x\"\nitem = \"one\"\n[worker]\ncrate = {:?}\n[task]\ntext = \"t\"\n[grants]\nmodels = [\"writer\"]\n\
          [models.writer]\nscript = \"transcript.toml\"\nwindow = 8192\nmax-output = 100\nusd-per-mtok-in = \"1\"\n\
          usd-per-mtok-out = \"1\"\n[budget]\nwall = \"60s\"\nmodel-calls = 2\ntokens = 1000\nusd = \"1\"\n\
-         [budget.item]\nmodel-calls = 1\n[attempts]\nmax = 5\n[done]\nmarks = [\"artifact\"]\n",
+         [budget.item]\nmodel-calls = 1\n[attempts]\nmax = 5\nbackoff = \"0s\"\n[done]\nmarks = [\"artifact\"]\n",
         crate_dir.display().to_string()
     );
     std::fs::write(&job, text).unwrap();
@@ -211,7 +211,7 @@ fn a_full_disk_is_a_clear_error_and_loses_nothing() {
     let job = state.path().join("jidoka.toml");
     let text = format!(
         "line = \"x\"\nitem = \"one\"\n[worker]\ncrate = {:?}\n[task]\ntext = \"t\"\n[workspace]\ndir = \"project\"\n\
-         [grants]\nfiles = \"read-write\"\n[budget]\nwall = \"20s\"\n[attempts]\nmax = 1\n\
+         [grants]\nfiles = \"read-write\"\n[budget]\nwall = \"20s\"\n[attempts]\nmax = 1\nbackoff = \"0s\"\n\
          [done]\nmarks = [\"tree\"]\ntree = [\".\"]\n",
         example("liar").canonicalize().unwrap().display().to_string()
     );

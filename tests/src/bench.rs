@@ -145,7 +145,7 @@ impl Bench {
         default("workspace", &["dir = \"workspace\"", "context = \"context\""]);
         default("grants", &["files = \"read-write\""]);
         default("budget", &["wall = \"20s\""]);
-        default("attempts", &["max = 3"]);
+        default("attempts", &["max = 3", "backoff = \"0s\""]);
         default("done", &["marks = [\"tree\", \"artifact\"]", "tree = [\".\"]"]);
         Self {
             component,

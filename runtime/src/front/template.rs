@@ -103,6 +103,8 @@ usd = "0.01"
 
 [attempts]
 max = 3
+# How long an item rests after its first attempt that may be tried again; doubled after each further one.
+backoff = "10s"
 
 [done]
 marks = ["artifact"]

@@ -6,6 +6,7 @@
 
 pub mod again;
 mod amount;
+mod attempts;
 mod budget;
 mod caps;
 mod ceiling;
@@ -40,8 +41,8 @@ use self::reader::{Found, Key, Read, Reader, Required, Section};
 pub use self::shared::Shared;
 pub use self::tenant::{Tenant, TenantLines};
 use super::spec::{
-    Backoff, Budget, ComponentSource, FileGrant, Grants, Guards, ModelSpec, OnPull, Origin, Reach, RunSpec,
-    SharedBudget, TaskSpec, WorkspaceSpec,
+    Budget, ComponentSource, FileGrant, Grants, Guards, ModelSpec, OnPull, Origin, Reach, RunSpec, SharedBudget,
+    TaskSpec, WorkspaceSpec,
 };
 
 /// What the command line says over the job. The default says nothing.
@@ -67,8 +68,6 @@ const MOST_VALUE_BYTES: usize = 64 << 10;
 const MOST_VALUES: usize = 256;
 /// Models of a job.
 const MOST_MODELS: usize = 64;
-/// Attempts of an item. Who needs more has a job that does not work.
-const MOST_ATTEMPTS: u64 = 100;
 
 const VALUES: Texts = Texts { text: Text { least: 0, most: MOST_VALUE_BYTES }, most: MOST_VALUES };
 
@@ -97,7 +96,6 @@ const MODELS: Key<List<Name>> = Key {
     kind: List { of: models::NAME, least: 0, most: MOST_MODELS, repeats: Repeats::Refused },
     example: "[\"coder\"]",
 };
-const MAX: Key<Amount> = Key { name: "max", kind: Amount::new(Unit::Count, 1, MOST_ATTEMPTS), example: "3" };
 
 const WORKER: Required =
     Required { name: "worker", purpose: "the component that works", lines: "[worker]\ncrate = \".\"" };
@@ -105,8 +103,11 @@ const TASK: Required =
     Required { name: "task", purpose: "what to do", lines: "[task]\ntext = \"Make the tests pass.\"" };
 const BUDGET: Required =
     Required { name: "budget", purpose: "what one attempt may spend", lines: "[budget]\nwall = \"60s\"" };
-const ATTEMPTS: Required =
-    Required { name: "attempts", purpose: "how often an item is tried", lines: "[attempts]\nmax = 3" };
+const ATTEMPTS: Required = Required {
+    name: "attempts",
+    purpose: "how often an item is tried, and how long it rests in between",
+    lines: "[attempts]\nmax = 3\nbackoff = \"10s\"",
+};
 const DONE: Required = Required {
     name: "done",
     purpose: "what counts as done; there is no default",
@@ -148,7 +149,8 @@ impl Job<'_> {
         let models = self.models(&mut file, granted.models.as_deref());
         let spenders = models.as_ref().map(|models| spenders(granted.models.as_deref(), models));
         let budget = self.budget(&mut file, granted.files, spenders);
-        let max_attempts = file.required_section(self.reader, &ATTEMPTS).and_then(|section| self.attempts(section));
+        let attempts = file.required_section(self.reader, &ATTEMPTS);
+        let attempts = attempts.and_then(|section| attempts::read(section, self.reader));
         let listed =
             file.required_section(self.reader, &DONE).map(|section| done::read(section, self.reader, granted.files));
         let written = done::checks(&mut file, self.reader, &self.operator.policy);
@@ -159,7 +161,7 @@ impl Job<'_> {
         self.reader.adopt(self.operator.policy.settings.iter().cloned());
         let shared = line.as_ref().zip(tenant.as_ref()).map(|(line, tenant)| self.shared(&line.value, tenant));
 
-        let worker = worker?;
+        let (worker, attempts) = (worker?, attempts?);
         let workspace = match workspace {
             Read::Absent => None,
             Read::Wrong => return None,
@@ -180,8 +182,8 @@ impl Job<'_> {
             budget: budget?,
             shared: shared?,
             caps: caps?,
-            max_attempts: max_attempts?,
-            backoff: Backoff::default(),
+            max_attempts: attempts.max,
+            backoff: attempts.backoff,
             guards: Guards::default(),
             on_pull: OnPull::default(),
             done: done?,
@@ -343,12 +345,6 @@ impl Job<'_> {
         let (wall_ms, policy) = (self.overrides.wall_ms, &self.operator.policy);
         let circumstances = Circumstances { models, files, wall_ms, policy };
         Some(budget::read(section, self.reader, &circumstances))
-    }
-
-    fn attempts(&mut self, mut section: Section<'_>) -> Option<u32> {
-        let max = section.required(self.reader, &MAX);
-        section.finish(self.reader);
-        max.map(|max| u32::try_from(max.value).expect("the most attempts fit"))
     }
 }
 

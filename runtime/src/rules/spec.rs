@@ -297,6 +297,8 @@ pub enum MarkKind {
     Tree,
     /// The worker attached evidence whose digest the item has not shown before.
     Artifact,
+    /// A set of the job's checks passes together that the item has not shown before.
+    Checks,
 }
 
 impl MarkKind {
@@ -305,6 +307,7 @@ impl MarkKind {
         match self {
             MarkKind::Tree => "tree",
             MarkKind::Artifact => "artifact",
+            MarkKind::Checks => "checks",
         }
     }
 }

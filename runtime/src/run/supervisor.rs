@@ -573,7 +573,7 @@ fn is_applied(real: &Dir, set: &ChangeSet<'_>) -> bool {
 fn marks_at_the_end(earned: &[Mark], end: Option<Digest>) -> usize {
     let counts = |mark: &&Mark| match mark.kind {
         MarkKind::Tree => Some(mark.digest) == end,
-        MarkKind::Artifact => true,
+        MarkKind::Artifact | MarkKind::Checks => true,
     };
     earned.iter().filter(counts).count()
 }

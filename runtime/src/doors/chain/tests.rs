@@ -20,7 +20,7 @@ pub(crate) const KEY: Key = Key([7; 32]);
 /// The first entry of a run.
 pub(crate) fn opened(serial: &str) -> Body {
     let job = "line = \"l\"\n[worker]\ncomponent = \"w.wasm\"\n[task]\ntext = \"t\"\n[budget]\nwall = \"1s\"\n\
-        [attempts]\nmax = 1\n[done]\nmarks = [\"artifact\"]\n";
+        [attempts]\nmax = 1\nbackoff = \"0s\"\n[done]\nmarks = [\"artifact\"]\n";
     let spec = authored::job(job, &OperatorFile::default(), &Overrides::default()).expect("a job");
     let digest = Digest::from_bytes([1; 32]);
     let origin = RunOrigin {

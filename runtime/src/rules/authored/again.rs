@@ -172,8 +172,8 @@ mod tests {
 
     fn spec(operator: &OperatorFile) -> RunSpec {
         let job = "line = \"l\"\n[worker]\ncomponent = \"w.wasm\"\n[task]\ntext = \"t\"\n[grants]\nmodels = [\"gpt\"]\n\
-            [budget]\nwall = \"10s\"\ntokens = 1000\nusd = \"1\"\nmodel-calls = 5\nnet = \"1MiB\"\n[attempts]\nmax = 1\n\
-            [done]\nmarks = [\"artifact\"]\n";
+            [budget]\nwall = \"10s\"\ntokens = 1000\nusd = \"1\"\nmodel-calls = 5\nnet = \"1MiB\"\n\
+            [attempts]\nmax = 1\nbackoff = \"0s\"\n[done]\nmarks = [\"artifact\"]\n";
         authored::job(job, operator, &Overrides::default()).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
     }
 

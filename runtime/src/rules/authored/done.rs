@@ -23,9 +23,9 @@ const MOST_CHECKS: usize = 64;
 const MARKS: Key<List<Choice<MarkKind>>> = Key {
     name: "marks",
     kind: List {
-        of: Choice(&[("tree", MarkKind::Tree), ("artifact", MarkKind::Artifact)]),
+        of: Choice(&[("tree", MarkKind::Tree), ("artifact", MarkKind::Artifact), ("checks", MarkKind::Checks)]),
         least: 1,
-        most: 2,
+        most: 3,
         repeats: Repeats::Refused,
     },
     example: "[\"tree\"]",
@@ -62,6 +62,8 @@ pub(super) struct Listed {
     done: Option<Done>,
     /// `None`: the list has a mistake.
     checks: Option<Vec<(String, Range<usize>)>>,
+    /// Where the mark "checks" stands.
+    checks_mark: Option<Range<usize>>,
 }
 
 /// A check that was read, or only its name.
@@ -74,9 +76,10 @@ pub(super) struct Written {
 pub(super) fn read(mut section: Section<'_>, reader: &mut Reader, files: Option<FileGrant>) -> Listed {
     let marks = section.required(reader, &MARKS);
     let kinds: Option<BTreeSet<MarkKind>> = marks.as_ref().map(|it| it.value.iter().map(|(kind, _)| *kind).collect());
+    let place = |kind: MarkKind| marks.iter().flat_map(|it| &it.value).find(|it| it.0 == kind).map(|it| it.1.clone());
     let tree = section.optional(reader, &TREE, "[]");
-    if let (Some(kinds), Some(marks)) = (&kinds, &marks) {
-        let mark = marks.value.iter().find(|(kind, _)| *kind == MarkKind::Tree).map(|(_, span)| span.clone());
+    if let Some(kinds) = &kinds {
+        let mark = place(MarkKind::Tree);
         match (&tree, kinds.contains(&MarkKind::Tree)) {
             (Read::Absent, true) => {
                 let missing = section.missing(&TREE);
@@ -113,7 +116,7 @@ pub(super) fn read(mut section: Section<'_>, reader: &mut Reader, files: Option<
     let names = checks.clone().map(paths);
     let tree = tree.found().map(|found| paths(found.value)).unwrap_or_default();
     let done = kinds.zip(names).map(|(marks, checks)| Done { marks, tree, ignore, no_change, checks });
-    Listed { done, checks }
+    Listed { done, checks, checks_mark: place(MarkKind::Checks) }
 }
 
 /// Reads every `[[check]]`.
@@ -195,6 +198,16 @@ impl Listed {
                     help: "allowed: each name once\nwrite: another name, and list it in `done.checks`".to_owned(),
                 });
             }
+        }
+        if let (Some(mark), Some([]), []) = (self.checks_mark, self.checks.as_deref(), written.as_slice()) {
+            reader.mistake(Mistake {
+                span: Some(mark),
+                message: "`done.marks` has \"checks\", but the job has no checks".to_owned(),
+                label: "can never be earned".to_owned(),
+                help: "allowed: \"checks\" with at least one check\nwrite in [done]: checks = [\"tests\"], and:\n\
+                       [[check]]\nname = \"tests\"\ncrate = \"check\"\nwall = \"20s\""
+                    .to_owned(),
+            });
         }
         if let Some(listed) = &self.checks {
             self::compare(reader, listed, &names, written.len());

@@ -44,6 +44,7 @@ usd = "0.25"
 
 [attempts]
 max = 3
+backoff = "0s"
 
 [done]
 marks = ["tree"]
@@ -66,6 +67,7 @@ text = "Say hello."
 wall = "5s"
 [attempts]
 max = 1
+backoff = "0s"
 [done]
 marks = ["artifact"]
 "#;
@@ -107,6 +109,7 @@ wall = "10s"
 cpu = "5s"
 [attempts]
 max = 1
+backoff = "0s"
 [done]
 marks = ["artifact"]
 "#;

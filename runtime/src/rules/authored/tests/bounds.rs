@@ -6,6 +6,10 @@ use super::*;
 const ENDS: &[(&str, &str, &str, &str)] = &[
     ("attempts.max", "1", "0", "is below 1"),
     ("attempts.max", "100", "101", "is above 100"),
+    ("attempts.backoff", "\"0ms\"", "\"-1ms\"", "does not start with a whole number"),
+    ("attempts.backoff", "\"24h\"", "\"86400001ms\"", "is above 24h"),
+    ("attempts.max-backoff", "\"0s\"", "\"-1s\"", "does not start with a whole number"),
+    ("attempts.max-backoff", "\"24h\"", "\"86400001ms\"", "is above 24h"),
     ("seed", "0", "-1", "is negative"),
     ("seed", "18446744073709551615", "18446744073709551616", "is larger than any amount"),
     ("budget.wall", "\"0s\"", "\"-1s\"", "does not start with a whole number"),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::rules::line::Line;
-use crate::rules::spec::{Caps, Check, CheckRun, Done, MarkKind, NoChange};
+use crate::rules::spec::{Backoff, Caps, Check, CheckRun, Done, MarkKind, NoChange};
 
 fn bounded(spec: &RunSpec) -> bool {
     limit::spendable().all(|line| spec.budget.attempt.contains_key(&line) || spec.budget.item.contains_key(&line))
@@ -98,6 +98,8 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "budget.net = 0B (Default)",
             "budget.disk = 1MiB (Default)",
             "attempts.max = 1 (Job)",
+            "attempts.backoff = 0s (Job)",
+            "attempts.max-backoff = 1h (Default)",
             "done.marks = [artifact] (Job)",
             "done.tree = [] (Default)",
             "done.ignore = [] (Default)",
@@ -166,6 +168,29 @@ fn tokens_are_the_sum_of_both_sides() {
         assert_eq!((tokens(&spec.budget.attempt), tokens(&spec.budget.item)), expected, "{attempt} | {item}");
         assert!(bounded(&spec));
     }
+}
+
+#[test]
+fn the_longest_rest_is_an_hour_or_the_first_if_that_is_longer() {
+    for (written, first_ms, most_ms, shown, origin) in [
+        ("backoff = \"0s\"", 0, 3_600_000, "1h", Origin::Default),
+        ("backoff = \"1h\"", 3_600_000, 3_600_000, "1h", Origin::Default),
+        ("backoff = \"3600001ms\"", 3_600_001, 3_600_001, "3600001ms", Origin::Default),
+        ("backoff = \"2s\"\nmax-backoff = \"2s\"", 2_000, 2_000, "2s", Origin::Job),
+        ("backoff = \"2s\"\nmax-backoff = \"9s\"", 2_000, 9_000, "9s", Origin::Job),
+    ] {
+        let spec = plain(&with(LEAST, "backoff = \"0s\"", written)).expect("it is right");
+        assert_eq!(spec.backoff, Backoff { first_ms, most_ms }, "{written}");
+        assert_eq!(setting(&spec, "attempts.max-backoff"), (shown, origin), "{written}");
+    }
+}
+
+#[test]
+fn checks_may_be_the_only_mark() {
+    let text = with(JOB, "marks = [\"tree\"]\ntree = [\"src\"]\n", "marks = [\"checks\"]\n");
+    assert_eq!(plain(&text).expect("it is right").done.marks, [MarkKind::Checks].into());
+    let text = with(JOB, "marks = [\"tree\"]", "marks = [\"tree\", \"artifact\", \"checks\"]");
+    assert_eq!(plain(&text).expect("it is right").done.marks.len(), 3);
 }
 
 #[test]

@@ -62,6 +62,11 @@ const ROWS: &[Row] = &[
     ("usd = \"0.25\"\n", "usd = \"0.25\"\nmemory = \"64MiB\"\n", "memory", "`budget.memory` is held and never spent", "write in [caps]: memory = \"64MiB\""),
     ("usd = \"0.25\"\n", "usd = \"0.25\"\n[budget.item]\nmemory = \"64MiB\"\n", "memory", "`budget.item.memory` is held and never spent", "write in [caps]: memory = \"64MiB\""),
     ("line = \"examples\"", "line = \"examples\"\ntenant = \"acme\"", "tenant", "unknown key `tenant`", "delete this key"),
+    // Attempts.
+    ("backoff = \"0s\"\n", "", "[attempts]", "`attempts.backoff` is missing", "write in [attempts]: backoff = \"10s\""),
+    ("backoff = \"0s\"", "backoff = 10", "10", "`attempts.backoff` is an integer", "write: backoff = \"10s\""),
+    ("backoff = \"0s\"", "backoff = \"2s\"\nmax-backoff = \"1999ms\"", "\"1999ms\"", "`attempts.max-backoff` is 1999ms, and the first rest is 2s", "allowed: at least 2s\nwrite: max-backoff = \"2s\""),
+    ("backoff = \"0s\"", "backoff = \"2s\"\nmax-backof = \"3s\"", "max-backof", "unknown key `attempts.max-backof`", "write: max-backoff = \"1h\""),
     // What is done.
     ("marks = [\"tree\"]", "marks = []", "[]", "`done.marks` is too short: 0 of at least 1", "\"tree\", \"artifact\""),
     ("marks = [\"tree\"]", "marks = [\"trees\"]", "\"trees\"", "`done.marks` is \"trees\", which it cannot be", "write: marks = [\"tree\"]"),
@@ -74,6 +79,8 @@ const ROWS: &[Row] = &[
     ("tree = [\"src\"]", "tree = ['src\\a']", "'src\\a'", "`done.tree` has a \\", "inside the workspace"),
     ("tree = [\"src\"]", "tree = [\"src\"]\nignore = [\".\"]", "\".\"", "`done.ignore` is \".\", which is everything", "write: ignore"),
     ("tree = [\"src\"]", "tree = [\"src\"]\nno-change = true", "true", "`done.no-change` is a boolean", "\"allowed\", \"refused\""),
+    ("marks = [\"tree\"]\ntree = [\"src\"]\nchecks = [\"tests\"]\n\n[[check]]\nname = \"tests\"\ncrate = \"..\"\nwall = \"20s\"\n", "marks = [\"checks\"]\n", "\"checks\"", "`done.marks` has \"checks\", but the job has no checks", "write in [done]: checks = [\"tests\"], and:\n[[check]]"),
+    ("marks = [\"tree\"]\ntree = [\"src\"]\nchecks = [\"tests\"]", "marks = [\"checks\"]\nchecks = []", "\"tests\"", "the check `tests` is not listed in `done.checks`", "write in [done]: checks = [\"tests\"]"),
     ("checks = [\"tests\"]", "checks = []", "\"tests\"", "the check `tests` is not listed in `done.checks`", "write in [done]: checks = [\"tests\"]"),
     ("checks = [\"tests\"]", "checks = [\"tests\", \"test\"]", "\"test\"", "`done.checks` lists `test`, which is not written", "[[check]]\nname = \"test\""),
     ("name = \"tests\"\n", "", "[[check]]", "`check[1].name` is missing", "write in [[check]]: name = \"tests\""),
@@ -123,6 +130,7 @@ usd = 1.5
 model-calls = 5
 [attempts]
 max = 101
+backoff = "0s"
 [done]
 marks = ["artifact"]
 checks = ["lint"]
