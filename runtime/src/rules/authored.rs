@@ -13,6 +13,8 @@ mod ceiling;
 mod document;
 mod done;
 mod gap;
+mod guards;
+mod human;
 mod kinds;
 pub mod limit;
 mod mistake;
@@ -41,8 +43,8 @@ use self::reader::{Found, Key, Read, Reader, Required, Section};
 pub use self::shared::Shared;
 pub use self::tenant::{Tenant, TenantLines};
 use super::spec::{
-    Budget, ComponentSource, FileGrant, Grants, Guards, ModelSpec, OnPull, Origin, Reach, RunSpec, SharedBudget,
-    TaskSpec, WorkspaceSpec,
+    Budget, ComponentSource, FileGrant, Grants, ModelSpec, OnPull, Origin, Reach, RunSpec, SharedBudget, TaskSpec,
+    WorkspaceSpec,
 };
 
 /// What the command line says over the job. The default says nothing.
@@ -96,6 +98,11 @@ const MODELS: Key<List<Name>> = Key {
     kind: List { of: models::NAME, least: 0, most: MOST_MODELS, repeats: Repeats::Refused },
     example: "[\"coder\"]",
 };
+const ON_PULL: Key<Choice<OnPull>> = Key {
+    name: "on-pull",
+    kind: Choice(&[("drain", OnPull::Drain), ("freeze", OnPull::Freeze)]),
+    example: "\"freeze\"",
+};
 
 const WORKER: Required =
     Required { name: "worker", purpose: "the component that works", lines: "[worker]\ncrate = \".\"" };
@@ -146,11 +153,15 @@ impl Job<'_> {
         let task = file.required_section(self.reader, &TASK).and_then(|section| self.task(section));
         let workspace = self.workspace(&mut file);
         let granted = self.grants(&mut file, &workspace);
+        let human = human::read(&mut file, self.reader, &granted.human);
         let models = self.models(&mut file, granted.models.as_deref());
         let spenders = models.as_ref().map(|models| spenders(granted.models.as_deref(), models));
         let budget = self.budget(&mut file, granted.files, spenders);
         let attempts = file.required_section(self.reader, &ATTEMPTS);
         let attempts = attempts.and_then(|section| attempts::read(section, self.reader));
+        let guards = file.optional_section(self.reader, "guards");
+        let guards = guards.map(|section| guards::read(section, self.reader));
+        let on_pull = file.optional_section(self.reader, "andon").map(|section| self.andon(section));
         let listed =
             file.required_section(self.reader, &DONE).map(|section| done::read(section, self.reader, granted.files));
         let written = done::checks(&mut file, self.reader, &self.operator.policy);
@@ -167,6 +178,11 @@ impl Job<'_> {
             Read::Wrong => return None,
             Read::Found(found) => Some(found.value),
         };
+        let human_ms = match human {
+            Read::Absent => None,
+            Read::Wrong => return None,
+            Read::Found(found) => Some(found.value),
+        };
         let names = granted.models?.into_iter().map(|(name, _)| name).collect();
         Some(RunSpec {
             tenant: tenant?,
@@ -175,7 +191,7 @@ impl Job<'_> {
             worker: worker.source?,
             task: task?,
             workspace,
-            grants: Grants { files: granted.files?, models: names, human_ms: None },
+            grants: Grants { files: granted.files?, models: names, human_ms },
             env: worker.env,
             args: worker.args,
             models: models?,
@@ -184,8 +200,8 @@ impl Job<'_> {
             caps: caps?,
             max_attempts: attempts.max,
             backoff: attempts.backoff,
-            guards: Guards::default(),
-            on_pull: OnPull::default(),
+            guards: guards?,
+            on_pull: on_pull?,
             done: done?,
             checks,
             seed,
@@ -290,11 +306,12 @@ impl Job<'_> {
     }
 
     fn grants(&mut self, file: &mut Section<'_>, workspace: &Read<WorkspaceSpec>) -> Granted {
-        let Some(mut section) = file.optional_section(self.reader, "grants") else { return Granted::default() };
+        let Some(mut section) = file.optional_section(self.reader, "grants") else { return Granted::wrong() };
         let files = section.optional(self.reader, &FILES, "none");
         let models = section.optional(self.reader, &MODELS, "[]");
+        let human = section.optional(self.reader, &human::HUMAN, "false");
         section.finish(self.reader);
-        let mut granted = Granted { files: None, models: None };
+        let mut granted = Granted { human, ..Granted::wrong() };
         granted.files = match files {
             Read::Absent => Some(FileGrant::None),
             Read::Wrong => None,
@@ -346,6 +363,12 @@ impl Job<'_> {
         let circumstances = Circumstances { models, files, wall_ms, policy };
         Some(budget::read(section, self.reader, &circumstances))
     }
+
+    fn andon(&mut self, mut section: Section<'_>) -> OnPull {
+        let on_pull = section.or_default(self.reader, &ON_PULL, OnPull::default());
+        section.finish(self.reader);
+        on_pull
+    }
 }
 
 /// `[worker]`; without a source it has a mistake.
@@ -356,10 +379,17 @@ struct Worker {
 }
 
 /// `[grants]`; what is `None` has a mistake.
-#[derive(Default)]
 struct Granted {
     files: Option<FileGrant>,
     models: Option<Vec<(String, Range<usize>)>>,
+    human: Read<bool>,
+}
+
+impl Granted {
+    /// Nothing is known of any grant.
+    fn wrong() -> Self {
+        Self { files: None, models: None, human: Read::Wrong }
+    }
 }
 
 /// What the granted models are for the budget. One with a mistake still is a model.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::operator::OperatorFile;
-use super::shared;
+use super::{attempts, guards, human, shared};
 use crate::rules::line::{Amounts, Line};
 use crate::rules::spec::{Caps, CheckRun, ModelSpec, Reach, RunSpec, SharedBudget};
 use crate::rules::units;
@@ -102,6 +102,9 @@ pub fn again(
     for (what, asked, most) in wider(&spec.caps, &policy.caps) {
         wrong.push(format!("cap {what} is {asked} in the run, and at most {most} today"));
     }
+    wrong.extend(attempts::wrong_of(spec.max_attempts, spec.backoff));
+    wrong.extend(guards::wrong_of(&spec.guards));
+    wrong.extend(spec.grants.human_ms.and_then(human::wrong_of));
     for (what, name) in [("tenant", &spec.tenant), ("line", &spec.line)] {
         if let Err(problem) = shared::NAME.check(name) {
             wrong.push(format!("{what} {name:?} {problem}"));
@@ -162,6 +165,7 @@ mod tests {
     use super::*;
     use crate::rules::authored::{self, Overrides};
     use crate::rules::line::Line;
+    use crate::rules::spec::{Backoff, Guards};
 
     const OPERATOR: &str = "[models.gpt]\ndialect = \"openai\"\nurl = \"https://example.org/v1\"\nmodel = \"gpt\"\n\
         key-env = \"KEY\"\nwindow = 8192\nmax-output = 512\nusd-per-mtok-in = \"1\"\nusd-per-mtok-out = \"2\"\n";
@@ -213,5 +217,64 @@ mod tests {
         let changed = Changed { budget, ..Changed::default() };
         let now = again(spec(&before), &tight, true, Whose::Ours, &changed).expect("fits");
         assert_eq!(now.budget.attempt[&Line::Tokens], 10);
+    }
+
+    type Change = fn(&mut RunSpec);
+
+    #[test]
+    fn what_no_job_could_say_is_not_believed_of_a_journal() {
+        let operator = operator(OPERATOR);
+        let refused = |change: Change| {
+            let mut past = spec(&operator);
+            change(&mut past);
+            let again = again(past, &operator, true, Whose::Theirs, &Changed::default());
+            again.map(|_| ()).expect_err("is refused").join("\n")
+        };
+        let rows: [(Change, &str); 17] = [
+            (|it| it.max_attempts = 101, "attempts.max is 101 in the run, and may be from 1 to 100"),
+            (|it| it.max_attempts = 0, "attempts.max is 0 in the run, and may be from 1 to 100"),
+            (
+                |it| it.backoff.most_ms = 86_400_001,
+                "attempts.max-backoff is 86400001ms in the run, and may be from 0s to 24h",
+            ),
+            (
+                |it| it.backoff = Backoff { first_ms: 86_400_001, most_ms: 86_400_000 },
+                "attempts.backoff is 86400001ms in the run, and may be from 0s to 24h\n\
+                 attempts.max-backoff is 24h in the run, and attempts.backoff 86400001ms",
+            ),
+            (|it| it.guards.repeats = 21, "guards.repeats is 21 in the run, and may be from 2 to 20"),
+            (|it| it.guards.repeats = 1, "guards.repeats is 1 in the run, and may be from 2 to 20"),
+            (|it| it.guards.failures = 101, "guards.failures is 101 in the run, and may be from 2 to 100"),
+            (|it| it.guards.degenerate = 21, "guards.degenerate is 21 in the run, and may be from 2 to 20"),
+            (|it| it.guards.strikes = 11, "guards.strikes is 11 in the run, and may be from 1 to 10"),
+            (|it| it.guards.stall_ms = 86_400_001, "guards.stall is 86400001ms in the run, and may be from 1s to 24h"),
+            (
+                |it| it.guards.cluster_items = 101,
+                "guards.cluster-items is 101 in the run, and may be from 2 to 100\n\
+                 guards.cluster-runs is 20 in the run, and guards.cluster-items 101",
+            ),
+            (|it| it.guards.cluster_runs = 2, "guards.cluster-runs is 2 in the run, and guards.cluster-items 3"),
+            (|it| it.guards.cluster_runs = 1_001, "guards.cluster-runs is 1001 in the run, and may be from 2 to 1000"),
+            (
+                |it| it.guards.pollers = (0..65).map(|number| number.to_string()).collect(),
+                "guards.pollers are 65 in the run, and at most 64 may be",
+            ),
+            (|it| it.guards.pollers = ["a b".to_owned()].into(), "guards.pollers: \"a b\" has the character ' '"),
+            (|it| it.grants.human_ms = Some(999), "human.deadline is 999ms in the run, and may be from 1s to 720h"),
+            (
+                |it| it.grants.human_ms = Some(2_592_000_001),
+                "human.deadline is 2592000001ms in the run, and may be from 1s to 720h",
+            ),
+        ];
+        for (change, why) in rows {
+            assert_eq!(refused(change), why);
+        }
+        // What a job could say is believed, and so is what journals say that are older than these settings.
+        let mut widest = spec(&operator);
+        widest.backoff = Backoff::default();
+        widest.guards = Guards { repeats: 20, strikes: 10, cluster_items: 100, cluster_runs: 100, ..Guards::default() };
+        widest.grants.human_ms = Some(2_592_000_000);
+        let now = again(widest.clone(), &operator, true, Whose::Theirs, &Changed::default()).expect("could be said");
+        assert_eq!((now.guards, now.grants.human_ms), (widest.guards, widest.grants.human_ms));
     }
 }

@@ -95,6 +95,13 @@ impl Amount {
         if self.unit == Unit::Count { shown } else { format!("{shown:?}") }
     }
 
+    /// Why it cannot be the amount of a job of the past, if it cannot.
+    pub(super) fn outside(&self, key: &str, amount: u64) -> Option<String> {
+        let [asked, least, most] = [amount, self.least, self.most].map(|amount| self.unit.show(amount));
+        let inside = (self.least..=self.most).contains(&amount);
+        (!inside).then(|| format!("{key} is {asked} in the run, and may be from {least} to {most}"))
+    }
+
     fn number(&self, value: &Spanned<DeValue<'_>>) -> Result<u64, Wrong> {
         let because = |problem: String, fix: Option<String>| Wrong {
             span: value.span(),

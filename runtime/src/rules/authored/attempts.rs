@@ -61,3 +61,16 @@ fn backoff(section: &Section<'_>, reader: &mut Reader, first: &Found<u64>, most:
         }
     }
 }
+
+/// What no job could say of the attempts of its item, a sentence each.
+pub(super) fn wrong_of(max: u32, backoff: Backoff) -> Vec<String> {
+    let Backoff { first_ms, most_ms } = backoff;
+    let amounts = [(&MAX, u64::from(max)), (&BACKOFF, first_ms), (&MAX_BACKOFF, most_ms)];
+    let outside = |(key, amount): (&Key<Amount>, u64)| key.kind.outside(&format!("attempts.{}", key.name), amount);
+    let mut all: Vec<String> = amounts.into_iter().filter_map(outside).collect();
+    if most_ms < first_ms {
+        let [first, most] = [first_ms, most_ms].map(|ms| MAX_BACKOFF.kind.show(&ms));
+        all.push(format!("attempts.max-backoff is {most} in the run, and attempts.backoff {first}"));
+    }
+    all
+}

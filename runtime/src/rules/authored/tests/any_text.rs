@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Pieces that break a file in more ways than letters do.
-const PIECES: [&str; 28] = [
+const PIECES: [&str; 32] = [
     "",
     "\n",
     "[",
@@ -33,6 +33,10 @@ const PIECES: [&str; 28] = [
     "[host.budget.day]\n",
     "[tenants.acme]\n",
     "memory = \"1MiB\"\n",
+    "[guards]\n",
+    "cluster-items = 30\n",
+    "[human]\n",
+    "human = true\n",
     "a.b.c = ",
 ];
 
@@ -43,6 +47,8 @@ fn judged(text: &str) {
                 let bounded = |line| spec.budget.attempt.contains_key(&line) || spec.budget.item.contains_key(&line);
                 assert!(limit::spendable().all(bounded), "{text}");
                 let Budget { gap, first_gap, .. } = &spec.budget;
+                assert!(spec.backoff.first_ms <= spec.backoff.most_ms, "{text}");
+                assert_eq!(guards::wrong_of(&spec.guards), [""; 0], "{text}");
                 assert!(gap.iter().all(|(line, gap)| first_gap[line] <= *gap && first_gap[line] > 0), "{text}");
             }
             Ok(None) => {}
@@ -79,9 +85,9 @@ proptest! {
 
     #[test]
     fn a_job_that_lost_lines_loads_bounded_or_not_at_all(
-        keep in proptest::collection::vec(prop::bool::weighted(0.95), 60),
+        keep in proptest::collection::vec(prop::bool::weighted(0.95), 64),
     ) {
-        let budget = "[budget.gap]\nwall = \"1s\"\n[budget.item]\ntokens = 9\ntokens-in = 5\nwall = \"5s\"\nusd = \"1\"\n[caps]\nfiles = 1\n";
+        let budget = "[guards]\ncluster-items = 30\ncluster-runs = 40\n[budget.gap]\nwall = \"1s\"\n[budget.item]\ntokens = 9\ntokens-in = 5\nwall = \"5s\"\nusd = \"1\"\n[caps]\nfiles = 1\n";
         let text = format!("{JOB}{budget}");
         let kept: Vec<&str> = text.lines().zip(keep).filter(|(_, keep)| *keep).map(|(line, _)| line).collect();
         judged(&kept.join("\n"));

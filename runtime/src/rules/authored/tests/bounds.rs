@@ -10,6 +10,20 @@ const ENDS: &[(&str, &str, &str, &str)] = &[
     ("attempts.backoff", "\"24h\"", "\"86400001ms\"", "is above 24h"),
     ("attempts.max-backoff", "\"0s\"", "\"-1s\"", "does not start with a whole number"),
     ("attempts.max-backoff", "\"24h\"", "\"86400001ms\"", "is above 24h"),
+    ("guards.repeats", "2", "1", "is below 2"),
+    ("guards.repeats", "20", "21", "is above 20"),
+    ("guards.failures", "2", "1", "is below 2"),
+    ("guards.failures", "100", "101", "is above 100"),
+    ("guards.degenerate", "2", "1", "is below 2"),
+    ("guards.degenerate", "20", "21", "is above 20"),
+    ("guards.strikes", "1", "0", "is below 1"),
+    ("guards.strikes", "10", "11", "is above 10"),
+    ("guards.stall", "\"1s\"", "\"999ms\"", "is below 1s"),
+    ("guards.stall", "\"24h\"", "\"86400001ms\"", "is above 24h"),
+    ("guards.cluster-items", "2", "1", "is below 2"),
+    ("guards.cluster-items", "100", "101", "is above 100"),
+    ("guards.cluster-runs", "3", "2", "and `guards.cluster-items` is 3"),
+    ("guards.cluster-runs", "1000", "1001", "is above 1000"),
     ("seed", "0", "-1", "is negative"),
     ("seed", "18446744073709551615", "18446744073709551616", "is larger than any amount"),
     ("budget.wall", "\"0s\"", "\"-1s\"", "does not start with a whole number"),
@@ -95,6 +109,29 @@ fn lists_and_tables_end_where_they_say() {
     for (key, value) in [("worker.args", list as fn(usize) -> String), ("worker.env", table), ("task.inputs", table)] {
         assert!(plain(&least_with(key, &value(256))).is_ok(), "{key}");
         assert!(plain(&least_with(key, &value(257))).is_err(), "{key}");
+    }
+}
+
+#[test]
+fn the_pollers_of_a_job_end_where_they_say() {
+    let names = |count: usize| (0..count).map(|number| format!("\"t{number}\"")).collect::<Vec<_>>().join(", ");
+    let name = |length: usize| format!("\"{}\"", "a".repeat(length));
+    for (inside, outside) in [(names(64), names(65)), (name(128), name(129))] {
+        assert!(plain(&least_with("guards.pollers", &format!("[{inside}]"))).is_ok());
+        assert_eq!(plain(&least_with("guards.pollers", &format!("[{outside}]"))).expect_err("too much").len(), 1);
+    }
+}
+
+#[test]
+fn the_deadline_of_an_answer_ends_where_it_says() {
+    let asks = |deadline: &str| format!("{LEAST}[grants]\nhuman = true\n[human]\ndeadline = \"{deadline}\"\n");
+    for (deadline, ms) in [("1s", 1_000), ("720h", 2_592_000_000)] {
+        assert_eq!(plain(&asks(deadline)).expect("it is right").grants.human_ms, Some(ms));
+    }
+    for (deadline, why) in [("999ms", "is below 1s"), ("2592000001ms", "is above 720h")] {
+        let mistakes = plain(&asks(deadline)).expect_err(why);
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert_eq!(mistakes[0].message, format!("`human.deadline` {why}"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::rules::line::Line;
-use crate::rules::spec::{Backoff, Caps, Check, CheckRun, Done, MarkKind, NoChange};
+use crate::rules::spec::{Backoff, Caps, Check, CheckRun, Done, Guards, MarkKind, NoChange};
 
 fn bounded(spec: &RunSpec) -> bool {
     limit::spendable().all(|line| spec.budget.attempt.contains_key(&line) || spec.budget.item.contains_key(&line))
@@ -19,6 +19,7 @@ fn a_job_means_what_it_says() {
     assert_eq!(spec.grants.models, ["coder".to_owned()].into());
     assert_eq!(spec.max_attempts, 3);
     assert_eq!(spec.caps, Caps::default());
+    assert_eq!((spec.guards, spec.on_pull, spec.grants.human_ms), (Guards::default(), OnPull::Drain, None));
     assert_eq!(
         spec.done,
         Done {
@@ -86,6 +87,7 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "workspace = none (Default)",
             "grants.files = none (Default)",
             "grants.models = [] (Default)",
+            "grants.human = false (Default)",
             "budget.tokens-in = 0 (Default)",
             "budget.tokens-out = 0 (Default)",
             "budget.tokens = 0 (Default)",
@@ -100,6 +102,15 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "attempts.max = 1 (Job)",
             "attempts.backoff = 0s (Job)",
             "attempts.max-backoff = 1h (Default)",
+            "guards.repeats = 3 (Default)",
+            "guards.failures = 5 (Default)",
+            "guards.degenerate = 3 (Default)",
+            "guards.strikes = 3 (Default)",
+            "guards.stall = 5m (Default)",
+            "guards.pollers = [] (Default)",
+            "guards.cluster-items = 3 (Default)",
+            "guards.cluster-runs = 20 (Default)",
+            "andon.on-pull = drain (Default)",
             "done.marks = [artifact] (Job)",
             "done.tree = [] (Default)",
             "done.ignore = [] (Default)",
@@ -182,6 +193,49 @@ fn the_longest_rest_is_an_hour_or_the_first_if_that_is_longer() {
         let spec = plain(&with(LEAST, "backoff = \"0s\"", written)).expect("it is right");
         assert_eq!(spec.backoff, Backoff { first_ms, most_ms }, "{written}");
         assert_eq!(setting(&spec, "attempts.max-backoff"), (shown, origin), "{written}");
+    }
+}
+
+#[test]
+fn guards_andon_and_questions_mean_what_they_say() {
+    let text = format!(
+        "{LEAST}[grants]\nhuman = true\n[human]\ndeadline = \"2h\"\n[andon]\non-pull = \"freeze\"\n[guards]\n\
+         repeats = 4\nfailures = 6\ndegenerate = 7\nstrikes = 8\nstall = \"90s\"\npollers = [\"b\", \"a.b\"]\n\
+         cluster-items = 9\ncluster-runs = 10\n"
+    );
+    let spec = plain(&text).expect("it is right");
+    let guards = Guards {
+        repeats: 4,
+        failures: 6,
+        degenerate: 7,
+        strikes: 8,
+        stall_ms: 90_000,
+        pollers: ["a.b".to_owned(), "b".to_owned()].into(),
+        cluster_items: 9,
+        cluster_runs: 10,
+    };
+    assert_eq!((&spec.guards, spec.on_pull, spec.grants.human_ms), (&guards, OnPull::Freeze, Some(7_200_000)));
+    for (key, value) in [
+        ("grants.human", "true"),
+        ("human.deadline", "2h"),
+        ("andon.on-pull", "freeze"),
+        ("guards.repeats", "4"),
+        ("guards.stall", "90s"),
+        ("guards.pollers", "[b, a.b]"),
+        ("guards.cluster-runs", "10"),
+    ] {
+        assert_eq!(setting(&spec, key), (value, Origin::Job));
+    }
+    let unasked = format!("{LEAST}[grants]\nhuman = false\n[guards]\n[andon]\n");
+    assert_eq!(plain(&unasked).expect("it is right").grants.human_ms, None);
+}
+
+#[test]
+fn a_cluster_is_looked_for_in_twenty_runs_or_as_many_as_it_has_items() {
+    for (items, runs) in [(2, 20), (20, 20), (21, 21), (100, 100)] {
+        let spec = plain(&format!("{LEAST}[guards]\ncluster-items = {items}\n")).expect("it is right");
+        assert_eq!((spec.guards.cluster_items, spec.guards.cluster_runs), (items, runs));
+        assert_eq!(setting(&spec, "guards.cluster-runs"), (runs.to_string().as_str(), Origin::Default));
     }
 }
 
