@@ -15,8 +15,11 @@ pub mod rules {
     pub mod digest;
     pub mod divergence;
     pub mod effect;
+    pub mod expectation;
     pub mod explanation;
     pub mod facts;
+    pub mod guard;
+    pub mod hook;
     pub mod item;
     pub mod ledger;
     pub mod line;
@@ -24,6 +27,7 @@ pub mod rules {
     pub mod operate;
     pub mod policy;
     pub mod progress;
+    pub mod question;
     pub mod quote;
     pub mod record;
     pub mod scope;
@@ -31,6 +35,7 @@ pub mod rules {
     pub mod spec;
     pub mod units;
     pub mod verdict;
+    pub mod why;
     pub mod window;
 }
 
@@ -42,6 +47,7 @@ pub mod doors {
     mod bucket;
     pub mod cache;
     pub mod chain;
+    mod client;
     pub mod clock;
     pub mod command;
     mod complaint;
@@ -51,6 +57,7 @@ pub mod doors {
     pub mod export;
     mod fold;
     mod frames;
+    pub mod ignored;
     pub mod model;
     mod node;
     mod openai;
@@ -58,6 +65,7 @@ pub mod doors {
     mod plan;
     pub mod provider;
     pub mod rates;
+    pub mod recorded;
     mod rows;
     pub mod schema;
     pub mod script;
@@ -70,6 +78,7 @@ pub mod doors {
     pub mod tree;
     mod usage;
     mod walk;
+    pub mod webhook;
     pub mod workspace;
 }
 
@@ -77,17 +86,22 @@ pub mod doors {
 pub mod run {
     mod admission;
     pub mod alarms;
+    pub mod around;
     pub mod bindings;
     mod checks;
     pub mod cord;
     pub mod desk;
     pub mod files;
+    pub mod fixture;
     pub mod fork;
     pub mod gate;
+    pub mod hooks;
     pub mod host;
+    mod inspection;
     pub mod journal;
     mod launch;
     pub mod limits;
+    pub mod line;
     pub mod meter;
     mod output;
     pub mod past;
@@ -139,10 +153,13 @@ pub mod run {
 
 /// How people reach a run. No decisions.
 pub mod front {
+    pub mod andon;
     mod books;
     pub mod budget;
     mod calendar;
     pub mod cli;
+    mod fixture;
+    pub mod items;
     pub mod load;
     pub mod machine;
     pub mod overrides;
@@ -151,5 +168,7 @@ pub mod front {
     pub mod screen;
     mod table;
     pub mod template;
+    mod ticket;
     mod trace;
+    mod why;
 }

@@ -24,12 +24,14 @@ use jidoka::doors::script::ScriptedModel;
 use jidoka::doors::secret::Secret;
 use jidoka::doors::sqlite::{self, SqliteStore};
 use jidoka::doors::state::State;
-use jidoka::doors::store::Store;
+use jidoka::doors::store::{MemoryStore, Store};
 use jidoka::doors::{evidence, toolchain};
 use jidoka::front::cli::{self, Arguments};
-use jidoka::front::machine::{Health, Machine};
+use jidoka::front::machine::{Health, Machine, Scratch};
+use jidoka::rules::hook::Hook;
 use jidoka::rules::spec::{KeySource, ModelSpec, Provider, Reach, RunSpec};
 use jidoka::run::desk::Desk;
+use jidoka::run::hooks::{HookEnvironment, Hooks};
 use jidoka::run::runner::{Account, Reached, Runner};
 use jidoka::run::sandbox::{ENGINE_NAME, Sandbox, Surface};
 use jidoka::run::serial;
@@ -62,6 +64,7 @@ struct RealMachine {
     state_dir: PathBuf,
     clock: OnceLock<Clock>,
     sandbox: Mutex<Option<Arc<Sandbox>>>,
+    bench: Mutex<Option<Arc<Sandbox>>>,
     store: Mutex<Option<Arc<dyn Store>>>,
     paces: Mutex<HashMap<String, Arc<Pace>>>,
 }
@@ -82,6 +85,7 @@ impl RealMachine {
             state_dir: state_dir.unwrap_or_else(|| below("XDG_STATE_HOME", ".local/state")),
             clock: OnceLock::new(),
             sandbox: Mutex::default(),
+            bench: Mutex::default(),
             store: Mutex::default(),
             paces: Mutex::default(),
         }
@@ -116,6 +120,18 @@ impl RealMachine {
         Ok(sandbox)
     }
 
+    /// An engine that leaves nothing behind, for all scratch hosts.
+    fn bench(&self) -> anyhow::Result<Arc<Sandbox>> {
+        let mut made = self.bench.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sandbox) = &*made {
+            return Ok(Arc::clone(sandbox));
+        }
+        let sandbox = Sandbox::new(SLOTS, None).map_err(anyhow::Error::from).context("start the engine")?;
+        let sandbox = Arc::new(sandbox);
+        *made = Some(Arc::clone(&sandbox));
+        Ok(sandbox)
+    }
+
     fn store(&self) -> anyhow::Result<Arc<dyn Store>> {
         let mut opened = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = &*opened {
@@ -146,6 +162,27 @@ impl RealMachine {
                 Some(Secret::from_file(&beside.join(path))?)
             }
         })
+    }
+}
+
+/// The variables of this process that are text.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// What commands of the operator's get of our own environment to choose from.
+fn commands() -> CommandEnvironment {
+    CommandEnvironment::from_variables(variables())
+}
+
+/// A directory that is removed with its contents.
+struct ScratchFiles(PathBuf);
+
+impl Drop for ScratchFiles {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!("{} could not be removed: {error}", self.0.display());
+        }
     }
 }
 
@@ -226,6 +263,11 @@ impl Machine for RealMachine {
         Account { pace: paced.then(|| self.pace(format!("tenant {}", spec.tenant), rates)) }
     }
 
+    fn hooks(&self, hooks: Vec<Hook>) -> Hooks {
+        let environment = HookEnvironment::from_variables(&hooks, variables());
+        Hooks::new(hooks, environment)
+    }
+
     fn desk(&self) -> anyhow::Result<Desk> {
         Ok(Desk::new(self.store()?, self.state()?, self.clock()))
     }
@@ -235,10 +277,18 @@ impl Machine for RealMachine {
     }
 
     fn runner(&self) -> anyhow::Result<Arc<Runner>> {
-        let commands = CommandEnvironment::from_variables(
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-        );
-        Ok(Arc::new(Runner::new(self.sandbox()?, self.state()?, self.store()?, self.clock(), commands, RUNS)))
+        Ok(Arc::new(Runner::new(self.sandbox()?, self.state()?, self.store()?, self.clock(), commands(), RUNS)))
+    }
+
+    fn scratch(&self, unix_ms: u64) -> anyhow::Result<Scratch> {
+        let files = ScratchFiles(std::env::temp_dir().join(format!("jidoka-test-{}", self.serial()?)));
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&files.0);
+        let dir = made.and_then(|()| Dir::open_ambient_dir(&files.0, ambient_authority()));
+        let state = dir.and_then(State::open).with_context(|| format!("make {}", files.0.display()))?;
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let clock = Clock::starting_at(unix_ms);
+        let runner = Runner::new(self.bench()?, state, store, clock, commands(), RUNS);
+        Ok(Scratch { runner: Arc::new(runner), files: Box::new(files) })
     }
 
     fn inspect(&self, component: &[u8]) -> anyhow::Result<(String, Surface)> {

@@ -69,7 +69,8 @@ impl Host {
             "line = \"pages\"\nitem = \"one\"\n[worker]\ncrate = {:?}\n[task]\ntext = {TASK:?}\n[grants]\n\
              models = [\"writer\"]\n[models.writer]\nscript = {transcript:?}\nwindow = 8192\nmax-output = 1024\n\
              usd-per-mtok-in = \"2.50\"\nusd-per-mtok-out = \"10\"\n[budget]\nwall = \"30s\"\nmodel-calls = 50\n\
-             tokens = 2400\nusd = \"0.10\"\n{more}\n[attempts]\nmax = 9\nbackoff = \"0s\"\n[done]\nmarks = [\"artifact\"]\n",
+             tokens = 2400\nusd = \"0.10\"\n{more}\n[attempts]\nmax = 9\nbackoff = \"0s\"\n\
+             [guards]\npollers = [\"writer\"]\n[done]\nmarks = [\"artifact\"]\n",
             example("spender"),
         );
         self.write("jidoka.toml", &text).to_str().unwrap().to_owned()
@@ -95,6 +96,12 @@ impl Host {
         let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
         let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         Said { code: status.code().unwrap(), stdout, stderr }
+    }
+
+    /// An attempt that spends all it has and shows nothing ends its item: an operator gives it another.
+    fn revive(&self, item: &str) {
+        let said = self.say(&["items", "revive", item, "--reason", "another try"]);
+        assert!(said.code == 0 && said.stdout.contains("which was abandoned"), "{}{}", said.stdout, said.stderr);
     }
 
     fn budget(&self, arguments: &[&str]) -> Said {
@@ -195,6 +202,7 @@ fn a_tenants_daily_limit_refuses_and_is_raised_where_it_stands() {
         host.entries(&host.run(&job, &[]), "intent").iter().filter(|it| it["effect"]["effect"] == "model").count(),
         4
     );
+    host.revive("one");
     let said = host.say(&["run", &job]);
     let refused = "model refused: asked 154 of tokens; allowed 114 left in scope tenant; to change it: \
                    [tenants.acme.budget.day] tokens in the operator's file";
@@ -213,6 +221,7 @@ fn after_a_top_up_the_work_goes_on() {
     let host = Host::with("[tenants.acme.budget]\ntokens = 2500\n");
     let (job, acme) = (host.spender(""), ["--tenant", "acme"]);
     host.run(&job, &acme);
+    host.revive("one");
     let verdict = host.run(&job, &acme);
     assert_eq!((&verdict["verdict"], &verdict["detail"]["scope"]), (&json!("exhausted"), &json!("tenant")));
 
@@ -292,6 +301,7 @@ fn a_quote_says_what_the_gate_then_does() {
     assert_eq!(run["ledger"]["attempt"]["spent"]["tokens"], 2_386);
     assert_eq!(reserved(&run), whole["end"]["reserve"]);
 
+    host.revive("one");
     // 414 are left to the item: 54 of input, and the output shrinks.
     let (code, shrunk) = quote();
     assert_eq!((code, &shrunk["end"]["end"], &shrunk["end"]["max_output"]), (0, &json!("shrunk"), &json!(360)));
@@ -417,6 +427,7 @@ fn whoever_runs_without_the_operators_file_is_held_to_what_it_said() {
     let mut host = Host::with("[host.budget]\nmodel-calls = 6\n[tenants.acme.budget.day]\ntokens = 2500\n");
     let job = host.spender("");
     host.run(&job, &["--tenant", "acme"]);
+    host.revive("one");
     host.file = None;
     let said = host.say(&["run", &job, "--tenant", "acme"]);
     said.refused(20, &["[tenants.acme.budget.day] tokens in the operator's file"]);

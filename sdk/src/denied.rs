@@ -38,6 +38,12 @@ impl Denied {
 }
 
 impl Refusal {
+    /// Whether a guard of the host's says that the worker goes nowhere. The call was not made; it may be made again, and a
+    /// worker that listens does something else, or has something new to show.
+    pub fn is_warning(&self) -> bool {
+        matches!(self.reason, Reason::Invalid) && self.setting.starts_with("[guards]")
+    }
+
     /// The shortfall, if a budget line had too little left.
     pub fn shortfall(&self) -> Option<&Shortfall> {
         match &self.reason {

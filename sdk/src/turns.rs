@@ -152,6 +152,8 @@ impl<'a> Turns<'a> {
 
     /// Runs the loop on a prompt.
     ///
+    /// A warning of the host's that the loop goes nowhere is told to the model, as a message of the user's, and is a turn.
+    ///
     /// `Ok` says what happened, an exhausted budget included. `Err` is any other no: the model is not granted, the line
     /// is stopped, the provider failed.
     pub fn run(mut self, prompt: impl Into<String>) -> Result<Talk, Denied> {
@@ -162,6 +164,12 @@ impl<'a> Turns<'a> {
                 Ok(reply) => reply,
                 Err(Denied::Refused(refusal)) if refusal.shortfall().is_some() => {
                     return Ok(so_far.talk(End::Exhausted(refusal), request));
+                }
+                Err(Denied::Refused(refusal)) if refusal.is_warning() => {
+                    // The model is who can do something else.
+                    so_far.turns = so_far.turns.saturating_add(1);
+                    request = request.user(format!("The host says: {refusal}"));
+                    continue;
                 }
                 Err(denied) => return Err(denied),
             };

@@ -14,10 +14,11 @@ use jidoka::doors::model::{Call as ModelCall, Model, Received};
 use jidoka::doors::sqlite::SqliteStore;
 use jidoka::doors::store::{Durability, MemoryStore, Store, transact};
 use jidoka::rules::effect::Effect;
+use jidoka::rules::guard::Memory;
 use jidoka::rules::ledger::{CallId, LimitKind, Limits as LineLimits, Line, ScopeId, Terms};
 use jidoka::rules::model::{Message, Metered, Price, Profile, Reply, Request, Role, Stop, Usage};
 use jidoka::rules::progress::{Progress, Seen};
-use jidoka::rules::spec::{CountedBy, FileGrant, Grants};
+use jidoka::rules::spec::{CountedBy, FileGrant, Grants, Guards, OnPull};
 use jidoka::rules::verdict::{Outcome, Stop as RunStop};
 use jidoka::run::alarms::Alarms;
 use jidoka::run::bindings::worker::WorkerPre;
@@ -283,7 +284,13 @@ async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
         models: BTreeMap::from([("instant".to_owned(), door)]),
         offers: BTreeMap::new(),
         edits: BTreeMap::new(),
+        line: scope.clone(),
         scope,
+        on_pull: OnPull::Drain,
+        pulls: Arc::default(),
+        // The same question again and again is what is measured.
+        guards: Guards { pollers: BTreeSet::from(["instant".to_owned()]), ..Guards::default() },
+        memory: Memory::default(),
         meter: Arc::new(meter),
         tenant_pace: None,
         journal: Arc::new(Journal::new(

@@ -21,10 +21,13 @@ use jidoka::doors::state::State;
 use jidoka::doors::store::Store;
 use jidoka::rules::authored::{self, OperatorFile, Overrides};
 use jidoka::rules::effect::{Body, Entry};
+use jidoka::rules::ledger::ScopeId;
 use jidoka::rules::record::Record;
 use jidoka::rules::spec::{CheckRun, ComponentSource, CountedBy, Dialect, KeySource, Provider, RunSpec, WireLimits};
 use jidoka::run::cord::Cord;
+use jidoka::run::desk::{Because, Desk};
 use jidoka::run::fork::Branch;
+use jidoka::run::hooks::{HookEnvironment, Hooks};
 use jidoka::run::replay::Replayed;
 use jidoka::run::runner::{Account, Apply, CheckJob, Job, Reached, RunHandle, Runner};
 use jidoka::run::sandbox::Sandbox;
@@ -56,6 +59,7 @@ pub fn open(path: &Path) -> Dir {
 }
 
 /// A run to be.
+#[derive(Clone)]
 pub struct Bench {
     component: Vec<u8>,
     files: Vec<(String, Vec<u8>)>,
@@ -66,6 +70,8 @@ pub struct Bench {
     model_name: String,
     item: Option<String>,
     operator: String,
+    /// What the operator approves as a check.
+    commands: Vec<String>,
     apply: Apply,
     home: Option<Arc<Home>>,
     /// Where the books are kept, if not in the home's own store.
@@ -73,6 +79,7 @@ pub struct Bench {
     pace: Option<Arc<Pace>>,
     counted_by: CountedBy,
     serial: Option<String>,
+    start_ms: u64,
 }
 
 /// Where a run's state and workspace are. Shared, it lets runs follow each other.
@@ -110,6 +117,13 @@ impl Home {
     /// The read-only context.
     pub fn context(&self) -> PathBuf {
         self.dir.join("context")
+    }
+
+    /// Lets an item be tried again that is at its end: the operator's to do.
+    pub async fn revive(&self, item: &str) {
+        let desk = Desk::new(store(&self.state()), state(&self.state()), Clock::starting_at(START_MS));
+        let because = Because { by: "ada".to_owned(), reason: "another try".to_owned() };
+        desk.revive(&ScopeId::of_path(&format!("default/tests/{item}")), because).await.expect("is at its end");
     }
 
     /// The host's own directory.
@@ -156,12 +170,14 @@ impl Bench {
             model_name: "model".to_owned(),
             item: None,
             operator: String::new(),
+            commands: Vec::new(),
             apply: Apply::Accepted,
             home: None,
             books: None,
             pace: None,
             counted_by: CountedBy::Bytes,
             serial: None,
+            start_ms: START_MS,
         }
     }
 
@@ -235,7 +251,8 @@ impl Bench {
     /// Adds a check that is a command, which the operator approves.
     pub fn command(mut self, name: &str, argv: &[&str], wall: &str) -> Self {
         self.checks.push((format!("name = \"{name}\"\ncommand = {argv:?}\nwall = \"{wall}\""), None));
-        self.operator = format!("[policy]\ncommands = [{argv:?}]\n");
+        self.commands.push(format!("{argv:?}"));
+        self.operator = format!("[policy]\ncommands = [{}]\n", self.commands.join(", "));
         self
     }
 
@@ -248,6 +265,12 @@ impl Bench {
     /// Gives the run this serial.
     pub fn serial(mut self, serial: &str) -> Self {
         self.serial = Some(serial.to_owned());
+        self
+    }
+
+    /// Runs so much later than other runs do.
+    pub fn hours_later(mut self, hours: u64) -> Self {
+        self.start_ms = START_MS + hours * 3_600_000;
         self
     }
 
@@ -310,11 +333,15 @@ impl Bench {
         text
     }
 
-    fn spec(&self) -> RunSpec {
-        let operator = match self.operator.as_str() {
+    fn operator_file(&self) -> OperatorFile {
+        match self.operator.as_str() {
             "" => OperatorFile::default(),
             text => authored::operator(text).expect("an operator's file"),
-        };
+        }
+    }
+
+    fn spec(&self) -> RunSpec {
+        let operator = self.operator_file();
         let overrides = Overrides { item: self.item.clone(), ..Overrides::default() };
         let text = self.text();
         let spec = authored::job(&text, &operator, &overrides);
@@ -339,6 +366,17 @@ impl Bench {
         End::of(handle, home, started).await
     }
 
+    /// Runs to the verdict, with each entry shown to `watcher` as soon as it is kept.
+    pub async fn watch(self, mut watcher: impl FnMut(&Entry)) -> Record {
+        let (apply, serial) = (self.apply, self.serial.clone());
+        let (_home, runner, job) = self.prepare();
+        let mut handle = runner.start(job, serial.unwrap_or_else(fresh_serial), apply);
+        while let Some(entry) = handle.next_entry().await {
+            watcher(&entry);
+        }
+        handle.verdict().await.expect("a verdict")
+    }
+
     /// Lets a run go on that this bench ran before, in the same home.
     pub async fn resume(self, serial: &str) -> End {
         let apply = self.apply;
@@ -359,6 +397,9 @@ impl Bench {
 
     fn prepare(self) -> (Arc<Home>, Arc<Runner>, Job) {
         let spec = self.spec();
+        let hooks = self.operator_file().hooks;
+        let environment = HookEnvironment::from_variables(&hooks, std::env::vars());
+        let hooks = Hooks::new(hooks, environment);
         let home = self.home.unwrap_or_else(Home::new);
         for (path, bytes) in &self.files {
             let path = home.workspace().join(path);
@@ -391,12 +432,13 @@ impl Bench {
                 .then(|| open(&home.context())),
             models: self.models.into_iter().map(|(name, model)| (name, reached(model))).collect(),
             account: Account::default(),
+            hooks,
             dir: home.dir().display().to_string(),
             spec,
         };
         let runner = match self.books {
-            Some(books) => runner_with(&home.state(), books),
-            None => runner(&home.state()),
+            Some(books) => runner_at(&home.state(), books, self.start_ms),
+            None => runner_at(&home.state(), store_at(&home.state(), self.start_ms), self.start_ms),
         };
         (home, runner, job)
     }
@@ -409,8 +451,13 @@ pub fn runner(dir: &Path) -> Arc<Runner> {
 
 /// A runner with its state in `dir` and its books in `store`.
 pub fn runner_with(dir: &Path, store: Arc<dyn Store>) -> Arc<Runner> {
+    runner_at(dir, store, START_MS)
+}
+
+/// As [`runner_with`], at another time.
+pub fn runner_at(dir: &Path, store: Arc<dyn Store>, start_ms: u64) -> Arc<Runner> {
     let state = state(dir);
-    let clock = Clock::starting_at(START_MS);
+    let clock = Clock::starting_at(start_ms);
     let commands = CommandEnvironment::from_variables(std::env::vars());
     Arc::new(Runner::new(sandbox(), state, store, clock, commands, 64))
 }
@@ -424,6 +471,11 @@ pub async fn replay(runner: &Arc<Runner>, serial: &str, component: Option<Vec<u8
 /// The books in `dir`.
 pub fn store(dir: &Path) -> Arc<dyn Store> {
     Arc::new(sqlite(dir))
+}
+
+/// The books in `dir`, at another time.
+pub fn store_at(dir: &Path, start_ms: u64) -> Arc<dyn Store> {
+    Arc::new(SqliteStore::open(&open(dir), dir, Clock::starting_at(start_ms)).expect("a store"))
 }
 
 /// The books in `dir`, as the file that they are.
@@ -476,6 +528,11 @@ pub fn http_at(url: &str, dialect: Dialect) -> Arc<dyn Model> {
         limits: WireLimits::default(),
     };
     Arc::new(HttpModel::new(&provider, None).expect("loopback is allowed"))
+}
+
+/// The serial that belongs to a seed.
+pub fn serial_of(seed: u32) -> String {
+    jidoka::run::serial(START_MS, seed)
 }
 
 /// A serial that no other run of this process has, and hardly one of another.

@@ -1,7 +1,9 @@
 //! What every test of a whole run needs: a bench that takes a guest, a job, files and a script, and gives back all that
 //! the host saw.
 
+pub mod agent;
 pub mod bench;
+pub mod chaos;
 pub mod crash;
 pub mod provider;
 pub mod storm;

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use jidoka::doors::clock::Clock;
 use jidoka::rules::effect::{Body, Entry};
 use jidoka::rules::facts::Facts;
+use jidoka::rules::item::State;
 use jidoka::rules::ledger::{Amounts, Ledger, Level, Line, ScopeId};
 use jidoka::rules::record::Record;
 use jidoka::run::desk::Desk;
@@ -133,6 +134,12 @@ async fn a_run_killed_at_any_gate_goes_on_to_the_same_end_and_pays_twice_only_fo
                 missed += 1;
                 continue;
             }
+            let states = |home: &Home| -> Vec<State> {
+                let items = bench::store(&home.state()).items().unwrap();
+                items.into_iter().map(|(_, item)| item.state).collect()
+            };
+            let left = states(&home);
+            assert!(left.iter().all(|state| [State::Running, State::Accepted].contains(state)), "{gate}: {left:?}");
             // Every other time somebody looks at the books before the run goes on.
             if killed % 2 == 0 {
                 let (ledger, item) = survey(&home.state()).await;
@@ -156,6 +163,7 @@ async fn a_run_killed_at_any_gate_goes_on_to_the_same_end_and_pays_twice_only_fo
             let entries = bench::kept_entries(&home.state(), serial);
             let intents = entries.iter().filter(|entry| matches!(entry.facts, Facts::Intent { attempt: 2.., .. }));
             assert_eq!(intents.count() as u64, record.repaid, "{gate}");
+            assert_eq!(states(&home), [State::Accepted], "{gate}");
             let (ledger, item) = survey(&home.state()).await;
             accounts_for(&ledger, &item, provider.counters(), &gate);
             let replayed = bench::replay(&bench::runner(&home.state()), serial, None).await;

@@ -1,28 +1,26 @@
 //! A run as one file: two checkers that share no code agree on it, no byte of it can be changed, and it comes back whole.
 //!
-//! `tests/golden/*.run` are exports of this format, made by `cargo test --release -p jidoka-tests --test suite --
+//! `tests/golden/FORMAT/*.run` are exports of journals of each format, those of the latest made by `cargo test --release -p jidoka-tests --test suite --
 //! --ignored golden_journals_are_made`: only when the format changes on purpose.
 
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jidoka::doors::chain::{Key, Sealer};
 use jidoka::doors::clock::Clock;
 use jidoka::doors::export::{self, ExportError};
 use jidoka::doors::script::ScriptedModel;
-use jidoka::rules::andon::{Category, Pull, Puller};
-use jidoka::rules::effect::{Body, Effect, Level};
-use jidoka::rules::ledger::{Amounts, Line};
+use jidoka::rules::effect::{Body, Effect, FORMAT, Level};
+use jidoka::rules::ledger::{Amounts, Line, ScopeId};
 use jidoka::rules::model::{Message, Request, Role};
-use jidoka::rules::verdict::Stop;
-use jidoka::run::cord::Cord;
-use jidoka::run::desk::Desk;
+use jidoka::run::desk::{Because, Desk};
 use jidoka::run::fork::Branch;
+use jidoka::run::hooks::Hooks;
 use jidoka::run::past::Past;
 use jidoka::run::runner::{Account, Apply, CheckJob, Job, Reached};
 use jidoka::run::transfer::{Summary, TransferError};
+use jidoka_tests::agent::{Planned, Turn};
 use jidoka_tests::bench::{self, Bench, End, Home, fresh_serial};
 use jidoka_tests::plain;
 use jidoka_tests::third_party::{self, Record};
@@ -101,6 +99,7 @@ fn job(home: &Home, past: &Past, transcript: &str) -> Job {
         context: Some(bench::open(&home.context())),
         models: past.job.spec.models.keys().map(|name| (name.clone(), model())).collect(),
         account: Account::default(),
+        hooks: Hooks::default(),
         dir: past.job.dir.clone(),
         spec: past.job.spec.clone(),
     }
@@ -120,29 +119,6 @@ async fn forked() -> (End, String) {
     let record = handle.verdict().await.unwrap();
     assert_eq!(record.verdict, "accepted", "{}", record.why);
     (end, serial)
-}
-
-/// A run that was pulled while it waited for a model, and went on.
-async fn resumed() -> End {
-    let slow = "[[turn]]\nrepeat = true\nwhen = { contains = \"two\" }\nlatency = \"60s\"\ntext = \"late\"\n";
-    let bench = told(&["ask one", "attach proof", "ask two", "write a.txt x", "done ready"]);
-    let bench = bench.set("budget", "wall = \"120s\"").script(&format!("{slow}{REPLY}"));
-    let pull = Pull { by: Puller::Operator, category: Category::Operator, reason: "wait".into(), evidence: vec![] };
-    let mut end = bench
-        .run_with(|cord: Cord| {
-            std::thread::spawn(move || {
-                std::thread::sleep(Duration::from_secs(3));
-                cord.pull(Stop::Pulled { pull });
-            });
-        })
-        .await;
-    end.expect("halted");
-    let state = end.home.state();
-    let past = past(&state, &end.record.serial).await;
-    let job = job(&end.home, &past, REPLY);
-    end.record = bench::runner(&state).resume(job, past, Apply::Never).verdict().await.unwrap();
-    end.expect("accepted");
-    end
 }
 
 /// A run and its entry; nothing if it is the framing that is wrong.
@@ -352,9 +328,11 @@ async fn an_import_changes_no_run_that_is_here() {
     imported(&other.state(), &before).await.unwrap();
     let past = past(&state, &end.record.serial).await;
     let job = job(&end.home, &past, REPLY);
+    let because = Because { by: "ada".into(), reason: "it was nothing".into() };
+    desk(&state).clear_line(&ScopeId::of_path("default/tests"), None, because).await.unwrap();
     drop(bench::runner(&state).resume(job, past, Apply::Never).verdict().await.unwrap());
     let after = exported(&state, &end.record.serial).await;
-    assert_ne!(before, after);
+    assert_ne!(before, after, "it went on");
     for (state, other) in [(state, before), (other.state(), after)] {
         let was = exported(&state, &end.record.serial).await;
         let error = imported(&state, &other).await.unwrap_err();
@@ -440,12 +418,20 @@ fn a_line_has_the_bytes_that_the_format_says() {
     }
 }
 
-/// Goldens: what each is called, and what it came to.
-const GOLDEN: [(&str, &str); 4] =
-    [("accepted", "accepted"), ("refused", "exhausted"), ("resumed", "accepted"), ("forked", "accepted")];
+/// Goldens: the format that each was written in, what it is called, and what it came to.
+const GOLDEN: [(u32, &str, &str); 8] = [
+    (2, "accepted", "accepted"),
+    (2, "refused", "exhausted"),
+    (2, "resumed", "accepted"),
+    (2, "forked", "accepted"),
+    (3, "checked", "rejected"),
+    (3, "told", "no-progress"),
+    (3, "parked", "needs-human"),
+    (3, "answered", "accepted"),
+];
 
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{name}.run"))
+fn golden(format: u32, name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{format}/{name}.run"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -454,40 +440,41 @@ async fn golden_journals_are_made() {
     let keep = |name: &str, bytes: Vec<u8>| {
         agree(&bytes);
         assert!(bytes.len() < 250_000, "{name} has {} bytes", bytes.len());
-        std::fs::write(golden(name), bytes).unwrap();
+        let path = golden(FORMAT, name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
     };
-    let lines = [
-        "ask one",
-        "ask-all 3 many",
-        "write src/a.txt first",
-        "check-in look",
-        "attach proof",
-        "left tokens",
-        "print hello",
-        "done ready",
-    ];
-    let accepted =
-        told(&lines).script(REPLY).file("old.txt", "old").command("tests", &["test", "-e", "src/a.txt"], "10s");
-    let accepted = accepted.run().await;
-    accepted.expect("accepted");
-    keep("accepted", exported(&accepted.home.state(), &accepted.record.serial).await);
+    let checked = told(&["write one x", "check-in look", "attach proof", "done half"]).file("old.txt", "old");
+    let checked = checked.command("one", &["test", "-e", "one"], "10s").command("two", &["test", "-e", "two"], "10s");
+    let checked = checked.set("done", "marks = [\"checks\"]").run().await;
+    checked.expect("rejected");
+    keep("checked", exported(&checked.home.state(), &checked.record.serial).await);
 
-    let refused =
-        told(&["ask one", "ask two", "done ready"]).script(REPLY).set("budget", "model-calls = 1").run().await;
-    refused.expect("exhausted");
-    keep("refused", exported(&refused.home.state(), &refused.record.serial).await);
+    let model = Arc::new(Planned::new(|_| Turn::call("look", "x")));
+    let told_so = Bench::new(plain::AGENT).model(model).set("task", "text = \"go on\"").run().await;
+    told_so.expect("no-progress");
+    keep("told", exported(&told_so.home.state(), &told_so.record.serial).await);
 
-    let resumed = resumed().await;
-    keep("resumed", exported(&resumed.home.state(), &resumed.record.serial).await);
-
-    let (parent, fork) = forked().await;
-    keep("forked", exported(&parent.home.state(), &fork).await);
+    let home = Home::new();
+    let asks = || {
+        let bench = told(&["ask one", "human may I?", "write a x", "done ready"]).script(REPLY).at(&home);
+        bench.set("grants", "human = true").set("human", "deadline = \"24h\"")
+    };
+    let parked = asks().run().await;
+    parked.expect("needs-human");
+    keep("parked", exported(&home.state(), &parked.record.serial).await);
+    let because = Because { by: "ada".into(), reason: String::new() };
+    let asked = desk(&home.state()).questions().await.unwrap();
+    desk(&home.state()).answer(&asked[0].0, 1, "do".into(), because).await.unwrap();
+    let answered = asks().resume(&parked.record.serial).await;
+    answered.expect("accepted");
+    keep("answered", exported(&home.state(), &answered.record.serial).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn journals_of_this_format_are_read_and_replayed_for_ever() {
-    for (name, verdict) in GOLDEN {
-        let bytes = std::fs::read(golden(name)).unwrap();
+    for (format, name, verdict) in GOLDEN {
+        let bytes = std::fs::read(golden(format, name)).unwrap();
         let summary = agree(&bytes);
         let last = summary.runs.last().unwrap();
         assert_eq!(last.verdict.as_deref(), Some(verdict), "{name}");
@@ -528,9 +515,9 @@ fn of_format(bytes: &[u8], format: u32) -> Vec<u8> {
 
 #[test]
 fn a_journal_of_a_newer_format_says_which_version_is_needed() {
-    let bytes = std::fs::read(golden("refused")).unwrap();
+    let bytes = std::fs::read(golden(2, "refused")).unwrap();
     assert_eq!(of_format(&bytes, 2), bytes);
     let said = |format| export::check(&mut &*of_format(&bytes, format)).unwrap_err().to_string();
-    assert!(said(3).contains("the journal has format 3; this version knows up to 2"), "{}", said(3));
+    assert!(said(4).contains("the journal has format 4; this version knows up to 3"), "{}", said(4));
     assert!(said(1).contains("the journal has format 1; this version reads from 2 on"), "{}", said(1));
 }

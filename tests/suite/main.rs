@@ -2,16 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod alphabet;
 mod architecture;
 mod budgets;
+mod chaos;
 mod crash;
 mod determinism;
 mod export;
+mod hooks;
 mod hostile;
+mod line;
+mod loops;
 mod rates;
 mod replay;
 mod spend;
+mod stories;
 mod storm;
 mod time;
 mod verdicts;
 mod wire;
+mod zero_work;

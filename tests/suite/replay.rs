@@ -134,7 +134,7 @@ async fn a_run_that_was_stopped_from_outside_is_told_up_to_there() {
 }
 
 /// The journal of a run up to one of its entries, in a store of its own, as a crash would leave it.
-async fn cut_after(kept: &Kept, entries: &[Entry], last: usize, scope: &ScopeId) -> Arc<MemoryStore> {
+pub(super) async fn cut_after(kept: &Kept, entries: &[Entry], last: usize, scope: &ScopeId) -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::default());
     store.set_now_ms(bench::START_MS);
     let key = kept.key.unwrap();

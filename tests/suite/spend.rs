@@ -35,6 +35,8 @@ fn held(end: &End, line: Line) -> u64 {
 /// The example asks for a model named `writer`.
 fn spender(provider: &FakeProvider, dialect: Dialect, limit: &str) -> Bench {
     let bench = Bench::new(examples::SPENDER).model_named("writer", http(provider, dialect));
+    // It asks the same again and again, and has always more to say.
+    let bench = bench.set("guards", "pollers = [\"writer\"]").set("guards", "degenerate = 20");
     bench.set("budget", limit).set("task", "text = \"Write one more page of the book that nobody will read.\"")
 }
 

@@ -54,6 +54,7 @@ async fn time_that_an_item_used_before_counts() {
     let limit = "wall = \"300ms\"";
     let end = attempt("200ms").set("budget.item", limit).run().await;
     assert_eq!(end.record.detail["scope"], "attempt");
+    home.revive("one").await;
     let end = attempt("200ms").set("budget.item", limit).run().await;
     end.expect("exhausted");
     assert_eq!(end.record.detail["scope"], "item");

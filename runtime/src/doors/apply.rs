@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 use tracing::warn;
 
+use super::ignored::Ignored;
 use super::node;
 use super::plan::{Obstacle, Plan, Step, Unplannable};
 use super::tree::{Change, Entry, FileHasher, Manifest, scan_noting, under};
@@ -46,8 +47,8 @@ pub struct ChangeSet<'a> {
     /// Paths at and below which changes are applied; `"."` is all. Changes elsewhere are left out, silently: whether
     /// they are a violation was judged before.
     pub deliverables: &'a [String],
-    /// The `ignore` with which both trees were scanned. Nothing there is touched.
-    pub ignore: &'a [String],
+    /// The `ignore` with which both trees were scanned. Nothing that it covers is touched.
+    pub ignore: &'a Ignored,
     /// For the scan of the real directory.
     pub bounds: &'a Bounds,
     /// The run. ASCII letters, digits, `-` and `_`, at most 128.
@@ -147,16 +148,16 @@ fn apply_with(real: &Dir, from: &Dir, set: &ChangeSet<'_>, hook: &mut Hook) -> R
     if let Some(staging) = stagings(real)?.into_iter().next() {
         return Err(ApplyError::Unrecovered { staging });
     }
-    let (current, ignored) = scan_noting(real, set.bounds, set.ignore).map_err(ApplyError::Real)?;
+    let (current, holders) = scan_noting(real, set.bounds, set.ignore).map_err(ApplyError::Real)?;
     let moved = differences(set.base, &current, set.deliverables);
     if !moved.is_empty() {
         return Err(ApplyError::BaseMoved { paths: moved });
     }
-    let plan = Plan::new(&current, set.end, set.deliverables, &ignored).map_err(|why| match why {
+    let plan = Plan::new(&current, set.end, set.deliverables, &holders).map_err(|why| match why {
         Unplannable::Blocked(path) => ApplyError::Blocked { path },
         Unplannable::Reserved(path) => ApplyError::Reserved { path },
     })?;
-    if let Some(step) = plan.steps.iter().find(|step| under(set.ignore, step.path())) {
+    if let Some(step) = plan.steps.iter().find(|step| set.ignore.covers(step.path(), step.is_of_directory())) {
         return Err(ApplyError::Blocked { path: step.path().to_owned() });
     }
     let mut changes = Manifest::changes(set.base, set.end);

@@ -1,95 +1,157 @@
-//! Commands of the operator, run for a check in a copy of the result.
+//! Commands of the operator: a check in a copy of the result, a hook around a run.
 //!
-//! Never: runs what the operator did not approve (the job does not load then), inherits more of the environment than
-//! [`PASSED_ON`], outlives its time: its whole process group is killed, which a program that makes a group of its own can leave. A command is native code over files that an
-//! untrusted worker wrote; approving one is the operator's decision.
+//! Never: runs what the operator did not approve (the job does not load then), inherits more of the environment than it
+//! is given, waits for ever. Invariants: a command has ended when its first process has; then, or when its time is up,
+//! or when nobody waits for it any more, its whole process group is killed, which nothing in it can refuse. What left
+//! the group on purpose (`setsid`, a daemon) is not found again: Linux ties it to us only by a setting of our whole
+//! process, under which every orphan of every library would be ours to bury, or by a cgroup or a namespace, which a host
+//! may not be allowed to make. Nor is a member killed that took another user's rights, nor anything by a host that is
+//! killed itself. None of these keeps anybody waiting: what they still say is not read. A command is native code, for a
+//! check over files that an untrusted worker wrote; approving one is the operator's decision.
 
+use std::io;
 use std::path::Path;
-use std::process::Stdio;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use futures_util::future::maybe_done;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::time::timeout;
 
-/// Variables of the operator's environment that a command sees: enough to find programs and toolchains, no secrets.
+/// Variables of the operator's environment that a check's command sees: enough to find programs and toolchains, no
+/// secrets.
 pub const PASSED_ON: [&str; 7] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "CARGO_HOME", "RUSTUP_HOME"];
 
 /// Bytes of output that are kept, of stdout and stderr each: the tail, where tools say what failed.
 const MAX_OUTPUT_BYTES: usize = 16 << 10;
 
+/// What a first process left behind may still write for this long, and the kernel has this long to bury what was
+/// killed. Each is beyond the command's time, so it is short; output that was written before is there at once.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// What is to be run, and with what.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The program and its arguments.
+    pub argv: &'a [String],
+    pub directory: &'a Path,
+    pub environment: &'a CommandEnvironment,
+    /// Text on its stdin, of which it may read as much or as little as it likes; `None`: it is empty.
+    pub stdin: Option<&'a str>,
+    /// Until its first process ends.
+    pub time: Duration,
+}
+
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandEnd {
-    /// It exited by itself.
+    /// Its first process exited by itself. What it left in its group was killed.
     Exited { success: bool, status: String, output: String },
-    /// It ran out of time and was killed with all that it started.
+    /// It ran out of time and was killed with all of its group.
     TimedOut,
     /// It could not be started or watched.
     Broken(String),
 }
 
-/// The environment that commands get, as the operator's process had it.
-#[derive(Clone, Debug, Default)]
+/// The environment that a command gets, exactly.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandEnvironment(Vec<(String, String)>);
 
 impl CommandEnvironment {
-    /// Keeps what [`PASSED_ON`] names.
+    /// Of the operator's variables those that [`PASSED_ON`] names.
     pub fn from_variables(variables: impl Iterator<Item = (String, String)>) -> Self {
         Self(variables.filter(|(name, _)| PASSED_ON.contains(&name.as_str())).collect())
     }
+
+    /// These and no others. Of two with one name the later one counts.
+    pub fn exactly(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(variables.into_iter().collect())
+    }
 }
 
-/// Runs a command in `directory` for at most `time`.
-pub async fn run(argv: &[String], directory: &Path, time: Duration, environment: &CommandEnvironment) -> CommandEnd {
-    let [program, arguments @ ..] = argv else {
+/// Runs a command. It takes at most its time and twice [`GRACE`].
+pub async fn run(order: &Order<'_>) -> CommandEnd {
+    let [program, arguments @ ..] = order.argv else {
         return CommandEnd::Broken("the command is empty".into());
+    };
+    // Before there is a child: a parent that ignores this signal has its children buried before it can look at them.
+    let ends = match signal(SignalKind::child()) {
+        Ok(ends) => ends,
+        Err(error) => return CommandEnd::Broken(format!("{program} could not be watched: {error}")),
     };
     let spawned = Command::new(program)
         .args(arguments)
-        .current_dir(directory)
+        .current_dir(order.directory)
         .env_clear()
-        .envs(environment.0.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
+        .envs(order.environment.0.iter().map(|(name, value)| (name, value)))
+        .stdin(if order.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true)
         .spawn();
-    let mut child = match spawned {
+    let child = match spawned {
         Ok(child) => child,
         Err(error) => return CommandEnd::Broken(format!("{program} could not be started: {error}")),
     };
-    let group = Group(child.id());
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    match tokio::time::timeout(time, finish(&mut child, stdout, stderr)).await {
-        Err(_) => {
-            drop(group);
-            CommandEnd::TimedOut
-        }
-        Ok(Err(error)) => CommandEnd::Broken(format!("{program} could not be watched: {error}")),
-        Ok(Ok((success, status, output))) => CommandEnd::Exited { success, status, output },
+    match watch(Group::led_by(child), ends, order).await {
+        Ok(end) => end,
+        Err(error) => CommandEnd::Broken(format!("{program} could not be watched: {error}")),
     }
 }
 
-async fn finish(
-    child: &mut Child,
-    stdout: Option<impl AsyncRead + Unpin>,
-    stderr: Option<impl AsyncRead + Unpin>,
-) -> std::io::Result<(bool, String, String)> {
-    let (out, err, status) = tokio::join!(tail(stdout), tail(stderr), child.wait());
+async fn watch(mut group: Group, ends: Signals, order: &Order<'_>) -> io::Result<CommandEnd> {
+    let leader = &mut group.leader;
+    let (stdin, stdout, stderr) = (leader.stdin.take(), leader.stdout.take(), leader.stderr.take());
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let in_time = {
+        let mut reading = pin!(maybe_done(async { tokio::join!(tail(stdout, &mut out), tail(stderr, &mut err)) }));
+        let talking = async {
+            tokio::join!(&mut reading, tell(stdin, order.stdin));
+            std::future::pending().await
+        };
+        let exited = async {
+            tokio::select! {
+                exited = group.leader_ended(ends) => exited,
+                exited = talking => exited,
+            }
+        };
+        match timeout(order.time, exited).await {
+            Err(_) => false,
+            Ok(exited) => {
+                exited?;
+                let _ = timeout(GRACE, reading).await;
+                true
+            }
+        }
+    };
+    let status = group.end().await;
+    if !in_time {
+        return Ok(CommandEnd::TimedOut);
+    }
     let status = status?;
-    Ok((status.success(), status.to_string(), format!("{}{}", out?, err?)))
+    let text = |kept: Vec<u8>| String::from_utf8_lossy(&kept).into_owned();
+    let output = format!("{}{}", text(out), text(err));
+    Ok(CommandEnd::Exited { success: status.success(), status: status.to_string(), output })
 }
 
-/// The last bytes of a stream, read to its end.
-async fn tail(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<String> {
-    let Some(mut stream) = stream else { return Ok(String::new()) };
-    let (mut kept, mut chunk) = (Vec::new(), vec![0; 8 << 10]);
-    loop {
-        let read = stream.read(&mut chunk).await?;
-        if read == 0 {
-            return Ok(String::from_utf8_lossy(&kept).into_owned());
-        }
+/// Writes all of a text, or as much as is read. One who does not read it is no error.
+async fn tell(stdin: Option<impl AsyncWriteExt + Unpin>, text: Option<&str>) {
+    if let (Some(mut stdin), Some(text)) = (stdin, text) {
+        let _ = stdin.write_all(text.as_bytes()).await;
+    }
+}
+
+/// Keeps the last bytes of a stream, read to its end.
+async fn tail(stream: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut stream) = stream else { return };
+    let mut chunk = vec![0; 8 << 10];
+    // A pipe that cannot be read has no more to say.
+    while let Ok(read @ 1..) = stream.read(&mut chunk).await {
         kept.extend_from_slice(&chunk[..read]);
         let over = kept.len().saturating_sub(MAX_OUTPUT_BYTES);
         kept.drain(..over);
@@ -97,34 +159,118 @@ async fn tail(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<String>
 }
 
 /// A process group that ends with its owner, however that comes about.
-struct Group(Option<u32>);
+///
+/// It is killed once, and its leader is buried only after that: until then the number of the group is nobody else's, so
+/// the blow meets no stranger. One is enough, because the kernel lets no member fork past it.
+struct Group {
+    leader: Child,
+    /// `None`: it was killed.
+    number: Option<Pid>,
+}
+
+impl Group {
+    /// Of a child that was made the leader of a group of its own, and that nobody has waited for.
+    fn led_by(leader: Child) -> Self {
+        let number = leader.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        Self { leader, number }
+    }
+
+    /// Until the leader has ended. It is not buried yet then. `ends` tells of every child that ends.
+    async fn leader_ended(&self, mut ends: Signals) -> io::Result<()> {
+        let leader = self.number.ok_or_else(|| io::Error::other("it has no number"))?;
+        let only_look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while rustix::process::waitid(WaitId::Pid(leader), only_look)?.is_none() {
+            ends.recv().await;
+        }
+        Ok(())
+    }
+
+    /// Kills all of it and buries the leader.
+    async fn end(mut self) -> io::Result<ExitStatus> {
+        self.kill();
+        let buried = timeout(GRACE, self.leader.wait()).await;
+        // Past it the leader hangs in the kernel; tokio buries it once that lets go.
+        buried.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
+    }
+
+    fn kill(&mut self) {
+        let Some(number) = self.number.take() else { return };
+        // It fails if nothing is left in the group that could be killed, which is what is wanted.
+        let _ = rustix::process::kill_process_group(number, Signal::KILL);
+        // A leader can have gone into another group.
+        let _ = self.leader.start_kill();
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let leader = self.0.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(leader) = leader {
-            // It fails if the group is already empty, which is what is wanted.
-            let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
-        }
+        self.kill();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use tokio::time::Instant;
+
     use super::*;
+
+    /// Far above what anything here takes that is not stuck.
+    const LONG: Duration = Duration::from_secs(30);
 
     fn argv(words: &[&str]) -> Vec<String> {
         words.iter().map(|&word| word.to_owned()).collect()
     }
 
-    async fn sh(script: &str, time: Duration) -> CommandEnd {
+    fn named(variables: &[(&str, &str)]) -> CommandEnvironment {
+        CommandEnvironment::exactly(variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())))
+    }
+
+    async fn bash(script: &str, stdin: Option<&str>, time: Duration) -> CommandEnd {
         let environment = CommandEnvironment::from_variables(std::env::vars());
-        run(&argv(&["sh", "-c", script]), Path::new("/"), time, &environment).await
+        let argv = argv(&["bash", "-c", script]);
+        run(&Order { argv: &argv, directory: Path::new("/"), environment: &environment, stdin, time }).await
+    }
+
+    async fn run_in(environment: &CommandEnvironment, words: &[&str]) -> CommandEnd {
+        let argv = argv(words);
+        run(&Order { argv: &argv, directory: Path::new("/"), environment, stdin: None, time: LONG }).await
+    }
+
+    /// A place where a script leaves the number of a process.
+    struct Note(tempfile::TempDir);
+
+    impl Note {
+        fn new() -> Self {
+            Self(tempfile::tempdir().expect("a directory"))
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.path().join("number")
+        }
+
+        fn number(&self) -> String {
+            let number = std::fs::read_to_string(self.path()).expect("the process started");
+            number.trim().to_owned()
+        }
+
+        /// Waits until the process does nothing any more.
+        async fn gone(&self) {
+            let stat = format!("/proc/{}/stat", self.number());
+            for _ in 0..500 {
+                if std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z ")) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("the process lives on");
+        }
     }
 
     #[tokio::test]
     async fn the_exit_status_decides_and_the_output_is_kept() {
-        let end = sh("echo out; echo err >&2; exit 3", Duration::from_secs(20)).await;
+        let end = bash("echo out; echo err >&2; exit 3", None, LONG).await;
         let CommandEnd::Exited { success, output, .. } = end else { panic!("{end:?}") };
         assert!(!success);
         assert_eq!(output, "out\nerr\n");
@@ -135,33 +281,110 @@ mod tests {
         let variables = [("PATH", "/bin:/usr/bin"), ("OPENAI_API_KEY", "canary")];
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let environment = CommandEnvironment::from_variables(variables);
-        let end = run(&argv(&["env"]), Path::new("/"), Duration::from_secs(20), &environment).await;
+        let end = run_in(&environment, &["env"]).await;
         let CommandEnd::Exited { output, .. } = end else { panic!("{end:?}") };
         assert!(output.contains("PATH=") && !output.contains("canary"), "{output}");
     }
 
     #[tokio::test]
-    async fn a_command_out_of_time_is_killed_with_its_children() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let file = dir.path().join("child");
-        let script = format!("(sleep 60 & echo $! > {}; wait)", file.display());
-        assert_eq!(sh(&script, Duration::from_millis(500)).await, CommandEnd::TimedOut);
-        let child = std::fs::read_to_string(&file).expect("the child started");
-        let stat = format!("/proc/{}/stat", child.trim());
-        let gone = || std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
-        for _ in 0..100 {
-            if gone() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    async fn an_exact_environment_is_exactly_that() {
+        assert!(std::env::var_os("PATH").is_some(), "there is something to inherit");
+        for (variables, expected) in [
+            (named(&[]), ""),
+            (named(&[("A", "1"), ("B", "")]), "A=1\nB=\n"),
+            (named(&[("A", "theirs"), ("A", "ours")]), "A=ours\n"),
+        ] {
+            let end = run_in(&variables, &["/usr/bin/env"]).await;
+            let CommandEnd::Exited { output, .. } = end else { panic!("{end:?}") };
+            assert_eq!(output, expected);
         }
-        panic!("the child lives on");
+    }
+
+    #[tokio::test]
+    async fn a_command_reads_its_whole_text() {
+        let text = "x".repeat(1 << 20);
+        let end = bash("wc -c", Some(&text), LONG).await;
+        let CommandEnd::Exited { success: true, output, .. } = end else { panic!("{end:?}") };
+        assert_eq!(output.trim(), "1048576");
+    }
+
+    #[tokio::test]
+    async fn a_text_that_is_not_read_keeps_nobody_waiting() {
+        // More than any pipe holds.
+        let text = "x".repeat(4 << 20);
+        for script in ["true", "exec <&-; sleep 0.1", "head -c 9 >/dev/null"] {
+            let end = bash(script, Some(&text), LONG).await;
+            assert!(matches!(end, CommandEnd::Exited { success: true, .. }), "{script}: {end:?}");
+        }
+        assert_eq!(bash("sleep 60", Some(&text), Duration::from_millis(300)).await, CommandEnd::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_command_out_of_time_is_killed_with_its_children() {
+        let note = Note::new();
+        let script = format!("(sleep 60 & echo $! > {}; wait)", note.path().display());
+        assert_eq!(bash(&script, None, Duration::from_millis(500)).await, CommandEnd::TimedOut);
+        note.gone().await;
+    }
+
+    #[tokio::test]
+    async fn a_command_that_refuses_to_end_is_killed() {
+        let end = bash("trap '' TERM INT HUP; while :; do sleep 0.05; done", None, Duration::from_millis(300)).await;
+        assert_eq!(end, CommandEnd::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn what_a_command_leaves_behind_is_killed_and_keeps_nobody_waiting() {
+        // With the command's pipes and without them, and as an orphan of an orphan.
+        for left in
+            ["sleep 60 &", "sleep 60 </dev/null >/dev/null 2>&1 &", "(bash -c 'echo $$ > {}; exec sleep 60' &) ;"]
+        {
+            let note = Note::new();
+            let path = note.path().display().to_string();
+            let left = left.replace("{}", &path);
+            let script =
+                format!("{left} [ -s {path} ] || echo $! > {path}; while [ ! -s {path} ]; do :; done; echo out");
+            let began = Instant::now();
+            let end = bash(&script, None, LONG).await;
+            assert!(began.elapsed() < LONG / 2, "{left}");
+            let CommandEnd::Exited { success: true, output, .. } = end else { panic!("{end:?}") };
+            assert_eq!(output, "out\n", "{left}");
+            note.gone().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_left_the_group_keeps_nobody_waiting() {
+        let note = Note::new();
+        // With job control each job is a group of its own. It holds the command's pipes.
+        let script = format!("set -m; sleep 60 & echo $! > {}; echo out", note.path().display());
+        let began = Instant::now();
+        let end = bash(&script, None, LONG).await;
+        assert!(began.elapsed() < LONG / 2);
+        assert!(matches!(&end, CommandEnd::Exited { success: true, output, .. } if output == "out\n"), "{end:?}");
+        let number = note.number().parse().expect("a number");
+        // It lives, which the head of this file says; this test ends it.
+        let stranger = Pid::from_raw(number).expect("a number of a process");
+        rustix::process::kill_process(stranger, Signal::KILL).expect("it is there");
+        note.gone().await;
+    }
+
+    #[tokio::test]
+    async fn a_command_that_nobody_waits_for_any_more_is_killed() {
+        let note = Note::new();
+        let script = format!("sleep 60 & echo $! > {}; wait", note.path().display());
+        {
+            let mut running = pin!(bash(&script, None, LONG));
+            while !note.path().exists() || note.number().is_empty() {
+                let _ = timeout(Duration::from_millis(10), &mut running).await;
+            }
+        }
+        note.gone().await;
     }
 
     #[tokio::test]
     async fn a_missing_program_is_broken_not_passed() {
-        let environment = CommandEnvironment::default();
-        let end = run(&argv(&["/no/such/program"]), Path::new("/"), Duration::from_secs(1), &environment).await;
+        let end = run_in(&CommandEnvironment::default(), &["/no/such/program"]).await;
         assert!(matches!(end, CommandEnd::Broken(_)));
     }
 }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::node;
-use super::tree::{Entry, FileHasher, Manifest, ancestors, under};
+use super::tree::{Entry, FileHasher, Manifest, ancestors, has_content, under};
 use super::walk::{ScanError, Source, reserved};
 
 /// The format that this version writes, and the only one that it reads.
@@ -36,6 +36,13 @@ pub(super) enum Step {
 }
 
 impl Step {
+    pub(super) fn is_of_directory(&self) -> bool {
+        match self {
+            Step::Unlink { .. } | Step::Place { .. } => false,
+            Step::RemoveDirectory { .. } | Step::MakeDirectory { .. } => true,
+        }
+    }
+
     pub(super) fn path(&self) -> &str {
         match self {
             Step::Unlink { path, .. }
@@ -78,12 +85,12 @@ pub(super) enum Obstacle {
 
 impl Plan {
     /// The steps from the tree `current` to the one in which everything under the deliverables is as in `end`, and all
-    /// else as it is. `ignored` are existing paths that are in neither manifest.
+    /// else as it is. `holders` are existing directories that hold something which is in neither manifest.
     pub(super) fn new<P: AsRef<str>>(
         current: &Manifest,
         end: &Manifest,
         deliverables: &[P],
-        ignored: &[String],
+        holders: &[String],
     ) -> Result<Self, Unplannable> {
         let within = |path: &str| under(deliverables, path);
         let delivered: BTreeMap<&str, &Entry> =
@@ -92,7 +99,7 @@ impl Plan {
         let want: BTreeMap<&str, &Entry> = kept.chain(delivered.clone()).collect();
 
         let before = current.directories();
-        let held: BTreeSet<&str> = ignored.iter().flat_map(|path| ancestors(path)).collect();
+        let held: BTreeSet<&str> = holders.iter().flat_map(|path| ancestors(path).chain([path.as_str()])).collect();
         let mut after: BTreeSet<String> = want.keys().flat_map(|path| ancestors(path)).map(str::to_owned).collect();
         after.extend(before.iter().filter(|path| !within(path) || held.contains(path.as_str())).cloned());
         for path in end.directories().into_iter().filter(|path| within(path)) {
@@ -202,14 +209,6 @@ impl Plan {
             }
         }
         if moved.is_empty() { Ok(()) } else { Err(Obstacle::Moved(moved)) }
-    }
-}
-
-/// An empty directory has nothing to be staged: it is made or removed.
-fn has_content(entry: &Entry) -> bool {
-    match entry {
-        Entry::File { .. } | Entry::Link { .. } => true,
-        Entry::EmptyDirectory {} => false,
     }
 }
 

@@ -5,7 +5,6 @@
 //! said only where no model can have run; what leaves here as text went through the key's scrubber. A count of a
 //! request's input obeys the same rules.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tracing::instrument;
 
+use super::client::{self, ClientError, Patience, reason};
 use super::encode::EncodeError;
 use super::fold::{Fold, Folded, Framing};
 use super::model::{COUNT_RESPONSE_BYTES, Call, Counted, Model, Received};
@@ -25,10 +25,6 @@ use super::{anthropic, complaint, openai};
 use crate::rules::effect::{Failure, FailureKind};
 use crate::rules::model::{Metered, Request, Usage};
 use crate::rules::spec::{Dialect, Provider};
-
-/// Idle connections are kept this long. Servers close theirs after 5 s or more, and a request that meets a closing
-/// connection has unknown costs, which is dearer than a new connection.
-const KEEP_IDLE: Duration = Duration::from_secs(4);
 
 /// Bytes read of an error reply: enough for any reason, too few to be a flood.
 const ERROR_BYTES: u64 = 64 << 10;
@@ -50,10 +46,8 @@ pub enum HttpModelError {
     NotAnAddress,
     #[error("use the provider's url: it has a user, a query or a fragment, which a base address cannot have")]
     NotABase,
-    #[error("use the provider at {host}: plain http is for this machine only (127.0.0.1, ::1, localhost); use https")]
-    Plain { host: String },
-    #[error("set up the client for a provider")]
-    Client(#[source] reqwest::Error),
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 impl HttpModel {
@@ -64,33 +58,13 @@ impl HttpModel {
         };
         let endpoint = endpoint(provider, path)?;
         let count_endpoint = count_path.map(|path| self::endpoint(provider, path)).transpose()?;
-        let loopback = is_loopback(&endpoint);
         let limits = provider.limits;
-        // Whoever came first has installed it; there is only one kind of provider in this program.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .referer(false)
-            .https_only(endpoint.scheme() == "https")
-            .pool_idle_timeout(KEEP_IDLE)
-            .connect_timeout(Duration::from_millis(limits.connect_ms))
-            .read_timeout(Duration::from_millis(limits.idle_ms))
-            .timeout(Duration::from_millis(limits.total_ms));
-        if loopback {
-            // A resolver could send the name elsewhere. Port 0 stands for the port of the address.
-            let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-            client = client.resolve_to_addrs("localhost", &here.map(|ip| SocketAddr::new(ip, 0)));
-        }
-        if endpoint.scheme() == "http" {
-            if !loopback {
-                return Err(HttpModelError::Plain { host: endpoint.host_str().unwrap_or_default().to_owned() });
-            }
-            // Without certificates to load, a local server can be used on a machine that has none.
-            client = client.tls_certs_only([]);
-        }
-        let client = client.build().map_err(HttpModelError::Client)?;
+        let patience = Patience {
+            connect: Duration::from_millis(limits.connect_ms),
+            idle: Duration::from_millis(limits.idle_ms),
+            total: Duration::from_millis(limits.total_ms),
+        };
+        let client = client::client(&endpoint, patience)?;
         Ok(Self { client, endpoint, count_endpoint, provider: provider.clone(), key })
     }
 
@@ -382,18 +356,6 @@ fn interrupted(error: reqwest::Error) -> Failure {
     Failure { kind, message: reason(error) }
 }
 
-/// The chain of causes as one line, without the address: the operator knows it, and a guest need not.
-fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut line = error.to_string();
-    let mut next = std::error::Error::source(&error);
-    while let Some(cause) = next {
-        line = format!("{line}: {cause}");
-        next = cause.source();
-    }
-    line
-}
-
 fn endpoint(provider: &Provider, path: &str) -> Result<Url, HttpModelError> {
     let mut url = Url::parse(provider.url.trim()).map_err(|_| HttpModelError::NotAnAddress)?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -405,12 +367,6 @@ fn endpoint(provider: &Provider, path: &str) -> Result<Url, HttpModelError> {
     }
     url.set_path(&format!("{}/{path}", url.path().trim_end_matches('/')));
     Ok(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

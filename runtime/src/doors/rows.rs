@@ -11,23 +11,34 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::chain::{Head, Kept, Key, Row as Line, Sealed, named_in};
-use super::store::{Need, RunRow, Written};
+use super::store::{Need, Pages, RunRow, Written};
+use crate::rules::andon::{LineRecord, Pulled};
 use crate::rules::digest::Digest;
 use crate::rules::facts::Facts;
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{Call, CallId, Changes, Ledger, Level, Scope, ScopeId};
 use crate::rules::operate::Act;
 use crate::rules::progress::Mark;
+use crate::rules::question::{Question, QuestionId};
 use crate::rules::scope::upward;
 use crate::rules::window::{Span, Window};
 
 /// The version of the tables. A store of a later one is refused.
-pub(super) const FORMAT: i64 = 2;
+pub(super) const FORMAT: i64 = 3;
 
 /// The oldest version that can be opened.
 pub(super) const OLDEST_FORMAT: i64 = 2;
 
-/// `parent` and `level` repeat what the path says, for the indexes.
+/// What makes a store of one version one of the next. A new store has the tables of the oldest, and then all of this.
+pub(super) const MIGRATIONS: [(i64, &str); 1] = [(2, LINE_TABLES)];
+
+const LINE_TABLES: &str = "
+CREATE TABLE line (path TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE pull (number INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE question (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// The tables of the oldest version. `parent` and `level` repeat what the path says, for the indexes.
 pub(super) const TABLES: &str = "
 CREATE TABLE scope (
     path TEXT PRIMARY KEY, parent TEXT, level TEXT NOT NULL, closed INTEGER NOT NULL, body TEXT NOT NULL
@@ -65,6 +76,8 @@ INSERT INTO spent_in VALUES (?1, ?2, ?3) ON CONFLICT (path, span) DO UPDATE SET 
 const SAVE_CALL: &str = "
 INSERT INTO call VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body";
+const SAVE_LINE: &str = "INSERT INTO line VALUES (?1, ?2) ON CONFLICT (path) DO UPDATE SET body = excluded.body";
+const SAVE_QUESTION: &str = "INSERT INTO question VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET body = excluded.body";
 const SAVE_ITEM: &str = "INSERT INTO item VALUES (?1, ?2) ON CONFLICT (path) DO UPDATE SET body = excluded.body";
 
 /// A connection, as the books read and write it.
@@ -82,12 +95,8 @@ impl Rows<'_> {
     }
 
     /// Brings what a work needs into the ledger and the items, unless it is there.
-    pub fn load(
-        &self,
-        need: &Need,
-        ledger: &mut Ledger,
-        items: &mut HashMap<ScopeId, ItemRecord>,
-    ) -> rusqlite::Result<()> {
+    pub fn load(&self, need: &Need, pages: &mut Pages) -> rusqlite::Result<()> {
+        let Pages { ledger, items, lines, questions } = pages;
         match need {
             Need::Scope(id) => self.load_path(id, ledger),
             Need::Tree(id) => {
@@ -95,16 +104,28 @@ impl Rows<'_> {
                 self.load_below(id, ledger)
             }
             Need::Call(id) => self.load_call(id, ledger),
-            Need::Item(id) => {
-                if !items.contains_key(id) {
-                    let mut read = self.0.prepare_cached("SELECT body FROM item WHERE path = ?1")?;
-                    if let Some(record) = read.query_row([id.path()], |row| json(row, 0)).optional()? {
-                        items.insert(id.clone(), record);
-                    }
-                }
-                Ok(())
+            Need::Item(id) => self.load_page("SELECT body FROM item WHERE path = ?1", id, id.path(), items),
+            Need::Line(id) => self.load_page("SELECT body FROM line WHERE path = ?1", id, id.path(), lines),
+            Need::Question(id) => {
+                self.load_page("SELECT body FROM question WHERE id = ?1", id, &id.to_string(), questions)
             }
         }
+    }
+
+    fn load_page<K: Clone + Eq + std::hash::Hash, V: DeserializeOwned>(
+        &self,
+        select: &str,
+        id: &K,
+        key: &str,
+        pages: &mut HashMap<K, V>,
+    ) -> rusqlite::Result<()> {
+        if !pages.contains_key(id) {
+            let mut read = self.0.prepare_cached(select)?;
+            if let Some(page) = read.query_row([key], |row| json(row, 0)).optional()? {
+                pages.insert(id.clone(), page);
+            }
+        }
+        Ok(())
     }
 
     fn load_path(&self, id: &ScopeId, ledger: &mut Ledger) -> rusqlite::Result<()> {
@@ -164,12 +185,8 @@ impl Rows<'_> {
     }
 
     /// Writes what changed.
-    pub fn save(
-        &self,
-        ledger: &mut Ledger,
-        items: &HashMap<ScopeId, ItemRecord>,
-        written: &mut Written,
-    ) -> rusqlite::Result<()> {
+    pub fn save(&self, pages: &mut Pages, written: &mut Written) -> rusqlite::Result<()> {
+        let Pages { ledger, items, lines, questions } = pages;
         let Changes { scopes, calls } = ledger.take_changes();
         for (id, scope) in scopes {
             self.0.prepare_cached(SAVE_SCOPE)?.execute(params![
@@ -193,6 +210,15 @@ impl Rows<'_> {
         }
         for id in written.items.drain(..) {
             self.0.prepare_cached(SAVE_ITEM)?.execute(params![id.path(), text(&items.get(&id))?])?;
+        }
+        for id in written.lines.drain(..) {
+            self.0.prepare_cached(SAVE_LINE)?.execute(params![id.path(), text(&lines.get(&id))?])?;
+        }
+        for id in written.questions.drain(..) {
+            self.0.prepare_cached(SAVE_QUESTION)?.execute(params![id.to_string(), text(&questions.get(&id))?])?;
+        }
+        for pulled in written.pulls.drain(..) {
+            self.0.prepare_cached("INSERT INTO pull (body) VALUES (?1)")?.execute([text(&pulled)?])?;
         }
         self.append(written.entries.drain(..))?;
         for serial in written.erased.drain(..) {
@@ -350,6 +376,35 @@ impl Rows<'_> {
             ledger.restore_call(id, call);
         }
         Ok(ledger)
+    }
+
+    /// All items.
+    pub fn items(&self) -> rusqlite::Result<Vec<(ScopeId, ItemRecord)>> {
+        let mut read = self.0.prepare_cached("SELECT path, body FROM item ORDER BY path")?;
+        read.query_map([], |row| Ok((path(row)?, json(row, 1)?)))?.collect()
+    }
+
+    /// All lines.
+    pub fn lines(&self) -> rusqlite::Result<Vec<(ScopeId, LineRecord)>> {
+        let mut read = self.0.prepare_cached("SELECT path, body FROM line ORDER BY path")?;
+        read.query_map([], |row| Ok((path(row)?, json(row, 1)?)))?.collect()
+    }
+
+    /// All pulls.
+    pub fn pulls(&self) -> rusqlite::Result<Vec<Pulled>> {
+        let mut read = self.0.prepare_cached("SELECT body FROM pull ORDER BY number")?;
+        read.query_map([], |row| json(row, 0))?.collect()
+    }
+
+    /// All questions to people.
+    pub fn questions(&self) -> rusqlite::Result<Vec<(QuestionId, Question)>> {
+        let mut read = self.0.prepare_cached("SELECT id, body FROM question ORDER BY id")?;
+        let question = |row: &Row<'_>| {
+            let id = row.get_ref(0)?.as_str()?;
+            let id = id.parse().map_err(|()| rusqlite::Error::InvalidColumnType(0, "question".into(), Type::Text))?;
+            Ok((id, json(row, 1)?))
+        };
+        read.query_map([], question)?.collect()
     }
 
     /// What operators did.

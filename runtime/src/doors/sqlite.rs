@@ -5,7 +5,7 @@
 //! transaction), sends before it is on disk. Invariants here: L3 and L4 (what is kept is what was decided, and a crash
 //! anywhere leaves it), L9 (full, read-only, locked, damaged: refused, and nothing is lost).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -19,13 +19,15 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::chain::Kept;
 use super::clock::Clock;
-use super::rows::{FORMAT, OLDEST_FORMAT, Rows, TABLES};
-use super::store::{AtClock, Books, Change, Done, Durability, RunRow, Store, StoreError, Work, Written};
+use super::rows::{FORMAT, MIGRATIONS, OLDEST_FORMAT, Rows, TABLES};
+use super::store::{AtClock, Books, Change, Done, Durability, Pages, RunRow, Store, StoreError, Work, Written};
+use crate::rules::andon::{LineRecord, Pulled};
 use crate::rules::digest::Digest;
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{Ledger, ScopeId};
 use crate::rules::operate::Act;
 use crate::rules::progress::Mark;
+use crate::rules::question::{Question, QuestionId};
 
 /// The store's file below the host's directory.
 pub const FILE: &str = "ledger.sqlite";
@@ -101,16 +103,8 @@ impl SqliteStore {
         wait_for(patience(), || users.try_lock_shared())?;
         let reader = connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let (works, queue) = mpsc::channel();
-        let writer = Writer {
-            connection,
-            lock,
-            clock,
-            probe,
-            ledger: Ledger::default(),
-            items: HashMap::new(),
-            data_version: None,
-            synchronous: None,
-        };
+        let writer =
+            Writer { connection, lock, clock, probe, pages: Pages::default(), data_version: None, synchronous: None };
         let thread = std::thread::Builder::new().name("jidoka-ledger".into());
         let writer = thread.spawn(move || writer.serve(&queue)).map_err(failed)?;
         Ok(Self { works: Some(works), writer: Some(writer), reader: Mutex::new(Some(reader)), _users: users })
@@ -184,6 +178,22 @@ impl Store for SqliteStore {
     fn acts(&self) -> Result<Vec<Act>, StoreError> {
         self.read(|rows| rows.acts())
     }
+
+    fn items(&self) -> Result<Vec<(ScopeId, ItemRecord)>, StoreError> {
+        self.read(|rows| rows.items())
+    }
+
+    fn lines(&self) -> Result<Vec<(ScopeId, LineRecord)>, StoreError> {
+        self.read(|rows| rows.lines())
+    }
+
+    fn pulls(&self) -> Result<Vec<Pulled>, StoreError> {
+        self.read(|rows| rows.pulls())
+    }
+
+    fn questions(&self) -> Result<Vec<(QuestionId, Question)>, StoreError> {
+        self.read(|rows| rows.questions())
+    }
 }
 
 /// The one who writes, for this process.
@@ -193,8 +203,7 @@ struct Writer {
     clock: Clock,
     probe: Probe,
     /// What was read and is still true: thrown away when another process wrote, and when anything failed.
-    ledger: Ledger,
-    items: HashMap<ScopeId, ItemRecord>,
+    pages: Pages,
     data_version: Option<i64>,
     synchronous: Option<Durability>,
 }
@@ -263,7 +272,7 @@ impl Writer {
                 continue;
             }
             let rows = Rows(&self.connection);
-            let loaded = work.needs.iter().try_for_each(|need| rows.load(need, &mut self.ledger, &mut self.items));
+            let loaded = work.needs.iter().try_for_each(|need| rows.load(need, &mut self.pages));
             if let Err(error) = loaded.map_err(refused) {
                 done.push(failing(work.change, error.clone()));
                 if matches!(error, StoreError::Corrupt(_)) {
@@ -273,21 +282,14 @@ impl Writer {
                 return Err(error);
             }
             let now_ms = now_ms.max(latest_ms);
-            let Self { ledger, items, .. } = self;
-            done.push((work.change)(Ok(&mut Books {
-                ledger,
-                now_ms,
-                items,
-                written: &mut written,
-                when_kept: Vec::new(),
-            })));
+            done.push((work.change)(Ok(&mut Books::at(&mut self.pages, now_ms, &mut written))));
         }
         if !written.accept_clock {
             now_ms = now_ms.max(latest_ms);
         }
         let erases = !written.erased.is_empty();
         let rows = Rows(&self.connection);
-        rows.save(&mut self.ledger, &self.items, &mut written).map_err(refused)?;
+        rows.save(&mut self.pages, &mut written).map_err(refused)?;
         if now_ms != latest_ms {
             rows.set_latest_ms(now_ms).map_err(refused)?;
         }
@@ -298,7 +300,7 @@ impl Writer {
             // Old pages are in the log too. If somebody reads just now, the next one who closes the store does it.
             drop(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
         }
-        if self.ledger.len() > MAX_REMEMBERED {
+        if self.pages.ledger.len() > MAX_REMEMBERED {
             self.forget();
         }
         Ok(())
@@ -306,8 +308,7 @@ impl Writer {
 
     /// What was read is not to be relied on any more.
     fn forget(&mut self) {
-        self.ledger = Ledger::default();
-        self.items.clear();
+        self.pages = Pages::default();
         self.data_version = None;
     }
 }
@@ -377,14 +378,14 @@ fn open_checked(dir: &Dir, file: &PathBuf, users: &File) -> Result<Connection, S
     };
     // A clean close folds the log into the file and removes it.
     let unclean = alone && dir.metadata(format!("{FILE}-wal")).is_ok_and(|log| log.len() > 0);
-    let opened = prepare(file, unclean);
+    let opened = prepare(file, unclean, alone);
     if alone {
         users.unlock().map_err(failed)?;
     }
     opened
 }
 
-fn prepare(file: &PathBuf, unclean: bool) -> Result<Connection, StoreError> {
+fn prepare(file: &PathBuf, unclean: bool, alone: bool) -> Result<Connection, StoreError> {
     let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     if unclean {
         let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(refused)?;
@@ -405,9 +406,18 @@ fn prepare(file: &PathBuf, unclean: bool) -> Result<Connection, StoreError> {
     // What is erased is to be gone, and not only unlinked: <https://www.sqlite.org/pragma.html#pragma_secure_delete>.
     connection.pragma_update(None, "secure_delete", "ON").map_err(refused)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20).map_err(refused)?;
-    if found == 0 {
+    if found != FORMAT && found != 0 && !alone {
+        // A process of the version before has it, and would not know what is new in it.
+        return Err(StoreError::Failed(
+            "another process has the store open: end it, and what is in it is taken over".into(),
+        ));
+    }
+    if found != FORMAT {
+        // The lock of the store is held: nobody else is in the middle of this.
+        let new = if found == 0 { TABLES } else { "" };
+        let steps: String = MIGRATIONS.iter().filter(|(from, _)| *from >= found).map(|(_, step)| *step).collect();
         connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT"))
+            .execute_batch(&format!("BEGIN IMMEDIATE; {new} {steps} PRAGMA user_version = {FORMAT}; COMMIT"))
             .map_err(refused)?;
     }
     Ok(connection)

@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::chain::{Head, Kept, KeptEntry, Key, Pieces, Row, Sealed, named_in};
+use crate::rules::andon::{LineRecord, Pulled};
 use crate::rules::digest::Digest;
 use crate::rules::effect::RunOrigin;
 use crate::rules::facts::Facts;
@@ -18,6 +19,7 @@ use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{CallId, Ledger, ScopeId};
 use crate::rules::operate::Act;
 use crate::rules::progress::Mark;
+use crate::rules::question::{Question, QuestionId};
 
 /// A run in the list of all runs.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -167,6 +169,19 @@ pub enum Need {
     Call(CallId),
     /// What an item remembers.
     Item(ScopeId),
+    /// What the host remembers of a line: whether it is stopped.
+    Line(ScopeId),
+    /// A question to a person.
+    Question(QuestionId),
+}
+
+/// The pages of the books that were read and are still true.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    pub ledger: Ledger,
+    pub items: HashMap<ScopeId, ItemRecord>,
+    pub lines: HashMap<ScopeId, LineRecord>,
+    pub questions: HashMap<QuestionId, Question>,
 }
 
 /// The books, open at the pages that a work needs.
@@ -174,7 +189,9 @@ pub struct Books<'a> {
     pub ledger: &'a mut Ledger,
     /// Milliseconds since 1970-01-01T00:00:00Z; never less than at an earlier work.
     pub now_ms: u64,
-    pub(super) items: &'a mut HashMap<ScopeId, ItemRecord>,
+    items: &'a mut HashMap<ScopeId, ItemRecord>,
+    lines: &'a mut HashMap<ScopeId, LineRecord>,
+    questions: &'a mut HashMap<QuestionId, Question>,
     pub(super) written: &'a mut Written,
     pub(super) when_kept: Vec<WhenKept>,
 }
@@ -188,22 +205,62 @@ pub(super) struct Written {
     pub entries: Vec<(Arc<str>, Key, Sealed)>,
     pub imports: Vec<(RunRow, Kept)>,
     pub items: Vec<ScopeId>,
+    pub lines: Vec<ScopeId>,
+    pub questions: Vec<QuestionId>,
+    pub pulls: Vec<Pulled>,
     /// Runs whose contents go.
     pub erased: Vec<Arc<str>>,
     pub acts: Vec<Act>,
     pub accept_clock: bool,
 }
 
-impl Books<'_> {
+impl<'a> Books<'a> {
+    pub(super) fn at(pages: &'a mut Pages, now_ms: u64, written: &'a mut Written) -> Self {
+        let Pages { ledger, items, lines, questions } = pages;
+        Self { ledger, now_ms, items, lines, questions, written, when_kept: Vec::new() }
+    }
+
     /// What an item remembers; nothing yet, if it is new.
     pub fn item(&self, id: &ScopeId) -> ItemRecord {
         self.items.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Whether the item was ever heard of.
+    pub fn knows(&self, id: &ScopeId) -> bool {
+        self.items.contains_key(id)
     }
 
     /// Keeps what an item remembers.
     pub fn remember(&mut self, id: &ScopeId, record: ItemRecord) {
         self.items.insert(id.clone(), record);
         self.written.items.push(id.clone());
+    }
+
+    /// What the host remembers of a line; nothing yet, if it is new.
+    pub fn line(&self, id: &ScopeId) -> LineRecord {
+        self.lines.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Keeps what the host remembers of a line.
+    pub fn remember_line(&mut self, id: &ScopeId, record: LineRecord) {
+        self.lines.insert(id.clone(), record);
+        self.written.lines.push(id.clone());
+    }
+
+    /// Keeps a pull, for ever.
+    pub fn keep_pull(&mut self, pulled: Pulled) {
+        self.written.pulls.push(pulled);
+    }
+
+    /// A question to a person, if it was asked.
+    pub fn question(&self, id: &QuestionId) -> Option<&Question> {
+        self.questions.get(id)
+    }
+
+    /// Keeps a question, or what became of it.
+    pub fn remember_question(&mut self, id: &QuestionId, question: Question) {
+        self.questions.insert(id.clone(), question);
+        self.written.questions.push(id.clone());
     }
 
     /// Appends an entry to a run's journal, whose contents have this key.
@@ -310,6 +367,30 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn acts(&self) -> Result<Vec<Act>, StoreError>;
+
+    /// All items, in the order of their paths. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn items(&self) -> Result<Vec<(ScopeId, ItemRecord)>, StoreError>;
+
+    /// All lines that were ever pulled or had a run, in the order of their paths. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn lines(&self) -> Result<Vec<(ScopeId, LineRecord)>, StoreError>;
+
+    /// All pulls, the oldest first. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn pulls(&self) -> Result<Vec<Pulled>, StoreError>;
+
+    /// All questions to people, answered ones included. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn questions(&self) -> Result<Vec<(QuestionId, Question)>, StoreError>;
 }
 
 /// Changes the books and returns what came of it, once it is kept.
@@ -381,8 +462,7 @@ pub struct MemoryStore(Mutex<Memory>);
 
 #[derive(Debug, Default)]
 struct Memory {
-    ledger: Ledger,
-    items: HashMap<ScopeId, ItemRecord>,
+    pages: Pages,
     written: Written,
     journals: std::collections::BTreeMap<Arc<str>, Journal>,
     now_ms: u64,
@@ -448,8 +528,8 @@ impl Memory {
 impl Store for MemoryStore {
     fn submit(&self, work: Work) {
         let mut memory = self.memory();
-        let Memory { ledger, items, written, now_ms, journals: _ } = &mut *memory;
-        let done = (work.change)(Ok(&mut Books { ledger, now_ms: *now_ms, items, written, when_kept: Vec::new() }));
+        let Memory { pages, written, now_ms, journals: _ } = &mut *memory;
+        let done = (work.change)(Ok(&mut Books::at(pages, *now_ms, written)));
         for (serial, key, entry) in std::mem::take(&mut memory.written.entries) {
             memory.keep(serial, key, entry);
         }
@@ -497,17 +577,17 @@ impl Store for MemoryStore {
     fn open_attempts(&self) -> Result<Vec<ScopeId>, StoreError> {
         use crate::rules::ledger::Level;
         let memory = self.memory();
-        let open = memory.ledger.scopes().filter(|(id, scope)| id.level() == Level::Attempt && !scope.closed);
+        let open = memory.pages.ledger.scopes().filter(|(id, scope)| id.level() == Level::Attempt && !scope.closed);
         Ok(open.map(|(id, _)| id.clone()).collect())
     }
 
     fn survey(&self) -> Result<Ledger, StoreError> {
         let memory = self.memory();
         let mut survey = Ledger::default();
-        let mut scopes: Vec<_> = memory.ledger.scopes().collect();
+        let mut scopes: Vec<_> = memory.pages.ledger.scopes().collect();
         scopes.sort_by_key(|(id, _)| *id);
         scopes.into_iter().for_each(|(id, scope)| survey.restore_scope(id.clone(), scope.clone()));
-        for (id, call) in memory.ledger.calls().filter(|(_, call)| call.state.is_open()) {
+        for (id, call) in memory.pages.ledger.calls().filter(|(_, call)| call.state.is_open()) {
             survey.restore_call(id.clone(), call.clone());
         }
         Ok(survey)
@@ -516,4 +596,25 @@ impl Store for MemoryStore {
     fn acts(&self) -> Result<Vec<Act>, StoreError> {
         Ok(self.memory().written.acts.clone())
     }
+
+    fn items(&self) -> Result<Vec<(ScopeId, ItemRecord)>, StoreError> {
+        Ok(sorted(&self.memory().pages.items))
+    }
+
+    fn lines(&self) -> Result<Vec<(ScopeId, LineRecord)>, StoreError> {
+        Ok(sorted(&self.memory().pages.lines))
+    }
+
+    fn pulls(&self) -> Result<Vec<Pulled>, StoreError> {
+        Ok(self.memory().written.pulls.clone())
+    }
+
+    fn questions(&self) -> Result<Vec<(QuestionId, Question)>, StoreError> {
+        Ok(sorted(&self.memory().pages.questions))
+    }
+}
+
+fn sorted<K: Clone + Ord, V: Clone>(pages: &HashMap<K, V>) -> Vec<(K, V)> {
+    let pages: std::collections::BTreeMap<K, V> = pages.iter().map(|(id, page)| (id.clone(), page.clone())).collect();
+    pages.into_iter().collect()
 }

@@ -10,6 +10,8 @@ use std::io::{self, Read, Write};
 use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
 
+use super::ignored::Ignored;
+pub(super) use super::walk::ancestors;
 pub use super::walk::{Bounds, ScanError, under};
 use super::walk::{Step, Walk};
 use crate::rules::digest::Digest;
@@ -58,18 +60,18 @@ pub enum ChangeKind {
     Removed,
 }
 
-/// Reads the tree at `dir`. `.git` and an apply's staging at the top, and the paths of `ignore` with all below them,
-/// are left out; a directory that holds nothing else counts as empty. Pass the `ignore` of the base to every later
-/// scan, so that a worker cannot choose what is looked at.
+/// Reads the tree at `dir`. `.git` and an apply's staging at the top, and what `ignore` covers with all below, are left
+/// out; a directory that holds nothing else counts as empty. Pass the `ignore` of the base to every later scan, so that a
+/// worker cannot choose what is looked at.
 ///
 /// # Errors
 /// [`ScanError`] at the first thing that is too much, of a wrong kind, unreadable, or changing while it is read.
-pub fn scan(dir: &Dir, bounds: &Bounds, ignore: &[String]) -> Result<Manifest, ScanError> {
+pub fn scan(dir: &Dir, bounds: &Bounds, ignore: &Ignored) -> Result<Manifest, ScanError> {
     scan_noting(dir, bounds, ignore).map(|(manifest, _)| manifest)
 }
 
-/// As [`scan`], with the paths of `ignore` that exist.
-pub(super) fn scan_noting(dir: &Dir, bounds: &Bounds, ignore: &[String]) -> Result<(Manifest, Vec<String>), ScanError> {
+/// As [`scan`], with the directories in which something was ignored, without the top.
+pub(super) fn scan_noting(dir: &Dir, bounds: &Bounds, ignore: &Ignored) -> Result<(Manifest, Vec<String>), ScanError> {
     let mut hasher = FileHasher::new();
     let mut entries = BTreeMap::new();
     let mut walk = Walk::new(dir, bounds, ignore)?;
@@ -90,7 +92,7 @@ pub(super) fn scan_noting(dir: &Dir, bounds: &Bounds, ignore: &[String]) -> Resu
         };
         entries.insert(walk.path().to_owned(), entry);
     }
-    Ok((Manifest(entries), walk.into_skipped()))
+    Ok((Manifest(entries), walk.into_holders()))
 }
 
 impl Manifest {
@@ -117,8 +119,22 @@ impl Manifest {
     /// Digest of the entries at and below the deliverables; `"."` is all of them. The list itself does not count, so
     /// two lists that cover the same entries have the same digest.
     pub fn digest<P: AsRef<str>>(&self, deliverables: &[P]) -> Digest {
+        self.digest_of(|path, _| under(deliverables, path))
+    }
+
+    /// The digest that a tree mark is made of: that of the deliverables, as far as they can be somebody's work. Where the
+    /// base's own rules hold, a change to bookkeeping alone (see [`is_bookkeeping`]) leaves it as it is, and so does an
+    /// empty directory: one that holds nothing but ignored files is the same.
+    pub fn mark<P: AsRef<str>>(&self, deliverables: &[P], ignored: &Ignored) -> Digest {
+        if !ignored.asks_base() {
+            return self.digest(deliverables);
+        }
+        self.digest_of(|path, entry| under(deliverables, path) && has_content(entry) && !is_bookkeeping(path))
+    }
+
+    fn digest_of(&self, counts: impl Fn(&str, &Entry) -> bool) -> Digest {
         let mut hasher = blake3::Hasher::new_derive_key(TREE_CONTEXT);
-        for (path, entry) in self.0.iter().filter(|(path, _)| under(deliverables, path)) {
+        for (path, entry) in self.0.iter().filter(|(path, entry)| counts(path, entry)) {
             // A tag, then fields of fixed length or after their length: no two lists of entries have the same bytes.
             match entry {
                 Entry::File { digest, bytes, executable } => {
@@ -156,6 +172,17 @@ impl Manifest {
         paths.into_iter().filter_map(change).collect()
     }
 
+    /// As [`Manifest::changes`]; where the base's own rules hold, without directories that came or went empty: one that
+    /// holds nothing but ignored files is the same, and neither progress nor a violation.
+    pub fn changes_of_work(base: &Manifest, end: &Manifest, ignored: &Ignored) -> Vec<Change> {
+        let mut changes = Self::changes(base, end);
+        if ignored.asks_base() {
+            let has_content = |tree: &Manifest, path: &str| tree.get(path).is_some_and(has_content);
+            changes.retain(|change| has_content(base, &change.path) || has_content(end, &change.path));
+        }
+        changes
+    }
+
     /// The paths of all directories, empty or not, without the top.
     pub(super) fn directories(&self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
@@ -180,9 +207,19 @@ impl FromIterator<(String, Entry)> for Manifest {
     }
 }
 
-/// The paths of the directories above a path, without the top, shortest first.
-pub(super) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').map(|(end, _)| &path[..end])
+/// Whether an entry is more than an empty directory, which has nothing to be staged: it is made or removed.
+pub(super) fn has_content(entry: &Entry) -> bool {
+    match entry {
+        Entry::File { .. } | Entry::Link { .. } => true,
+        Entry::EmptyDirectory {} => false,
+    }
+}
+
+/// Whether a path is bookkeeping about the work and not the work: files that say what git and search tools leave out or how
+/// they see files, and whatever is in a `.git`. They may be applied; alone they are no progress.
+pub fn is_bookkeeping(path: &str) -> bool {
+    let names = [".gitignore", ".ignore", ".gitattributes", ".git"];
+    path.split('/').any(|part| names.iter().any(|name| part.eq_ignore_ascii_case(name)))
 }
 
 fn put_text(hasher: &mut blake3::Hasher, text: &str) {

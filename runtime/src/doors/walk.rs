@@ -13,6 +13,7 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::ignored::Ignored;
 use super::node;
 
 /// Staging directories of an apply begin with this, at the top of the real directory.
@@ -74,6 +75,8 @@ pub enum ScanError {
     NotUtf8 { path: String },
     #[error("read {path:?}: it is a {kind}; only files, directories and links can be in a workspace")]
     Special { path: String, kind: &'static str },
+    #[error("read the ignore rules of {path:?}: {why}")]
+    Rules { path: String, why: String },
     #[error("read {path:?}: it changed while it was read; run again when nothing writes there")]
     Changed { path: String },
     #[error("read {path:?}")]
@@ -96,6 +99,11 @@ pub fn under<P: AsRef<str>>(paths: &[P], path: &str) -> bool {
     paths.iter().map(AsRef::as_ref).any(|above| {
         above == "." || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })
+}
+
+/// The paths of the directories above a path, without the top, shortest first.
+pub(super) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(end, _)| &path[..end])
 }
 
 /// Whether a name at the top of a tree is never copied, scanned or applied.
@@ -138,18 +146,18 @@ struct Level {
 /// A walk in progress. After an error it must not be continued.
 pub(super) struct Walk<'a> {
     bounds: &'a Bounds,
-    skip: &'a [String],
+    skip: &'a Ignored,
     levels: Vec<Level>,
     path: String,
     files: u64,
     bytes: u64,
     listing_bytes: u64,
-    skipped: Vec<String>,
+    holders: Vec<String>,
 }
 
 impl<'a> Walk<'a> {
-    /// Begins at `top`, which is not reported itself. Paths of `skip`, and what is below them, are not reported.
-    pub(super) fn new(top: &Dir, bounds: &'a Bounds, skip: &'a [String]) -> Result<Self, ScanError> {
+    /// Begins at `top`, which is not reported itself. What `skip` covers is not reported, nor is what is below it.
+    pub(super) fn new(top: &Dir, bounds: &'a Bounds, skip: &'a Ignored) -> Result<Self, ScanError> {
         let mut walk = Self {
             bounds,
             skip,
@@ -158,7 +166,7 @@ impl<'a> Walk<'a> {
             files: 0,
             bytes: 0,
             listing_bytes: 0,
-            skipped: Vec::new(),
+            holders: Vec::new(),
         };
         walk.enter(node::open_dir(top, ".").map_err(|errno| ScanError::io("", errno))?)?;
         Ok(walk)
@@ -204,9 +212,10 @@ impl<'a> Walk<'a> {
         self.bytes
     }
 
-    /// The paths that exist and were skipped as asked; reserved names are not among them. No longer than the list.
-    pub(super) fn into_skipped(self) -> Vec<String> {
-        self.skipped
+    /// The directories, without the top, in which something was skipped as asked. Not what was skipped: of that there may be
+    /// more than any bound.
+    pub(super) fn into_holders(self) -> Vec<String> {
+        self.holders
     }
 
     /// Opens the file of the current step.
@@ -267,8 +276,10 @@ impl<'a> Walk<'a> {
         if above.is_empty() && reserved(name) {
             return Ok(None);
         }
-        if under(self.skip, &path) {
-            self.skipped.push(path);
+        if self.skip.covers_here(&path, kind == FileType::Directory) {
+            if !above.is_empty() && self.holders.last().is_none_or(|last| last != above) {
+                self.holders.push(above.to_owned());
+            }
             return Ok(None);
         }
         let kind = match kind {

@@ -11,6 +11,7 @@ use cap_std::fs::Dir;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::ignored::Ignored;
 use super::node;
 pub use super::node::remove_tree;
 use super::walk::{Bounds, ScanError, Source, Step, Walk};
@@ -41,13 +42,13 @@ pub enum CopyError {
 }
 
 /// Copies the tree at `source` into `target`, an empty directory: files with their executable bit, directories, and
-/// links as links, wherever they lead. Paths of `skip` with all below them are left out, and at the top `.git` and
+/// links as links, wherever they lead. What `skip` covers, with all below, is left out, and at the top `.git` and
 /// an apply's staging: a worker gets neither a person's history nor our own bookkeeping. Hard links become separate
 /// files.
 ///
 /// # Errors
 /// [`CopyError`] at the first thing that cannot be copied; `target` then holds a part, to be removed by the caller.
-pub fn copy(source: &Dir, target: &Dir, bounds: &Bounds, skip: &[String]) -> Result<Copied, CopyError> {
+pub fn copy(source: &Dir, target: &Dir, bounds: &Bounds, skip: &Ignored) -> Result<Copied, CopyError> {
     let written = |path: &str, source: io::Error| CopyError::Copy { path: path.to_owned(), source };
     let failed = |path: &str, errno: Errno| written(path, errno.into());
     let mut walk = Walk::new(source, bounds, skip)?;

@@ -85,7 +85,8 @@ pub struct Why {
     json: bool,
 }
 
-fn reason(text: &str) -> Result<String, String> {
+/// A reason that is one.
+pub(super) fn reason(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("a reason is needed: whoever reads the log later knows nothing else".to_owned());
     }
@@ -215,13 +216,26 @@ async fn log(machine: &dyn Machine, json: bool) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn deed(deed: &Deed) -> String {
+/// What an operator did, in words.
+pub(super) fn deed(deed: &Deed) -> String {
     match deed {
         Deed::TopUp { scope, amounts } => format!("topped up {scope}: {}", screen::amounts(amounts)),
         Deed::WriteOff { call, held, spent } => {
             format!("wrote off call {call}: held {}; spent {}", screen::amounts(held), screen::amounts(spent))
         }
         Deed::AcceptClock => "accepted the clock".to_owned(),
+        Deed::ClearLine { line, lock, pulls, policy_change } => {
+            let change = policy_change.as_deref().unwrap_or("none");
+            format!(
+                "cleared lock {lock} of line {line}, pulled {pulls} times; policy change: {}",
+                screen::plain_long(change)
+            )
+        }
+        Deed::Revive { item, was } => format!("revived item {item}, which was {}", was.name()),
+        Deed::Abandon { item, was } => format!("abandoned item {item}, which was {}", was.name()),
+        Deed::Answer { run, question, answer, .. } => {
+            format!("answered run {run}: {} {}", screen::plain(question), screen::plain(answer))
+        }
     }
 }
 

@@ -13,14 +13,16 @@ use clap::{Args, Parser, Subcommand};
 use console::style;
 use indicatif::ProgressBar;
 
-use crate::rules::andon::{Category, Pull, Puller};
 use crate::rules::authored::Overrides;
 use crate::rules::ledger::Line;
 use crate::rules::spec::Origin;
 use crate::rules::verdict::Stop;
 use crate::run::runner::{Apply, RunHandle};
 
+use super::andon::{self, AndonCommand};
 use super::budget::{self, BudgetCommand};
+use super::fixture::{self, FixtureArguments, TestArguments};
+use super::items::{self, AnswerArguments, ItemsCommand};
 use super::load::{self, LoadError, Loaded};
 use super::machine::Machine;
 use super::overrides::OverrideArguments;
@@ -29,6 +31,8 @@ use super::runs::{
 };
 use super::screen::{self, Screen};
 use super::template;
+use super::ticket;
+use super::why;
 
 /// Runs AI-agent workers that nobody has to trust.
 ///
@@ -86,6 +90,26 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show why a run ended as it did: from the verdict through the entries that led there to the setting that allowed it.
+    Why {
+        /// The run's serial number.
+        run: String,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a run as a ticket for a tracker, in Markdown: what happened, evidence, cost, where to look.
+    Ticket {
+        /// The run's serial number.
+        run: String,
+        /// One JSON document, with the Markdown as its `body`.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Turn a run into a directory that stands alone: its worker, its files, what its models said, and the verdict to expect.
+    Fixture(FixtureArguments),
+    /// Run fixtures against what they expect, with no network and in books of its own: 0 if all come to it, 1 if not.
+    Test(TestArguments),
     /// Check a run, or a file that it was exported to: 0 if it is what was written, 51 if not, with the first entry that is
     /// wrong.
     Verify {
@@ -124,6 +148,14 @@ pub enum Command {
     /// Show and operate the budget: what is spent, what a call would cost, top-ups and write-offs.
     #[command(subcommand)]
     Budget(BudgetCommand),
+    /// Show items, let one be tried again, or give one up.
+    #[command(subcommand)]
+    Items(ItemsCommand),
+    /// Stop a line and let it go on: what is stopped and why, pulling, clearing with a cause, the log.
+    #[command(subcommand)]
+    Andon(AndonCommand),
+    /// Answer what a run asks; without an answer, list what is asked.
+    Answer(AnswerArguments),
     /// Build a worker crate into a component and print its path.
     Build {
         /// The crate's directory.
@@ -187,6 +219,10 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
         Command::Runs(arguments) => runs::runs(machine, arguments).await,
         Command::Show(arguments) => runs::show(machine, arguments).await,
         Command::Trace { run, json } => runs::trace(machine, &run, json).await,
+        Command::Fixture(arguments) => fixture::fixture(machine, arguments).await,
+        Command::Test(arguments) => fixture::test(machine, arguments).await,
+        Command::Why { run, json } => why::why(machine, &run, json).await,
+        Command::Ticket { run, json } => ticket::ticket(machine, &run, json).await,
         Command::Replay(arguments) => runs::replay(machine, arguments).await,
         Command::Resume(arguments) => runs::resume(machine, arguments).await,
         Command::Verify { what, json } => runs::verify(machine, &what, json).await,
@@ -195,6 +231,9 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
         Command::Prune(arguments) => runs::prune(machine, arguments).await,
         Command::Fork(arguments) => runs::fork(machine, arguments).await,
         Command::Budget(command) => budget::run(machine, command).await,
+        Command::Items(command) => items::run(machine, command).await,
+        Command::Andon(command) => andon::run(machine, command).await,
+        Command::Answer(arguments) => items::answer(machine, arguments).await,
         Command::Build { path } => build(machine, &path),
         Command::New { path, sdk } => create(machine, &path, sdk),
         Command::Doctor { json } => doctor(machine, json),
@@ -268,9 +307,8 @@ pub(super) async fn follow(
                 std::process::exit(INTERRUPTED);
             }
             second = true;
-            let pull =
-                Pull { by: Puller::Operator, category: Category::Operator, reason: reason.into(), evidence: vec![] };
-            cord.pull(Stop::Pulled { pull });
+            eprintln!("{reason}: the run is given up, and `jidoka resume` lets it go on");
+            cord.pull(Stop::Cancelled);
         }
     });
     let mut screen = Screen::new(limits);
@@ -296,7 +334,7 @@ fn inspect(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides:
     let (bytes, job) = if is_component {
         (machine.read(path).with_context(|| format!("read {}", path.display()))?, None)
     } else {
-        let Loaded { dir, spec } = load::load(machine, path, overrides)?;
+        let Loaded { dir, spec, .. } = load::load(machine, path, overrides)?;
         let spinner = Spinner::new(json);
         let bytes = load::component(machine, &dir, &spec.worker, &|what| spinner.say(what));
         spinner.end();

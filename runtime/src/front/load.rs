@@ -11,6 +11,7 @@ use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 
 use crate::rules::authored::again::{Changed, Whose};
 use crate::rules::authored::{self, Mistake, OperatorFile, Overrides};
+use crate::rules::hook::Hook;
 use crate::rules::spec::{CheckRun, ComponentSource, ModelSpec, RunSpec};
 use crate::run::past::Past;
 use crate::run::runner::{CheckJob, Job, Reached};
@@ -20,10 +21,12 @@ use super::machine::Machine;
 /// The name of a job file.
 pub const JOB_FILE: &str = "jidoka.toml";
 
-/// A job that loaded: its directory and its settings.
+/// A job that loaded: its directory and its settings, and the operator's hooks.
 pub struct Loaded {
     pub dir: PathBuf,
     pub spec: RunSpec,
+    /// What the operator has done around runs.
+    pub hooks: Vec<Hook>,
 }
 
 /// Why a job does not load. Nothing ran.
@@ -57,10 +60,14 @@ pub fn load(machine: &dyn Machine, path: &Path, overrides: &Overrides) -> Result
     }
     let dir = file.parent().map_or_else(PathBuf::new, Path::to_owned);
     let dir = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir };
-    Ok(Loaded { dir, spec })
+    Ok(Loaded { dir, spec, hooks: operator.hooks })
 }
 
-fn operator(machine: &dyn Machine) -> Result<OperatorFile, LoadError> {
+/// The operator's file of today; without one, that of a host that allows nothing beyond what every host does.
+///
+/// # Errors
+/// [`LoadError`] with every mistake of it.
+pub(super) fn operator(machine: &dyn Machine) -> Result<OperatorFile, LoadError> {
     let Some(file) = machine.operator_file() else { return Ok(OperatorFile::default()) };
     let text = read_text(machine, &file)?;
     authored::operator(&text).map_err(|mistakes| LoadError::Mistakes(reports(&file, &text, mistakes)))
@@ -106,7 +113,7 @@ fn reports(file: &Path, text: &str, mistakes: Vec<Mistake>) -> Vec<Report> {
 /// # Errors
 /// What is missing, unreadable or does not build. Nothing ran.
 pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> anyhow::Result<Job> {
-    let Loaded { dir, spec } = loaded;
+    let Loaded { dir, spec, hooks } = loaded;
     let component = component(machine, &dir, &spec.worker, building).context("load the worker")?;
     let mut checks = Vec::new();
     for check in &spec.checks {
@@ -126,8 +133,8 @@ pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> a
     let context = spec.workspace.as_ref().and_then(|workspace| workspace.context.as_ref());
     let context = context.map(|context| open(context, "context")).transpose()?;
     let models = reached(machine, &spec, &dir)?;
-    let account = machine.account(&spec);
-    Ok(Job { spec, component, checks, workspace, context, models, account, dir: absolute(&dir)? })
+    let (account, hooks) = (machine.account(&spec), machine.hooks(hooks));
+    Ok(Job { spec, component, checks, workspace, context, models, account, hooks, dir: absolute(&dir)? })
 }
 
 /// The job of a past run as the operator's file allows it today, with everything opened that it names.
@@ -148,8 +155,8 @@ pub fn again(machine: &dyn Machine, past: &Past, whose: Whose, changed: &Changed
     let workspace = workspace.map(|workspace| machine.open(&dir.join(&workspace.dir)));
     let workspace = workspace.transpose().with_context(|| format!("open the workspace in {}", dir.display()))?;
     let models = reached(machine, &spec, &dir)?;
-    let account = machine.account(&spec);
-    Ok(Job { component, checks, workspace, context: None, models, account, dir: past.job.dir.clone(), spec })
+    let (account, hooks) = (machine.account(&spec), machine.hooks(operator.hooks));
+    Ok(Job { component, checks, workspace, context: None, models, account, hooks, dir: past.job.dir.clone(), spec })
 }
 
 fn reached(machine: &dyn Machine, spec: &RunSpec, dir: &Path) -> anyhow::Result<BTreeMap<String, Reached>> {

@@ -2,14 +2,17 @@
 //!
 //! Never: decides. `main` implements it; a front end asks for what a job names.
 
+use std::any::Any;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
 
+use crate::rules::hook::Hook;
 use crate::rules::spec::{ModelSpec, RunSpec};
 use crate::run::desk::Desk;
+use crate::run::hooks::Hooks;
 use crate::run::runner::{Account, Reached, Runner};
 use crate::run::sandbox::Surface;
 
@@ -75,6 +78,9 @@ pub trait Machine {
     /// What the run shares with all others of its tenant.
     fn account(&self, spec: &RunSpec) -> Account;
 
+    /// The operator's hooks, with the variables that they name.
+    fn hooks(&self, hooks: Vec<Hook>) -> Hooks;
+
     /// The books, for an operator.
     ///
     /// # Errors
@@ -90,6 +96,12 @@ pub trait Machine {
     /// The host's directory cannot be written, or the engine cannot start.
     fn runner(&self) -> anyhow::Result<Arc<Runner>>;
 
+    /// A host that has no history and no books but its own, and is gone when it is dropped. Its clock shows `unix_ms`.
+    ///
+    /// # Errors
+    /// There is no room for it, or the engine cannot start.
+    fn scratch(&self, unix_ms: u64) -> anyhow::Result<Scratch>;
+
     /// What a component could ask for.
     ///
     /// # Errors
@@ -104,6 +116,13 @@ pub trait Machine {
 
     /// What the machine has, for `doctor`: name, finding, and whether it will do.
     fn health(&self) -> Vec<Health>;
+}
+
+/// A host for one run.
+pub struct Scratch {
+    pub runner: Arc<Runner>,
+    /// Dropping it removes the host's files.
+    pub files: Box<dyn Any + Send + Sync>,
 }
 
 /// One finding about the machine.

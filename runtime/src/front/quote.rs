@@ -116,7 +116,7 @@ struct Document<'a> {
 /// Explains the first call to each chosen model.
 pub(super) async fn quote(machine: &dyn Machine, arguments: &QuoteArguments) -> Result<u8, LoadError> {
     let overrides = arguments.settings.with(arguments.instead());
-    let Loaded { dir, spec } = load::load(machine, &arguments.path, &overrides)?;
+    let Loaded { dir, spec, .. } = load::load(machine, &arguments.path, &overrides)?;
     let chosen = match arguments.chosen(&spec) {
         Ok(chosen) => chosen,
         Err(why) => return Ok(cli::usage(&why)),

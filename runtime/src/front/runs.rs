@@ -330,7 +330,7 @@ pub(super) async fn replay(machine: &dyn Machine, arguments: ReplayArguments) ->
 }
 
 /// The bytes of a component that somebody names: a file, a crate, or a job's directory.
-fn another(machine: &dyn Machine, path: &Path) -> Result<Vec<u8>, LoadError> {
+pub(super) fn another(machine: &dyn Machine, path: &Path) -> Result<Vec<u8>, LoadError> {
     let is_component = path.extension().is_some_and(|extension| extension == "wasm");
     if is_component {
         return Ok(machine.read(path).with_context(|| format!("read {}", path.display()))?);

@@ -67,7 +67,8 @@ impl Screen {
                         | Answer::CheckedIn { .. }
                         | Answer::Slept
                         | Answer::Left { .. }
-                        | Answer::Counted { .. },
+                        | Answer::Counted { .. }
+                        | Answer::Decided { .. },
                     ) => {}
                 }
                 lines
@@ -209,6 +210,9 @@ pub(super) fn stop(stop: &Stop) -> String {
             }
         },
         Stop::Cancelled => "cancelled".to_owned(),
+        Stop::Frozen { pull } => format!("frozen: its line was pulled ({}): {}", pull.category.name(), pull.reason),
+        Stop::Parked { question } => format!("parked until a person answers: {question}"),
+        Stop::Stuck { suspicion, since } => format!("stopped: {}; nothing new {since}", suspicion.fact),
     }
 }
 

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::rules::effect::{Body, Effect, Kind};
+use crate::rules::effect::{Body, Effect, Kind, OutcomeName};
 use crate::rules::facts::{Facts, How};
 use crate::rules::ledger::{Amounts, Line};
 use crate::rules::units;
+use crate::rules::verdict::CheckEnd;
 use crate::run::past::{Flaw, KeptEntry, story};
 
 use super::screen::{plain, plain_long};
@@ -119,6 +120,109 @@ pub(super) fn lines(entries: &[KeptEntry]) -> Result<Vec<String>, Flaw> {
         table.row([seq.to_string(), what, blank(), blank(), blank(), blank(), blank(), how]);
     }
     Ok(table.lines())
+}
+
+/// A line for each entry, by its number, to be shown out of its table.
+///
+/// # Errors
+/// [`Flaw`]: a content cannot be read.
+pub(super) fn sentences(entries: &[KeptEntry]) -> Result<BTreeMap<u64, String>, Flaw> {
+    let mut asked: BTreeMap<(u64, Kind), String> = BTreeMap::new();
+    let mut sentences = BTreeMap::new();
+    for entry in entries {
+        let body = entry.entry()?.map(|entry| entry.body);
+        let sentence = match &entry.facts {
+            Facts::Opened(origin) => format!("opened: line {} · item {}", plain(&origin.line), plain(&origin.item)),
+            Facts::Intent { call, kind, .. } => {
+                let what = what(*kind, body.as_ref());
+                asked.insert((*call, *kind), what.clone());
+                format!("{what} · asked")
+            }
+            Facts::Answered { call, kind, how, cost } => {
+                let what = asked.remove(&(*call, *kind)).unwrap_or_else(|| kind.name().to_owned());
+                let amounts = cost.spent.plus(&cost.held);
+                let tokens = [(Line::TokensIn, "in"), (Line::TokensOut, "out")];
+                let tokens = tokens.map(|(line, word)| (amounts.get(line), word));
+                let mut parts = vec![what];
+                for (amount, word) in tokens.into_iter().filter(|(amount, _)| *amount > 0) {
+                    parts.push(format!("{amount} {word}"));
+                }
+                if amounts.get(Line::MicroUsd) > 0 {
+                    parts.push(units::show_usd(amounts.get(Line::MicroUsd)));
+                }
+                parts.push(units::show_duration(cost.took_ms));
+                let doubt = if cost.held.is_nothing() { "" } else { ", held" };
+                parts.push(match (how, &body) {
+                    (_, Some(Body::Answered { heard: Err(denied), .. })) => {
+                        format!("{}{doubt}", plain_long(&super::screen::denied(denied)))
+                    }
+                    (How::Done, _) => format!("done{doubt}"),
+                    (How::Failed, _) => format!("failed{doubt}"),
+                    (How::Refused, _) => format!("refused{doubt}"),
+                });
+                parts.join(" · ")
+            }
+            Facts::Refused { kind, .. } => {
+                let how = match &body {
+                    Some(Body::Refused { refusal, .. }) => {
+                        format!("refused: {}", plain_long(&super::screen::refusal(refusal)))
+                    }
+                    _ => "refused".to_owned(),
+                };
+                format!("{} · {how}", what(*kind, body.as_ref()))
+            }
+            Facts::Noted { .. } => match &body {
+                Some(Body::Noted { message, .. }) => format!("note {}", plain(message)),
+                _ => "note".to_owned(),
+            },
+            Facts::Printed { .. } => match &body {
+                // What a worker printed last is most often why it broke.
+                Some(Body::Printed { text, .. }) => {
+                    format!("printed {}", plain(text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("")))
+                }
+                _ => "printed".to_owned(),
+            },
+            Facts::Full { used, .. } => format!("write · refused: {} are used", units::show_size(*used)),
+            Facts::Marked { mark, .. } => format!("mark: {}", mark.kind.name()),
+            Facts::Stopped => format!("stop · {}", stopped(body.as_ref())),
+            Facts::Ended { outcome, .. } => match &body {
+                Some(Body::Ended { changed, .. }) => {
+                    format!("the worker {} · {} files changed", ended(*outcome), changed.len())
+                }
+                _ => format!("the worker {}", ended(*outcome)),
+            },
+            Facts::Checking { name } => format!("check {} begins", plain(name)),
+            Facts::Checked { name, passed } => {
+                let how = if *passed { "passed" } else { "not passed" };
+                let said = match &body {
+                    Some(Body::Checked { result }) => match &result.end {
+                        CheckEnd::Passed { summary } | CheckEnd::Failed { summary, .. } => summary,
+                        CheckEnd::Broken { why } => why,
+                    },
+                    _ => "",
+                };
+                let said = if said.is_empty() { String::new() } else { format!(": {}", plain(said)) };
+                format!("check {} · {how}{said}", plain(name))
+            }
+            Facts::Applying => "the changes are applied".to_owned(),
+            Facts::Closed { verdict, exit_code } => format!("verdict: {} · exit code {exit_code}", plain(verdict)),
+            Facts::Resumed { after, resumption } => {
+                format!("resumed, the {resumption}. time: goes on after entry {after}")
+            }
+        };
+        sentences.insert(entry.seq, sentence);
+    }
+    Ok(sentences)
+}
+
+fn ended(outcome: OutcomeName) -> &'static str {
+    match outcome {
+        OutcomeName::Returned => "returned its report",
+        OutcomeName::Failed => "returned an error",
+        OutcomeName::Trapped => "trapped",
+        OutcomeName::Interrupted => "was interrupted",
+        OutcomeName::Faulted => "was left: the host failed",
+    }
 }
 
 fn what(kind: Kind, body: Option<&Body>) -> String {

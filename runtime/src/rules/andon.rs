@@ -1,8 +1,17 @@
-//! Pulls: who stopped a run, and why. The categories are closed.
+//! Pulls: who stopped a run and its line, and why. The categories are closed.
 //!
-//! Never: stops anything itself (the cord does), clears anything (only a person does).
+//! Never: stops anything itself (the cord does), clears a lock without a person's cause. Invariants here: a line that is
+//! pulled again keeps its lock, and each pull is counted; only [`LineRecord::clear`] takes a lock away.
+
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::ledger::ScopeId;
+use super::signature::{self, Signature};
+use super::spec::Guards;
+use super::verdict::Verdict;
 
 /// Bytes of a pull's reason that are kept. A guest chooses the text; more than a paragraph is evidence, not a reason.
 pub const MAX_REASON_BYTES: usize = 4 << 10;
@@ -56,6 +65,24 @@ pub enum Category {
 }
 
 impl Category {
+    /// All of them: those of workers, of the host, of operators.
+    pub const ALL: [Category; 14] = [
+        Category::Defect,
+        Category::SystemicRisk,
+        Category::UnsafeRequest,
+        Category::MissingCapability,
+        Category::AmbiguousSpec,
+        Category::MeterOverrun,
+        Category::JournalCorrupt,
+        Category::CapabilityViolation,
+        Category::RepeatFailure,
+        Category::NoProgressCluster,
+        Category::HookTimeout,
+        Category::Divergence,
+        Category::VerifierConflict,
+        Category::Operator,
+    ];
+
     /// The category's name in the contract, the journal and on the screen.
     pub fn name(self) -> &'static str {
         match self {
@@ -88,19 +115,30 @@ pub struct Pull {
 }
 
 impl Pull {
+    /// A pull by the host.
+    pub fn by_host(category: Category, reason: String) -> Self {
+        Self { by: Puller::Host, category, reason: cut_reason(&reason), evidence: vec![] }
+    }
+
+    /// A pull by a person.
+    pub fn by_operator(category: Category, reason: &str) -> Self {
+        Self { by: Puller::Operator, category, reason: cut_reason(reason), evidence: vec![] }
+    }
+
     /// A pull by a guest: the reason and the evidence are cut to their caps, because a guest chose them.
     pub fn by_worker(category: Category, reason: &str, evidence: Vec<String>) -> Self {
-        let mut end = reason.len().min(MAX_REASON_BYTES);
-        while !reason.is_char_boundary(end) {
-            end -= 1;
-        }
         Self {
             by: Puller::Worker,
             category,
-            reason: reason[..end].to_owned(),
+            reason: cut_reason(reason),
             evidence: evidence.iter().take(MAX_PULL_EVIDENCE).map(|id| cut_address(id)).collect(),
         }
     }
+}
+
+/// The beginning of a reason, in whole characters: a guest may have chosen a part of it.
+fn cut_reason(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(MAX_REASON_BYTES)].to_owned()
 }
 
 /// An address that a guest gave, cut: it stays unknown if it was longer than any real one.
@@ -108,9 +146,194 @@ pub fn cut_address(id: &str) -> String {
     id.chars().take(MAX_ADDRESS_CHARS).collect()
 }
 
+/// A pull as it is kept for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulled {
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub at_ms: u64,
+    pub line: ScopeId,
+    /// The lock that it set, or joined. Counted for each line from 1.
+    pub lock: u64,
+    /// In what: none, if no run pulled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
+    /// The person, if one pulled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+    pub pull: Pull,
+}
+
+/// Why nothing of a line is dispatched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Counted for each line from 1.
+    pub number: u64,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub since_ms: u64,
+    /// The pull that set it.
+    pub first: Pull,
+    /// How often it was pulled, the first time included.
+    pub pulls: u64,
+}
+
+/// What the host remembers of a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LineRecord {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Lock>,
+    /// How many locks there were.
+    pub locks: u64,
+    /// The latest ends of its runs, the oldest first.
+    pub ends: VecDeque<RunEnded>,
+}
+
+/// How a run of a line ended, as far as other runs are compared with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEnded {
+    pub item: String,
+    /// None, if it ended well or through no fault of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Signature>,
+}
+
+/// The line is not stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the line is not stopped")]
+pub struct NotStopped;
+
+/// Ends of runs that a line remembers at most.
+pub const MAX_ENDS: usize = 1_000;
+
+impl LineRecord {
+    /// Stops the line, or counts one more pull of it. Returns the lock's number.
+    pub fn pull(&mut self, pull: &Pull, now_ms: u64) -> u64 {
+        if let Some(lock) = &mut self.lock {
+            lock.pulls = lock.pulls.saturating_add(1);
+            return lock.number;
+        }
+        self.locks = self.locks.saturating_add(1);
+        self.lock = Some(Lock { number: self.locks, since_ms: now_ms, first: pull.clone(), pulls: 1 });
+        self.locks
+    }
+
+    /// Lets the line go on. What its runs came to before is no cluster any more.
+    ///
+    /// # Errors
+    /// [`NotStopped`].
+    pub fn clear(&mut self) -> Result<Lock, NotStopped> {
+        let lock = self.lock.take().ok_or(NotStopped)?;
+        self.ends.clear();
+        Ok(lock)
+    }
+
+    /// Remembers how a run ended (G9). If so many items have now failed in the same way, it is no fault of an item's, and the
+    /// line is to be pulled.
+    pub fn ended(&mut self, item: &str, verdict: &Verdict, guards: &Guards) -> Option<Pull> {
+        let failure = is_failure(verdict).then(|| signature::of(verdict));
+        self.ends.push_back(RunEnded { item: item.to_owned(), failure });
+        let runs = usize::try_from(guards.cluster_runs).unwrap_or(MAX_ENDS).min(MAX_ENDS);
+        while self.ends.len() > runs {
+            self.ends.pop_front();
+        }
+        let failure = failure?;
+        let same = self.ends.iter().filter(|end| end.failure.as_ref() == Some(&failure)).map(|end| end.item.as_str());
+        let items: std::collections::BTreeSet<&str> = same.collect();
+        if (items.len() as u64) < u64::from(guards.cluster_items) {
+            return None;
+        }
+        let category = if let Verdict::NoProgress { .. } = verdict {
+            Category::NoProgressCluster
+        } else {
+            Category::RepeatFailure
+        };
+        let names: Vec<&str> = items.into_iter().collect();
+        let reason = format!(
+            "{} items of the line ended in the same way ({}, signature {failure}): {}; the latest: {}",
+            names.len(),
+            verdict.name(),
+            names.join(", "),
+            verdict.why()
+        );
+        Some(Pull::by_host(category, reason))
+    }
+}
+
+/// Whether a verdict says that the work failed, rather than that somebody stopped it.
+fn is_failure(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Rejected { .. }
+        | Verdict::Unable { .. }
+        | Verdict::NoProgress { .. }
+        | Verdict::Exhausted { .. }
+        | Verdict::ConstraintViolation { .. }
+        | Verdict::Trapped { .. }
+        | Verdict::Unverifiable { .. }
+        | Verdict::Fault { .. } => true,
+        Verdict::Accepted
+        | Verdict::NoChangeNeeded
+        | Verdict::NeedsHuman { .. }
+        | Verdict::Halted { .. }
+        | Verdict::AttemptsExhausted { .. }
+        | Verdict::NotAdmitted { .. }
+        | Verdict::Diverged(_)
+        | Verdict::Cancelled => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn fails(why: &str) -> Verdict {
+        Verdict::Trapped { why: why.into() }
+    }
+
+    #[test]
+    fn a_line_that_is_pulled_again_keeps_its_lock_and_counts_the_pulls() {
+        let mut line = LineRecord::default();
+        let pull = |reason: &str| Pull::by_host(Category::MeterOverrun, reason.into());
+        assert_eq!((line.pull(&pull("one"), 5), line.pull(&pull("two"), 6)), (1, 1));
+        let lock = line.clear().expect("is stopped");
+        assert_eq!((lock.since_ms, lock.pulls, lock.first.reason.as_str()), (5, 2, "one"));
+        assert_eq!(line.clear(), Err(NotStopped));
+        assert_eq!(line.pull(&pull("three"), 7), 2);
+    }
+
+    #[test]
+    fn the_same_failure_of_so_many_items_is_no_fault_of_theirs() {
+        let guards = Guards { cluster_items: 3, cluster_runs: 5, ..Guards::default() };
+        let mut line = LineRecord::default();
+        // One item that fails again and again is no cluster, nor are failures of other kinds.
+        for item in ["a", "a", "a", "b"] {
+            assert_eq!(line.ended(item, &fails("at 17"), &guards), None);
+        }
+        assert_eq!(line.ended("c", &Verdict::Unable { why: "another".into() }, &guards), None);
+        let pull = line.ended("c", &fails("at 18"), &guards).expect("three items");
+        assert_eq!(pull.category, Category::RepeatFailure);
+        assert!(pull.reason.contains("a, b, c"), "{}", pull.reason);
+
+        let mut line = LineRecord::default();
+        let stuck = Verdict::NoProgress { why: "nothing".into() };
+        let guards = Guards { cluster_items: 2, cluster_runs: 2, ..guards };
+        assert_eq!(line.ended("a", &stuck, &guards), None);
+        assert_eq!(line.ended("x", &Verdict::Accepted, &guards), None);
+        assert_eq!(line.ended("b", &stuck, &guards), None, "the first is too long ago");
+        let pull = line.ended("c", &stuck, &guards).expect("two of two");
+        assert_eq!(pull.category, Category::NoProgressCluster);
+    }
+
+    #[test]
+    fn the_memory_of_a_line_is_bounded() {
+        let guards = Guards { cluster_items: 100, cluster_runs: 1_000, ..Guards::default() };
+        let mut line = LineRecord::default();
+        for _ in 0..MAX_ENDS + 1 {
+            line.ended("a", &Verdict::Accepted, &guards);
+        }
+        assert_eq!(line.ends.len(), MAX_ENDS);
+    }
 
     #[test]
     fn a_reason_is_cut_at_its_cap_and_never_inside_a_character() {

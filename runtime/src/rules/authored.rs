@@ -14,6 +14,7 @@ mod document;
 mod done;
 mod gap;
 mod guards;
+mod hooks;
 mod human;
 mod kinds;
 pub mod limit;
@@ -60,6 +61,14 @@ pub struct Overrides {
     pub seed: Option<u64>,
     /// `--wall`, in milliseconds: the wall time of this attempt.
     pub wall_ms: Option<u64>,
+}
+
+/// Whether a text may be the name of a tenant or a line.
+///
+/// # Errors
+/// What is wrong with it, to be said after it.
+pub fn check_name(text: &str) -> Result<(), String> {
+    shared::NAME.check(text).map_err(|problem| problem.to_string())
 }
 
 /// Bytes of a task's text: it is lifted into the guest at once.
@@ -171,6 +180,9 @@ impl Job<'_> {
         file.finish(self.reader);
         self.reader.adopt(self.operator.policy.settings.iter().cloned());
         let shared = line.as_ref().zip(tenant.as_ref()).map(|(line, tenant)| self.shared(&line.value, tenant));
+        if let Some(line) = &line {
+            self.reader.adopt(hooks::settings(self.operator, &line.value));
+        }
 
         let (worker, attempts) = (worker?, attempts?);
         let workspace = match workspace {

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::ledger::{Amounts, Line, Shortfall};
 use super::model::{Profile, Reply, Request, Usage};
-use super::progress::{Mark, Standing};
+use super::progress::{Mark, Passed, Standing};
+use super::question::Risk;
 use super::record::Record;
 use super::spec::RunSpec;
 use super::verdict::{CheckResult, Stop, UsedUp};
@@ -26,7 +27,12 @@ pub enum Effect {
     /// Run another worker as a child.
     Child { name: String, task: String },
     /// Ask a person.
-    Human { question: String, options: Vec<String> },
+    Human {
+        question: String,
+        options: Vec<String>,
+        #[serde(default)]
+        risk: Risk,
+    },
     /// Keep bytes as evidence. Only their digest is in the journal.
     Attach { kind: String, name: String, digest: String, bytes: u64 },
     /// Look at the workspace.
@@ -138,6 +144,11 @@ pub enum Answer {
     Counted {
         tokens_in: u64,
     },
+    /// What a person chose: index into the options.
+    Decided {
+        choice: u32,
+        note: String,
+    },
 }
 
 /// What is left of one line.
@@ -210,7 +221,7 @@ pub enum Denied {
 pub type Heard = Result<Answer, Denied>;
 
 /// The version of the journal's format. A reader refuses what it does not know.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The oldest version that this reader knows.
 pub const OLDEST_FORMAT: u32 = 2;
@@ -368,9 +379,33 @@ pub struct RunOrigin {
     /// Where the context is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Digest>,
+    /// Whose ignore rules hold for its files.
+    #[serde(default, skip_serializing_if = "IgnoreRules::are_the_jobs")]
+    pub ignore_rules: IgnoreRules,
     /// The run that this one is a fork of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+}
+
+/// Whose ignore rules hold for the files of a run. A journal says it, so that the run is told again by the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IgnoreRules {
+    /// Those of the job alone, and every file and every empty directory is progress: of journals that do not say it.
+    #[default]
+    Job,
+    /// Also those of the `.gitignore` files that the run started with; ignore files and empty directories are no progress.
+    Base,
+}
+
+impl IgnoreRules {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+    fn are_the_jobs(&self) -> bool {
+        match self {
+            IgnoreRules::Job => true,
+            IgnoreRules::Base => false,
+        }
+    }
 }
 
 /// Where a fork leaves its parent.
@@ -398,6 +433,9 @@ pub struct OpenedJob {
     /// Messages that are replaced in what is sent from the fork on: from 1, by their text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub edits: BTreeMap<usize, String>,
+    /// The checks that the item had passed before this attempt.
+    #[serde(default, skip_serializing_if = "Passed::is_empty")]
+    pub passed: Passed,
 }
 
 /// What an effect cost.

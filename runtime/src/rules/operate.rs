@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::item::State;
 use super::ledger::{Amounts, CallId, Denial, Ledger, ScopeId};
 
 /// What was done.
@@ -14,6 +15,21 @@ pub enum Deed {
     TopUp { scope: ScopeId, amounts: Amounts },
     /// A held call was ended with what it cost, as far as a person knows.
     WriteOff { call: CallId, held: Amounts, spent: Amounts },
+    /// A line goes on.
+    ClearLine {
+        line: ScopeId,
+        lock: u64,
+        /// How often it was pulled.
+        pulls: u64,
+        /// What is other from now on; none, if nothing is, which a person has to say.
+        policy_change: Option<String>,
+    },
+    /// An item may be tried again.
+    Revive { item: ScopeId, was: State },
+    /// An item is given up.
+    Abandon { item: ScopeId, was: State },
+    /// A question was answered.
+    Answer { run: String, call: u64, question: String, answer: String },
     /// The host's clock was believed although it is behind what the store had seen.
     AcceptClock,
 }

@@ -35,6 +35,12 @@ pub const MAX_EVIDENCE_BYTES: u64 = 1 << 20;
 pub const MAX_EVIDENCE: u64 = 256;
 /// Bytes of one `random.bytes`.
 pub const MAX_RANDOM_BYTES: u32 = 64 << 10;
+/// Bytes of a question to a person and of its options.
+pub const MAX_QUESTION_BYTES: usize = 16 << 10;
+/// Options of a question: a person reads them all.
+pub const MAX_OPTIONS: usize = 16;
+/// Questions of a run: each stops it, and takes a person's time.
+pub const MAX_QUESTIONS: u64 = 32;
 /// Bytes of a report's or a judgement's text that are kept.
 pub const MAX_SUMMARY_BYTES: usize = 64 << 10;
 
@@ -46,6 +52,8 @@ pub struct Counts {
     pub sleeps: u64,
     /// At the budget.
     pub looks: u64,
+    /// To a person.
+    pub questions: u64,
 }
 
 /// Whether the grants allow an effect.
@@ -87,8 +95,22 @@ pub fn rule(grants: &Grants, counts: Counts, effect: &Effect) -> Result<(), Refu
             "no children",
             "none: this version serves no child workers",
         )),
-        Effect::Human { .. } => {
-            Err(not_granted("a question to a person", "no questions", "none: this version serves no questions"))
+        Effect::Human { question, options, .. } => {
+            if grants.human_ms.is_none() {
+                return Err(not_granted("a question to a person", "no questions", "[grants] human = true"));
+            }
+            let bytes = options.iter().map(String::len).sum::<usize>() + question.len();
+            at_most("bytes of question and options", bytes as u64, MAX_QUESTION_BYTES as u64)?;
+            at_most("options", options.len() as u64, MAX_OPTIONS as u64)?;
+            if options.is_empty() {
+                return Err(Refusal {
+                    reason: Reason::Invalid,
+                    asked: "a question without options".to_owned(),
+                    allowed: "at least one option to choose".to_owned(),
+                    setting: "the worker's own question".to_owned(),
+                });
+            }
+            at_most("questions", counts.questions + 1, MAX_QUESTIONS)
         }
     }
 }
@@ -152,7 +174,7 @@ mod tests {
             ask("coder", 1),
             Effect::Tool { name: "grep".into(), input: String::new() },
             Effect::Child { name: "other".into(), task: String::new() },
-            Effect::Human { question: String::new(), options: vec![] },
+            Effect::Human { question: String::new(), options: vec![], risk: Default::default() },
             Effect::CheckIn { note: String::new() },
         ];
         for effect in effects {

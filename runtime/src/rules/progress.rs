@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::spec::MarkKind;
+use super::verdict::CheckResult;
 
 /// Something that the item has not shown before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,11 +45,56 @@ impl Seen {
     }
 }
 
+/// The checks that an item has passed, by name. A ratchet: what passed once earns nothing by passing again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passed {
+    /// Passed, by an attempt or without one.
+    names: BTreeSet<String>,
+    /// Judged on what an attempt began with.
+    known_of_base: BTreeSet<String>,
+}
+
+impl Passed {
+    /// Whether nothing is known of any check.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.known_of_base.is_empty()
+    }
+
+    /// All that have passed, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// Whether a check passes of which nobody knows whether it does without the work.
+    pub fn is_news(&self, result: &CheckResult) -> bool {
+        result.passed() && !self.names.contains(&result.name) && !self.known_of_base.contains(&result.name)
+    }
+
+    /// Takes in what a check says of what an attempt began with.
+    pub fn learn_of_base(&mut self, name: &str, passes: bool) {
+        self.known_of_base.insert(name.to_owned());
+        if passes {
+            self.names.insert(name.to_owned());
+        }
+    }
+
+    /// Adds what passes now and is known not to have passed at the base; whether there is any.
+    pub fn grow(&mut self, results: &[CheckResult]) -> bool {
+        let mut grew = false;
+        for result in results.iter().filter(|result| result.passed() && self.known_of_base.contains(&result.name)) {
+            grew |= self.names.insert(result.name.clone());
+        }
+        grew
+    }
+}
+
 /// The marks of one run.
 #[derive(Clone, Debug)]
 pub struct Progress {
     kinds: BTreeSet<MarkKind>,
     seen: Seen,
+    passed: Passed,
     earned: Vec<Mark>,
 }
 
@@ -57,7 +103,22 @@ impl Progress {
     /// never progress. Only marks of the job's `kinds` count.
     pub fn new(kinds: BTreeSet<MarkKind>, mut seen: Seen, base: Option<Digest>) -> Self {
         seen.0.extend(base.map(|digest| Mark { kind: MarkKind::Tree, digest }));
-        Self { kinds, seen, earned: Vec::new() }
+        Self { kinds, seen, passed: Passed::default(), earned: Vec::new() }
+    }
+
+    /// With the checks that the item has passed before.
+    pub fn having_passed(self, passed: Passed) -> Self {
+        Self { passed, ..self }
+    }
+
+    /// The checks that the item has passed.
+    pub fn passed(&self) -> &Passed {
+        &self.passed
+    }
+
+    /// Remembers the checks that the item has passed by now.
+    pub fn set_passed(&mut self, passed: Passed) {
+        self.passed = passed;
     }
 
     /// Whether it would be a mark.
@@ -94,6 +155,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::verdict::CheckEnd;
 
     fn tree(byte: u8) -> Mark {
         Mark { kind: MarkKind::Tree, digest: Digest::from_bytes([byte; 32]) }
@@ -117,6 +179,38 @@ mod tests {
         assert!(first.observe(tree(2)));
         let mut second = Progress::new(kinds(), first.into_seen(), Some(Digest::from_bytes([1; 32])));
         assert!(!second.observe(tree(2)));
+    }
+
+    fn result(name: &str, passes: bool) -> CheckResult {
+        let end = match passes {
+            true => CheckEnd::Passed { summary: String::new() },
+            false => CheckEnd::Failed { summary: String::new(), findings: vec![] },
+        };
+        CheckResult { name: name.into(), end }
+    }
+
+    #[test]
+    fn what_the_base_passes_earns_nothing() {
+        let mut passed = Passed::default();
+        let results = [result("base", true), result("work", true), result("never", false)];
+        assert_eq!(results.iter().filter(|result| passed.is_news(result)).count(), 2);
+        assert!(!passed.clone().grow(&results), "nothing counts of which nobody knows");
+        passed.learn_of_base("base", true);
+        assert!(!passed.clone().grow(&results));
+        passed.learn_of_base("work", false);
+        assert!(passed.grow(&results) && !passed.grow(&results));
+        assert_eq!(passed.names().collect::<Vec<_>>(), ["base", "work"]);
+        assert!(!results.iter().any(|result| passed.is_news(result)), "and nothing is judged on the base again");
+    }
+
+    #[test]
+    fn only_growth_counts() {
+        let mut passed = Passed::default();
+        ["a", "b"].into_iter().for_each(|name| passed.learn_of_base(name, false));
+        assert!(passed.grow(&[result("a", true), result("b", false)]));
+        assert!(!passed.grow(&[result("a", false), result("b", false)]), "a check that is lost is no mark");
+        assert!(!passed.grow(&[result("a", true), result("b", false)]), "nor one that is found again");
+        assert!(passed.grow(&[result("a", false), result("b", true)]));
     }
 
     #[test]

@@ -261,7 +261,7 @@ fn letters(run: &str) -> String {
 }
 
 /// [FNV-1a](https://datatracker.ietf.org/doc/html/rfc9923) with 64 bits: the same in every version of this host.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 

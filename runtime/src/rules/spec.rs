@@ -99,6 +99,22 @@ impl Default for Guards {
     }
 }
 
+impl Guards {
+    /// The same within the bounds that a job may set them in: a journal may say anything.
+    pub fn bounded(self) -> Self {
+        Self {
+            repeats: self.repeats.clamp(2, 20),
+            failures: self.failures.clamp(2, 100),
+            degenerate: self.degenerate.clamp(2, 20),
+            strikes: self.strikes.clamp(1, 10),
+            stall_ms: self.stall_ms.clamp(1_000, 86_400_000),
+            pollers: self.pollers,
+            cluster_items: self.cluster_items.clamp(2, 100),
+            cluster_runs: self.cluster_runs.clamp(2, 1_000),
+        }
+    }
+}
+
 /// What a pull of the line does to a run that is on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -282,7 +298,8 @@ pub struct Done {
     /// Deliverable paths, relative to the workspace, `/`-separated; `.` is all of it. A change elsewhere is a
     /// constraint violation.
     pub tree: Vec<String>,
-    /// Paths that count neither as progress nor as a violation and are never applied.
+    /// Paths that count neither as progress nor as a violation and are never applied. What the `.gitignore` files of the
+    /// workspace ignore as the run begins is treated the same, also where git tracks it, unless `tree` names it itself.
     pub ignore: Vec<String>,
     /// Whether `no-change-needed` can be a good end.
     pub no_change: NoChange,
@@ -297,7 +314,7 @@ pub enum MarkKind {
     Tree,
     /// The worker attached evidence whose digest the item has not shown before.
     Artifact,
-    /// A set of the job's checks passes together that the item has not shown before.
+    /// A check passes that neither an earlier attempt of the item nor what it began with passed.
     Checks,
 }
 

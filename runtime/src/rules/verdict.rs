@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::andon::Pull;
 use super::divergence::Divergence;
+use super::guard::{Guard, Suspicion};
 use super::ledger::{LimitKind, Line};
 use super::spec::NoChange;
 
@@ -20,6 +21,12 @@ fn first_of(texts: &[String], between: &str) -> String {
         more => format!("{shown} and {more} more"),
     }
 }
+
+/// A link that was moved may lead out of the real directory.
+pub const LINK_RULE: &str = "changed a symbolic link";
+
+/// What runs on a person's machine when they next look at their history.
+pub const RESERVED_RULE: &str = "no run may change a `.git` or the staging of an apply";
 
 /// What the worker says of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +73,32 @@ pub enum Stop {
     },
     /// The run was given up by the one who started it.
     Cancelled,
+    /// Somebody else pulled the line, and the job says that its runs freeze then.
+    Frozen { pull: Pull },
+    /// The run waits for a person.
+    Parked { question: String },
+    /// The worker goes nowhere.
+    Stuck { suspicion: Suspicion, since: String },
+}
+
+impl Stop {
+    /// The verdict on a run that was stopped so, if nothing else speaks of it.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Stop::Pulled { pull } | Stop::Frozen { pull } => Verdict::Halted { pull: pull.clone() },
+            Stop::Exhausted { scope, line, limit } => used_up(scope, *line, *limit),
+            Stop::Cancelled => Verdict::Cancelled,
+            Stop::Parked { question } => Verdict::NeedsHuman { why: format!("it asks: {question}") },
+            Stop::Stuck { suspicion, since } => {
+                let why = format!("{}; nothing new {since}", suspicion.fact);
+                match suspicion.guard {
+                    Guard::Cycle | Guard::Failures | Guard::Degenerate | Guard::Silence => Verdict::NoProgress { why },
+                    // It could not, and another day it may.
+                    Guard::Provider => Verdict::Unable { why },
+                }
+            }
+        }
+    }
 }
 
 /// What happened to a run: the fact.
@@ -228,6 +261,8 @@ pub struct Sight<'a> {
     pub exhausted: Option<UsedUp>,
     /// Marks that the item had not shown before.
     pub new_marks: usize,
+    /// Whether checks are marks, and the worker left something else to look at than what it began with.
+    pub may_grow: bool,
     /// Changed paths under the deliverables.
     pub changed: &'a [String],
     /// Changed paths outside of them.
@@ -248,6 +283,8 @@ pub enum Finding {
     Decided(Verdict),
     /// Accepted if every check passes.
     CheckChange,
+    /// Accepted if every check passes, and one of them never did before: there is no other mark.
+    CheckGrowth,
     /// `no-change-needed` if every check passes.
     CheckNoChange,
 }
@@ -259,10 +296,12 @@ pub fn judge(outcome: &Outcome, sight: &Sight<'_>) -> Finding {
         Outcome::Failed(why) => return Finding::Decided(gave_up(why, sight)),
         Outcome::Trapped(why) => return Finding::Decided(Verdict::Trapped { why: why.clone() }),
         Outcome::Interrupted(stop) => {
-            return Finding::Decided(match stop {
-                Stop::Pulled { pull } => Verdict::Halted { pull: pull.clone() },
-                Stop::Exhausted { scope, line, limit } => used_up(scope, *line, *limit),
-                Stop::Cancelled => Verdict::Cancelled,
+            return Finding::Decided(match (stop, sight.new_marks) {
+                // It was silent over its work, of which there is some.
+                (Stop::Stuck { suspicion, .. }, 1..) if suspicion.guard == Guard::Silence => {
+                    Verdict::Unable { why: suspicion.fact.clone() }
+                }
+                (stop, _) => stop.verdict(),
             });
         }
         Outcome::Faulted(why) => return Finding::Decided(Verdict::Fault { why: why.clone() }),
@@ -285,16 +324,20 @@ pub fn judge(outcome: &Outcome, sight: &Sight<'_>) -> Finding {
         return Finding::Decided(Verdict::ConstraintViolation { rule, paths: sight.stray.to_vec() });
     }
     if !sight.links.is_empty() {
-        let rule = "changed a symbolic link".to_owned();
+        let rule = LINK_RULE.to_owned();
         return Finding::Decided(Verdict::ConstraintViolation { rule, paths: sight.links.to_vec() });
     }
     match report.status {
         Status::NoChangeNeeded => no_change(sight),
-        Status::Done if sight.new_marks == 0 => Finding::Decided(Verdict::NoProgress {
-            why: "the worker reports done, and the host saw nothing that this item had not shown before".into(),
-        }),
+        Status::Done if sight.new_marks == 0 && sight.may_grow => Finding::CheckGrowth,
+        Status::Done if sight.new_marks == 0 => Finding::Decided(nothing_new()),
         Status::Done | Status::Unable | Status::NeedsHuman => Finding::CheckChange,
     }
+}
+
+fn nothing_new() -> Verdict {
+    let why = "the worker reports done, and the host saw nothing that this item had not shown before".into();
+    Verdict::NoProgress { why }
 }
 
 fn gave_up(why: &str, sight: &Sight<'_>) -> Verdict {
@@ -361,12 +404,28 @@ pub enum CheckEnd {
     },
 }
 
+/// What the checks show beside that they pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// One passes that neither the base nor an earlier attempt passed.
+    Grown,
+    /// None does.
+    Same,
+    /// None is known to, because one could not be carried out.
+    Unknown { why: String },
+}
+
 /// The last judgement: what the checks say.
-pub fn conclude(finding: Finding, checks: &[CheckResult]) -> Verdict {
+pub fn conclude(finding: Finding, checks: &[CheckResult], growth: Growth) -> Verdict {
     let good = match finding {
         Finding::Decided(verdict) => return verdict,
         Finding::CheckChange => Verdict::Accepted,
         Finding::CheckNoChange => Verdict::NoChangeNeeded,
+        Finding::CheckGrowth => match growth {
+            Growth::Grown => Verdict::Accepted,
+            Growth::Same => return nothing_new(),
+            Growth::Unknown { why } => return Verdict::Unverifiable { why },
+        },
     };
     for check in checks {
         match &check.end {
@@ -393,6 +452,7 @@ mod tests {
         Sight {
             exhausted: None,
             new_marks: 1,
+            may_grow: false,
             changed: &[],
             stray: &[],
             links: &[],
@@ -411,6 +471,7 @@ mod tests {
             Finding::Decided(verdict) => verdict.name(),
             Finding::CheckChange => "check-change",
             Finding::CheckNoChange => "check-no-change",
+            Finding::CheckGrowth => "check-growth",
         }
     }
 
@@ -479,10 +540,31 @@ mod tests {
         let passed = check(CheckEnd::Passed { summary: String::new() });
         let failed = check(CheckEnd::Failed { summary: "1 failed".into(), findings: vec![] });
         let broken = check(CheckEnd::Broken { why: "out of time".into() });
-        assert_eq!(conclude(Finding::CheckChange, &passed).name(), "accepted");
-        assert_eq!(conclude(Finding::CheckNoChange, &passed).name(), "no-change-needed");
-        assert_eq!(conclude(Finding::CheckChange, &failed).name(), "rejected");
-        assert_eq!(conclude(Finding::CheckChange, &broken).name(), "unverifiable");
+        assert_eq!(conclude(Finding::CheckChange, &passed, Growth::Same).name(), "accepted");
+        assert_eq!(conclude(Finding::CheckNoChange, &passed, Growth::Same).name(), "no-change-needed");
+        assert_eq!(conclude(Finding::CheckChange, &failed, Growth::Same).name(), "rejected");
+        assert_eq!(conclude(Finding::CheckChange, &broken, Growth::Same).name(), "unverifiable");
+    }
+
+    #[test]
+    fn where_checks_are_the_only_mark_they_must_pass_and_one_for_the_first_time() {
+        let done = says(Status::Done);
+        assert_eq!(decided(&done, &Sight { new_marks: 0, may_grow: true, ..sight() }), "check-growth");
+        assert_eq!(decided(&done, &Sight { may_grow: true, ..sight() }), "check-change");
+        let check = |end| vec![CheckResult { name: "tests".into(), end }];
+        let passed = check(CheckEnd::Passed { summary: String::new() });
+        let failed = check(CheckEnd::Failed { summary: "1 failed".into(), findings: vec![] });
+        let unknown = || Growth::Unknown { why: "out of time".into() };
+        for (checks, growth, verdict) in [
+            (&passed, Growth::Grown, "accepted"),
+            (&passed, Growth::Same, "no-progress"),
+            (&passed, unknown(), "unverifiable"),
+            (&failed, Growth::Grown, "rejected"),
+            (&failed, Growth::Same, "no-progress"),
+            (&failed, unknown(), "unverifiable"),
+        ] {
+            assert_eq!(conclude(Finding::CheckGrowth, checks, growth).name(), verdict);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! that opens its scope and reserves what it may use; what dead runs left open is closed first.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
 use tokio::sync::mpsc;
@@ -13,24 +13,27 @@ use tokio::sync::mpsc;
 use crate::doors::apply;
 use crate::doors::blobs::Keeping;
 use crate::doors::chain::Key;
+use crate::doors::ignored::Ignored;
 use crate::doors::state::{ItemLease, RunDir};
-use crate::doors::store::{Durability, Need};
+use crate::doors::store::{Durability, Need, transact};
 use crate::doors::tree::{self, Manifest};
 use crate::doors::workspace;
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, Entry, FORMAT, OpenedJob, Opening, RunOrigin};
-use crate::rules::item::ItemRecord;
+use crate::rules::effect::{Body, Entry, FORMAT, IgnoreRules, OpenedJob, Opening, RunOrigin};
+use crate::rules::guard::Memory;
+use crate::rules::item::{ItemRecord, NotNow, Retries, State};
 use crate::rules::ledger::{Denial, Ledger, Limits, Line, ScopeId, Terms};
 use crate::rules::model::Profile;
-use crate::rules::progress::Mark;
+use crate::rules::progress::{Mark, Passed};
 use crate::rules::record::Record;
 use crate::rules::spec::{Allowance, RunSpec};
 use crate::rules::verdict::{Verdict, used_up};
 
 use super::cord::Cord;
 use super::journal::{Beginning, Journal};
+use super::line::{self, Pulls};
 use super::meter::Meter;
-use super::recovery;
+use super::recovery::{self, Left};
 use super::runner::{Job, Runner};
 use super::sandbox::{ENGINE_NAME, Prepared, World};
 use super::senses::VirtualClock;
@@ -55,8 +58,21 @@ pub(super) struct Admitted {
     pub(super) edits: BTreeMap<usize, String>,
     /// What the guest is told of its task.
     pub(super) told: Told,
+    /// What the item knew of this run before it went on: a run that ends before all of it is told again forgets none of it.
+    pub(super) known: Known,
+    /// Pulls of its line in this run, and those that are still to be written.
+    pub(super) pulls: Arc<Mutex<Pulls>>,
+    /// The checks that the item had passed when the attempt began.
+    pub(super) passed: Passed,
     /// Nobody else works on the item as long as this is here.
     pub(super) _lease: Option<ItemLease>,
+}
+
+/// What an item knew of a run that goes on.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) marks: Vec<Mark>,
+    pub(super) left: Option<Memory>,
 }
 
 /// What a guest is told that its attempt is of.
@@ -70,7 +86,7 @@ pub(super) struct Told {
 #[derive(Clone, Debug)]
 pub(super) struct Scopes {
     tenant: ScopeId,
-    line: ScopeId,
+    pub(super) line: ScopeId,
     pub(super) item: ScopeId,
     pub(super) attempt: ScopeId,
 }
@@ -121,6 +137,15 @@ pub(super) struct Trees {
     pub(super) base: Arc<Manifest>,
     /// Where the base is kept.
     pub(super) address: Digest,
+    /// What is left out of both.
+    pub(super) ignored: Arc<Ignored>,
+}
+
+impl Trees {
+    /// The digest of the base that no mark may have.
+    pub(super) fn mark(&self, spec: &RunSpec) -> Digest {
+        self.base.mark(&spec.done.tree, &self.ignored)
+    }
 }
 
 pub(super) fn not_admitted(why: impl ToString) -> Verdict {
@@ -165,8 +190,8 @@ pub(super) async fn admit(
     recovery::close_dead_runs(&runner.store, &runner.state)
         .await
         .map_err(|error| not_admitted(format!("the ledger: {error}")))?;
-    let shown = recovery::what_was_left(&runner.store, &scopes.item).await;
-    let shown = shown.map_err(|error| not_admitted(format!("the ledger: {error}")))?;
+    let left = recovery::what_was_left(&runner.store, &scopes).await;
+    let left = left.map_err(|error| not_admitted(format!("the ledger: {error}")))?;
 
     let start_ms = runner.clock.unix_ms();
     let origin = RunOrigin {
@@ -181,9 +206,10 @@ pub(super) async fn admit(
         engine: ENGINE_NAME.to_owned(),
         seed,
         start_ms,
-        base: materials.trees.as_ref().map(|trees| trees.base.digest(&job.spec.done.tree)),
+        base: materials.trees.as_ref().map(|trees| trees.mark(&job.spec)),
         tree: materials.trees.as_ref().map(|trees| trees.address),
         context: materials.context.as_ref().map(|context| context.address),
+        ignore_rules: IgnoreRules::Base,
         parent: None,
     };
     let opened = OpenedJob {
@@ -193,10 +219,11 @@ pub(super) async fn admit(
         attempt: 0,
         offers: offers(&job.spec),
         edits: BTreeMap::new(),
+        passed: Passed::default(),
     };
     let beginning = Beginning::blank(fresh_key()?);
     let ready = Ready { job, serial, run_dir, scopes, materials, cord, lease, keeping };
-    ready.begin(runner, origin, opened, (shown, start_ms), beginning, watcher, record).await
+    ready.begin(runner, origin, opened, (left, start_ms), beginning, watcher, record).await
 }
 
 /// The models as a guest can look them up.
@@ -225,7 +252,7 @@ impl Ready {
         runner: &Arc<Runner>,
         origin: RunOrigin,
         opened: OpenedJob,
-        (shown, first_ms): (Vec<Mark>, u64),
+        (left, first_ms): (Left, u64),
         beginning: Beginning,
         watcher: mpsc::UnboundedSender<Entry>,
         record: &mut Record,
@@ -237,26 +264,31 @@ impl Ready {
         let journal = Journal::new(store, &serial, clock, Arc::clone(&time), Some(watcher), beginning);
         let (call, ids, spec) = (Meter::id(&serial), scopes.clone(), job.spec.clone());
         let (metered, run) = (call.clone(), serial.clone());
-        let needs = vec![Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone())];
+        let own = [Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone())];
+        let needs = own.into_iter().chain([Need::Line(scopes.line.clone())]).collect();
         let is_fork = origin.parent.is_some();
         let (offers, edits) = (opened.offers.clone(), opened.edits.clone());
         let counted = journal.step(needs, Durability::Durable, move |step| {
+            line::is_clear(step.books, &ids.line)?;
             let mut item = step.books.item(&ids.item);
-            item.recover(&shown);
-            let attempt = item
-                .start_attempt(spec.max_attempts)
-                .map_err(|spent| Verdict::AttemptsExhausted { attempts: spent.attempts, max: spent.max })?;
+            if let Left::Behind { marks, memory, stop } = left {
+                if let (Some(stop), State::Running) = (stop, item.state) {
+                    let retries = Retries { max: spec.max_attempts, backoff: spec.backoff };
+                    item.end(&stop.verdict(), !marks.is_empty(), retries, step.books.now_ms).map_err(not_now)?;
+                }
+                item.recover(&marks, memory);
+            }
+            let attempt = item.start(&run, spec.max_attempts, step.books.now_ms).map_err(not_now)?;
             let (now_ms, ledger) = (step.books.now_ms, &mut *step.books.ledger);
             let begun = ids
                 .open(ledger, &spec, now_ms)
                 .and_then(|()| Meter::begin(ledger, &ids.attempt, &metered, spec.caps.memory_bytes, now_ms));
             let begun = begun.map_err(|denial| refused(ledger, &ids, denial, now_ms))?;
-            item.open = Some(run);
             step.books.remember(&ids.item, item.clone());
             let origin = RunOrigin { attempt, ..origin };
             // A fork's guest hears what its parent's heard.
             let told = if is_fork { opened.attempt } else { attempt };
-            let job = OpenedJob { attempt: told, ..opened };
+            let job = OpenedJob { attempt: told, passed: item.passed.clone(), ..opened };
             let told = Told { item: job.item.clone(), attempt: told };
             step.write(Body::Opened { opening: Box::new(Opening { origin: origin.clone(), job }) });
             Ok::<_, Verdict>((item, begun, origin, told))
@@ -265,6 +297,7 @@ impl Ready {
         let counted = counted.await.map_err(|end| not_admitted(format!("the attempt could not be counted: {end}")))?;
         let (item, begun, origin, told) = counted?;
         drop(keeping);
+        let passed = item.passed.clone();
         record.attempt = item.attempts;
         record.component = Some(materials.prepared.digest);
         let meter = Meter::new(Arc::clone(&runner.store), scopes.attempt.clone(), call, begun);
@@ -287,8 +320,38 @@ impl Ready {
             offers,
             edits,
             told,
+            known: Known::default(),
+            pulls: Arc::default(),
+            passed,
             _lease: Some(lease),
         })
+    }
+}
+
+/// Whether a new attempt may begin at all, before anything is compiled, copied or told for it. What is decided here is decided
+/// again when the attempt is counted.
+///
+/// # Errors
+/// The verdict on a run of which nothing runs.
+pub(super) async fn may_begin(runner: &Arc<Runner>, spec: &RunSpec, item: &str, serial: &str) -> Result<(), Verdict> {
+    let ids = Scopes::of(spec, item, serial);
+    let (run, max) = (serial.to_owned(), spec.max_attempts);
+    let needs = vec![Need::Line(ids.line.clone()), Need::Item(ids.item.clone())];
+    let looked = transact(&*runner.store, needs, Durability::Lazy, move |books| {
+        line::is_clear(books, &ids.line)?;
+        books.item(&ids.item).start(&run, max, books.now_ms).map(drop).map_err(not_now)
+    });
+    looked.await.map_err(|error| not_admitted(format!("the ledger: {error}")))?
+}
+
+/// Why an item is not worked on.
+pub(super) fn not_now(why: NotNow) -> Verdict {
+    match why {
+        NotNow::Spent { attempts, max } => Verdict::AttemptsExhausted { attempts, max },
+        NotNow::Illegal { .. } => {
+            not_admitted(format!("{why}; an operator may let it be tried again: jidoka items revive"))
+        }
+        NotNow::Resting { .. } | NotNow::MovedOn { .. } => not_admitted(why),
     }
 }
 
@@ -400,18 +463,28 @@ fn copies(runner: &Runner, job: &Job, run_dir: &RunDir, keeping: &Keeping) -> Re
     let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the workspace: {}", chain(error)));
     apply::recover(real).map_err(|error| unreadable(&error))?;
     let work = run_dir.subdir("work").map_err(|error| unreadable(&error))?;
-    workspace::copy(real, &work, &runner.bounds, &job.spec.done.ignore).map_err(|error| unreadable(&error))?;
-    let base = tree::scan(&work, &runner.bounds, &job.spec.done.ignore).map_err(|error| unreadable(&error))?;
+    let done = &job.spec.done;
+    let ignored = |base: &Dir| {
+        Ignored::of_base(base, &runner.bounds, &done.ignore, &done.tree).map_err(|error| unreadable(&error))
+    };
+    let there = ignored(real)?;
+    workspace::copy(real, &work, &runner.bounds, &there).map_err(|error| unreadable(&error))?;
+    // From now on the copy says what is ignored, as it will whenever it is restored.
+    let ignored = ignored(&work)?;
+    if !ignored.has_rules_of(&there) {
+        return Err(not_admitted("the workspace: its ignore rules changed while it was copied; run again"));
+    }
+    let base = tree::scan(&work, &runner.bounds, &ignored).map_err(|error| unreadable(&error))?;
     let address = keeping.keep_tree(&work, &base, None).map_err(|error| unreadable(&error))?;
-    Ok(Some(Trees { work: Arc::new(work), base: Arc::new(base), address }))
+    Ok(Some(Trees { work: Arc::new(work), base: Arc::new(base), address, ignored: Arc::new(ignored) }))
 }
 
 fn context_copy(runner: &Runner, job: &Job, run_dir: &RunDir, keeping: &Keeping) -> Result<Option<Context>, Verdict> {
     let Some(context) = &job.context else { return Ok(None) };
     let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the context: {}", chain(error)));
     let copy = run_dir.subdir("context").map_err(|error| unreadable(&error))?;
-    workspace::copy(context, &copy, &runner.bounds, &[]).map_err(|error| unreadable(&error))?;
-    let tree = tree::scan(&copy, &runner.bounds, &[]).map_err(|error| unreadable(&error))?;
+    workspace::copy(context, &copy, &runner.bounds, &Ignored::default()).map_err(|error| unreadable(&error))?;
+    let tree = tree::scan(&copy, &runner.bounds, &Ignored::default()).map_err(|error| unreadable(&error))?;
     let address = keeping.keep_tree(&copy, &tree, None).map_err(|error| unreadable(&error))?;
     Ok(Some(Context { dir: copy, address }))
 }

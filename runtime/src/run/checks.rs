@@ -13,17 +13,18 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::filesystem::FsPerms;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-use crate::doors::command::{self, CommandEnd};
+use crate::doors::command::{self, CommandEnd, Order};
 use crate::doors::state::RunDir;
 use crate::doors::store::{Durability, MemoryStore, Store, transact};
 use crate::doors::tree::{self, ChangeKind, Manifest};
 use crate::doors::workspace;
 use crate::rules::digest::Digest;
 use crate::rules::effect::Stream;
+use crate::rules::guard::Memory;
 use crate::rules::ledger::{CallId, Limits as LineLimits, Line, ScopeId, Terms};
 use crate::rules::progress::{Progress, Seen};
 use crate::rules::record::Evidence;
-use crate::rules::spec::{Caps, Check, CheckRun, FileGrant, Grants, RunSpec};
+use crate::rules::spec::{Caps, Check, CheckRun, FileGrant, Grants, Guards, OnPull, RunSpec};
 use crate::rules::verdict::{CheckEnd, Outcome, Stop};
 
 use super::RunEnd;
@@ -169,6 +170,12 @@ impl Bench<'_> {
             offers: BTreeMap::new(),
             edits: BTreeMap::new(),
             scope,
+            line: ScopeId::host(),
+            on_pull: OnPull::Drain,
+            pulls: Arc::default(),
+            // A verifier has a clock of its own, and may think as long as that lets it.
+            guards: Guards { stall_ms: self.check.wall_ms.saturating_mul(2), ..Guards::default() },
+            memory: Memory::default(),
             meter: Arc::clone(&meter),
             tenant_pace: None,
             journal: Arc::clone(self.journal),
@@ -218,7 +225,11 @@ impl Bench<'_> {
     fn broken(&self, outcome: Outcome) -> Result<String, RunEnd> {
         Ok(match outcome {
             Outcome::Interrupted(Stop::Exhausted { line, .. }) => format!("out of {}", line.name()),
-            Outcome::Interrupted(stop @ (Stop::Pulled { .. } | Stop::Cancelled)) => {
+            // No question, no freezing: neither is granted to a check.
+            Outcome::Interrupted(Stop::Stuck { suspicion, .. }) => suspicion.fact,
+            Outcome::Interrupted(
+                stop @ (Stop::Pulled { .. } | Stop::Cancelled | Stop::Frozen { .. } | Stop::Parked { .. }),
+            ) => {
                 self.cord.pull(stop);
                 return Err(RunEnd::Stopped);
             }
@@ -241,11 +252,29 @@ impl Bench<'_> {
         let dir = self.run_dir.subdir(&name).map_err(|error| fault(error.to_string()))?;
         let Some((view, end)) = seen else { return Ok(Ok(Frozen { name, dir, has_work: false })) };
         tokio::task::spawn_blocking(move || {
-            workspace::copy(&view.dir, &dir, &view.bounds, &view.ignore).map_err(|error| error.to_string())?;
-            let copied = tree::scan(&dir, &view.bounds, &view.ignore).map_err(|error| error.to_string())?;
+            workspace::copy(&view.dir, &dir, &view.bounds, &view.ignored).map_err(|error| error.to_string())?;
+            let copied = tree::scan(&dir, &view.bounds, &view.ignored).map_err(|error| error.to_string())?;
             if copied != end {
                 return Err("the worker's tree changed while it was judged".to_owned());
             }
+            Ok(Frozen { name, dir, has_work: true })
+        })
+        .await
+        .map_err(|error| fault(error.to_string()))
+    }
+
+    /// Lays out what the worker began with. Blocking parts run elsewhere.
+    ///
+    /// # Errors
+    /// [`RunEnd`]: the host's own trouble. Inside: why the base cannot be laid out.
+    pub async fn freeze_base(&self, base: Option<Arc<Manifest>>) -> Result<Result<Frozen, String>, RunEnd> {
+        let name = format!("base-{}", self.check.name);
+        let fault = |error: String| RunEnd::Fault(format!("the check's copy could not be made: {error}"));
+        let dir = self.run_dir.subdir(&name).map_err(|error| fault(error.to_string()))?;
+        let Some(base) = base else { return Ok(Ok(Frozen { name, dir, has_work: false })) };
+        let blobs = self.runner.state.blobs().clone();
+        tokio::task::spawn_blocking(move || {
+            blobs.restore(&base, &dir).map_err(|error| error.to_string())?;
             Ok(Frozen { name, dir, has_work: true })
         })
         .await
@@ -276,10 +305,11 @@ impl Bench<'_> {
         let path = std::fs::read_link(handle_path(&frozen.dir))
             .map_err(|error| RunEnd::Fault(format!("the check's copy could not be found: {error}")))?;
         let time = Duration::from_millis(self.check.wall_ms);
+        let order = Order { argv, directory: &path, environment: &self.runner.commands, stdin: None, time };
         let ended = tokio::select! {
             biased;
             _ = self.cord.pulled() => return Err(RunEnd::Stopped),
-            ended = command::run(argv, &path, time, &self.runner.commands) => ended,
+            ended = command::run(&order) => ended,
         };
         Ok(match ended {
             CommandEnd::Exited { success: true, output, .. } => CheckEnd::Passed { summary: last_line(&output) },

@@ -8,20 +8,24 @@ use std::sync::Arc;
 use crate::doors::blobs::{BlobError, MAX_TREE_BYTES};
 use crate::doors::chain::KeptEntry;
 use crate::doors::clock::Clock;
-use crate::doors::state::State;
-use crate::doors::store::{Durability, Need, RunRow, Store, StoreError, accept_clock, transact};
+use crate::doors::state::{LeaseError, State};
+use crate::doors::store::{Books, Durability, Need, RunRow, Store, StoreError, accept_clock, transact};
 use crate::doors::tree::Manifest;
+use crate::rules::andon::{Category, LineRecord, Lock, NotStopped, Pull, Pulled};
 use crate::rules::digest::Digest;
 use crate::rules::effect::Effect;
 use crate::rules::explanation::{Explanation, explain};
+use crate::rules::item::{self, ItemRecord, NotNow};
 use crate::rules::ledger::{Amounts, CallId, Denial, Ledger, Level, ScopeId};
 use crate::rules::model::Request;
 use crate::rules::operate::{self, Act, Deed};
 use crate::rules::policy::{self, Counts};
+use crate::rules::question::{AnswerError, Decision, Question, QuestionId};
 use crate::rules::quote;
 use crate::rules::spec::RunSpec;
 
 use super::admission::Scopes;
+use super::line::{self, Place};
 use super::meter::Meter;
 use super::past::{self, Past, PastError};
 use super::recovery::{self, blocking, close_dead_runs};
@@ -68,6 +72,24 @@ pub enum DeskError {
     /// The ledger does not allow it.
     #[error(transparent)]
     Denied(#[from] Denial),
+    /// The line goes on already.
+    #[error(transparent)]
+    NotStopped(#[from] NotStopped),
+    /// A run works on the item, or its lock cannot be taken.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The item is in another state.
+    #[error(transparent)]
+    NotNow(#[from] NotNow),
+    /// Nobody knows such an item.
+    #[error("there is no item {0}; `jidoka items list` has them all, as TENANT/LINE/ITEM")]
+    NoItem(String),
+    /// The run asks nothing.
+    #[error("there is no question {0}; `jidoka answer` lists those that are open")]
+    NoQuestion(String),
+    /// The answer does not count.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
     /// The run has no such model.
     #[error("the job grants no model {0:?}")]
     NoModel(String),
@@ -98,8 +120,9 @@ impl Desk {
     /// # Errors
     /// [`PastError`].
     pub async fn past(&self, serial: &str) -> Result<Past, PastError> {
-        let (store, serial) = (Arc::clone(&self.store), serial.to_owned());
-        blocking_past(move || Past::open(&store, &serial)).await
+        let (store, run) = (Arc::clone(&self.store), serial.to_owned());
+        let past = blocking_past(move || Past::open(&store, &run)).await;
+        line::stop_for_flaw(&self.store, serial, past).await
     }
 
     /// Writes a run into one file, with the runs that it is a fork of and everything that they need.
@@ -261,18 +284,175 @@ impl Desk {
         Ok(act)
     }
 
+    /// All items, in the order of their paths.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn items(&self) -> Result<Vec<(ScopeId, ItemRecord)>, StoreError> {
+        let store = Arc::clone(&self.store);
+        blocking(move || store.items()).await
+    }
+
+    /// All lines that were ever pulled or had a run.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lines(&self) -> Result<Vec<(ScopeId, LineRecord)>, StoreError> {
+        let store = Arc::clone(&self.store);
+        blocking(move || store.lines()).await
+    }
+
+    /// All pulls, the oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn pulls(&self) -> Result<Vec<Pulled>, StoreError> {
+        let store = Arc::clone(&self.store);
+        blocking(move || store.pulls()).await
+    }
+
+    /// All questions to people, answered ones included.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn questions(&self) -> Result<Vec<(QuestionId, Question)>, StoreError> {
+        let store = Arc::clone(&self.store);
+        blocking(move || store.questions()).await
+    }
+
+    /// Stops a line: from when this returns nothing of it begins, in any process.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is not stopped.
+    pub async fn pull_line(&self, line: &ScopeId, category: Category, because: Because) -> Result<Pulled, StoreError> {
+        let pull = Pull::by_operator(category, &because.reason);
+        line::stop(&self.store, Place::of_person(line, &because.by), pull).await
+    }
+
+    /// Lets a line go on, with the cause of the stop as the reason and what is other from now on.
+    ///
+    /// # Errors
+    /// [`DeskError::NotStopped`].
+    pub async fn clear_line(
+        &self,
+        line: &ScopeId,
+        policy_change: Option<String>,
+        because: Because,
+    ) -> Result<Act, DeskError> {
+        let line = line.clone();
+        let needs = vec![Need::Line(line.clone())];
+        self.act_on(needs, because, move |books| {
+            let mut record = books.line(&line);
+            let Lock { number: lock, pulls, .. } = record.clear()?;
+            books.remember_line(&line, record);
+            Ok(Deed::ClearLine { line, lock, pulls, policy_change })
+        })
+        .await
+    }
+
+    /// Lets an item be tried again, with all its attempts before it.
+    ///
+    /// # Errors
+    /// [`DeskError`]: a run works on it, or there is nothing to revive.
+    pub async fn revive(&self, item: &ScopeId, because: Because) -> Result<Act, DeskError> {
+        let reason = because.reason.clone();
+        // What a run has shown that was killed, whatever became of its journal otherwise.
+        let (store, known) = (Arc::clone(&self.store), self.items().await?);
+        let open = known.into_iter().find(|(id, _)| id == item).and_then(|(_, record)| record.open);
+        let marks = match open {
+            Some(run) => blocking(move || store.marks(&run)).await?,
+            None => Vec::new(),
+        };
+        let revive = move |record: &mut ItemRecord, now_ms| {
+            marks.into_iter().for_each(|mark| record.seen.insert(mark));
+            record.revive(&reason, now_ms)
+        };
+        self.act_on_item(item, because, revive, |item, was| Deed::Revive { item, was }).await
+    }
+
+    /// Gives an item up.
+    ///
+    /// # Errors
+    /// [`DeskError`]: a run works on it, or it is at its end.
+    pub async fn abandon(&self, item: &ScopeId, because: Because) -> Result<Act, DeskError> {
+        let reason = because.reason.clone();
+        self.act_on_item(
+            item,
+            because,
+            move |record, now_ms| record.abandon(&reason, now_ms),
+            |item, was| Deed::Abandon { item, was },
+        )
+        .await
+    }
+
+    async fn act_on_item(
+        &self,
+        item: &ScopeId,
+        because: Because,
+        change: impl FnOnce(&mut ItemRecord, u64) -> Result<(), NotNow> + Send + 'static,
+        deed: impl FnOnce(ScopeId, item::State) -> Deed + Send + 'static,
+    ) -> Result<Act, DeskError> {
+        let path: Vec<&str> = item.path().split('/').collect();
+        let [tenant, line, name] = path.as_slice() else { return Err(DeskError::NoItem(item.path().to_owned())) };
+        // As long as it is held no run works on the item.
+        let _lease = self.state.lease(tenant, line, name)?;
+        let id = item.clone();
+        self.act_on(vec![Need::Item(id.clone())], because, move |books| {
+            if !books.knows(&id) {
+                return Err(DeskError::NoItem(id.path().to_owned()));
+            }
+            let mut record = books.item(&id);
+            let was = record.state;
+            change(&mut record, books.now_ms)?;
+            books.remember(&id, record);
+            Ok(deed(id, was))
+        })
+        .await
+    }
+
+    /// Answers a question: this one, and no other that its run may ask meanwhile. `choice` counts from 1.
+    ///
+    /// # Errors
+    /// [`DeskError`]: there is none, its time is over, or it has no such option.
+    pub async fn answer(&self, id: &QuestionId, choice: u32, note: String, because: Because) -> Result<Act, DeskError> {
+        let (id, by) = (id.clone(), because.by.clone());
+        self.act_on(vec![Need::Question(id.clone())], because, move |books| {
+            let Some(mut question) = books.question(&id).cloned() else {
+                return Err(DeskError::NoQuestion(id.to_string()));
+            };
+            let at_ms = books.now_ms;
+            // One less than nothing is none of the options either.
+            question.answer(Decision { choice: choice.wrapping_sub(1), note, by, at_ms })?;
+            let answer = question.options.get(choice.wrapping_sub(1) as usize).cloned().unwrap_or_default();
+            let deed =
+                Deed::Answer { run: id.run.to_string(), call: id.call, question: question.question.clone(), answer };
+            books.remember_question(&id, question);
+            Ok(deed)
+        })
+        .await
+    }
+
     async fn act(
         &self,
         needs: Vec<Need>,
         because: Because,
         deed: impl FnOnce(&mut Ledger, u64) -> Result<Deed, Denial> + Send + 'static,
     ) -> Result<Act, DeskError> {
+        self.act_on(needs, because, move |books| Ok(deed(books.ledger, books.now_ms)?)).await
+    }
+
+    async fn act_on(
+        &self,
+        needs: Vec<Need>,
+        because: Because,
+        deed: impl FnOnce(&mut Books<'_>) -> Result<Deed, DeskError> + Send + 'static,
+    ) -> Result<Act, DeskError> {
         let done = transact(&*self.store, needs, Durability::Durable, move |books| {
-            let deed = deed(books.ledger, books.now_ms)?;
+            let deed = deed(books)?;
             let act = Act { at_ms: books.now_ms, by: because.by, reason: because.reason, deed };
             books.record(act.clone());
-            Ok::<_, Denial>(act)
+            Ok::<_, DeskError>(act)
         });
-        Ok(done.await??)
+        done.await?
     }
 }

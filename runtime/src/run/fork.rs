@@ -19,7 +19,7 @@ use super::admission::{Admitted, Ready, Scopes, chain, faulted, fresh_key, not_a
 use super::cord::Cord;
 use super::journal::Beginning;
 use super::past::Past;
-use super::recovery;
+use super::recovery::{self, Left};
 use super::resume::restored;
 use super::runner::{Job, Runner};
 use super::sandbox::ENGINE_NAME;
@@ -59,7 +59,7 @@ pub(super) async fn admit(
         let lease = lease.map_err(|error| not_admitted(chain(&error)))?;
         // Nothing is kept that is not kept already; but nobody may sweep it away meanwhile.
         let keeping = host.state.blobs().keeping().map_err(|error| not_admitted(format!("the blobs: {error}")))?;
-        let materials = restored(&host, &job, &from.tree, &from.context, &dir)?;
+        let materials = restored(&host, &job, &from, &dir)?;
         Ok::<_, Verdict>((job, lease, keeping, materials, parent_dir))
     });
     let (job, lease, keeping, materials, parent_dir) =
@@ -85,7 +85,7 @@ pub(super) async fn admit(
     let beginning = Beginning { sealer: Sealer::new(fresh_key()?), tape, resumption: 0 };
     let ready =
         Ready { job, serial: serial.to_owned(), run_dir: run_dir.clone(), scopes, materials, cord, lease, keeping };
-    let begun = ready.begin(runner, origin, opened, (vec![], past.first_ms()), beginning, watcher, record).await;
+    let begun = ready.begin(runner, origin, opened, (Left::Nothing, past.first_ms()), beginning, watcher, record).await;
     drop(parent_dir);
     begun
 }

@@ -6,6 +6,8 @@
 //! before the world moves, answer durable before the guest hears, and what the journal tells is not performed again.
 
 mod call;
+mod guards;
+mod human;
 mod left;
 mod marks;
 mod retell;
@@ -19,28 +21,32 @@ use futures_util::future::{BoxFuture, join_all};
 
 use crate::doors::blobs::Blobs;
 use crate::doors::clock::{Clock, millis};
+use crate::doors::ignored::Ignored;
 use crate::doors::model::Call;
 use crate::doors::pace::{Admission, Pace};
 use crate::doors::rates::RateNews;
 use crate::doors::schema::Schema;
 use crate::doors::store::{Durability, Need};
-use crate::doors::tree::{self, Bounds, Manifest};
+use crate::doors::tree::{self, Bounds, Change, Manifest};
 use crate::rules::andon::{Category, Pull, Puller};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{
     Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Heard, Level, Reason, Refusal, Stream,
 };
+use crate::rules::guard::Memory;
 use crate::rules::ledger::{Amounts, CallId, Denial, Dispatched, Line, Reservation, ScopeId, Shortfall};
 use crate::rules::model::{Profile, Request};
 use crate::rules::policy::{self, Counts, MAX_BATCH, MAX_REFUSALS};
 use crate::rules::progress::Progress;
+use crate::rules::question::Risk;
 use crate::rules::quote::Quote;
-use crate::rules::spec::{CountedBy, Grants};
+use crate::rules::spec::{CountedBy, Grants, Guards, OnPull};
 use crate::rules::verdict::{Stop, UsedUp};
 
 use super::RunEnd;
 use super::cord::Cord;
 use super::journal::Journal;
+use super::line::{self, Place, Pulls};
 use super::lock;
 use super::meter::Meter;
 use super::runner::Reached;
@@ -49,6 +55,7 @@ use super::tape::Part;
 use super::waits::Waits;
 
 use self::call::{compile, matching, priced};
+use self::guards::Pulse;
 use self::marks::Marked;
 pub use self::marks::{KeptTree, keep_tree};
 
@@ -66,7 +73,7 @@ pub struct WorkspaceView {
     pub dir: Arc<Dir>,
     pub base: Arc<Manifest>,
     pub deliverables: Arc<[String]>,
-    pub ignore: Arc<[String]>,
+    pub ignored: Arc<Ignored>,
     pub bounds: Bounds,
 }
 
@@ -76,7 +83,17 @@ impl WorkspaceView {
     /// # Errors
     /// A sentence: the tree is past its bounds, or could not be read.
     pub fn look(&self) -> Result<Manifest, String> {
-        tree::scan(&self.dir, &self.bounds, &self.ignore).map_err(|error| error.to_string())
+        tree::scan(&self.dir, &self.bounds, &self.ignored).map_err(|error| error.to_string())
+    }
+
+    /// The digest that shows whether a tree is progress.
+    pub fn mark(&self, tree: &Manifest) -> Digest {
+        tree.mark(&self.deliverables, &self.ignored)
+    }
+
+    /// What differs from the start, deliverable or not.
+    pub fn changes(&self, now: &Manifest) -> Vec<Change> {
+        Manifest::changes_of_work(&self.base, now, &self.ignored)
     }
 }
 
@@ -90,6 +107,14 @@ pub struct Passage {
     pub edits: BTreeMap<usize, String>,
     /// Who spends.
     pub scope: ScopeId,
+    /// The line of the run, and what a pull of it does to the run.
+    pub line: ScopeId,
+    pub on_pull: OnPull,
+    /// Pulls of the line in this run.
+    pub pulls: Arc<Mutex<Pulls>>,
+    pub guards: Guards,
+    /// What the item's calls came to before.
+    pub memory: Memory,
     pub meter: Arc<Meter>,
     /// The pace of all that the tenant asks of any model.
     pub tenant_pace: Option<Arc<Pace>>,
@@ -114,6 +139,9 @@ pub struct Gate {
     passage: Passage,
     state: Mutex<State>,
     waits: Mutex<Waits>,
+    memory: Mutex<Memory>,
+    /// For G7: when the guest was heard last.
+    pulse: Pulse,
 }
 
 #[derive(Default)]
@@ -199,10 +227,21 @@ struct Performed {
     rates: RateNews,
 }
 
+impl Passage {
+    /// The item of the run, by its scope's place.
+    fn item(&self) -> &str {
+        self.scope.path().split('/').nth(2).unwrap_or_default()
+    }
+}
+
 impl Gate {
     /// A gate that nothing has passed yet.
-    pub fn new(passage: Passage) -> Self {
-        Self { passage, state: Mutex::default(), waits: Mutex::default() }
+    pub fn new(mut passage: Passage) -> Self {
+        let memory = Mutex::new(std::mem::take(&mut passage.memory));
+        // A journal of a stranger's may say anything.
+        passage.guards = passage.guards.bounded();
+        let pulse = Pulse::new(passage.clock);
+        Self { passage, state: Mutex::default(), waits: Mutex::default(), memory, pulse }
     }
 
     /// Passes one effect.
@@ -224,6 +263,7 @@ impl Gate {
     }
 
     async fn pass_batch(&self, asks: Vec<Ask>) -> Result<Vec<Heard>, RunEnd> {
+        let _busy = self.pulse.busy();
         if self.passage.cord.is_pulled() {
             return Err(RunEnd::Stopped);
         }
@@ -241,6 +281,7 @@ impl Gate {
             return Ok(heard);
         }
         // In the order in which they were asked: each takes its place in the store's queue before the next one.
+        let alone = asks.len() == 1;
         let admitted = join_all((first..).zip(asks).zip(told).map(async |((call, ask), told)| {
             match told {
                 Part::Told { heard, .. } => Ok(Ok(Passed::Told(heard))),
@@ -258,7 +299,7 @@ impl Gate {
         // Each part is booked when it is done, whatever becomes of the others.
         let heard = join_all(admitted.into_iter().map(async |passed| match passed {
             Ok(Passed::Told(heard)) => Ok(heard),
-            Ok(Passed::Admitted(admitted)) => self.carry_out(*admitted).await,
+            Ok(Passed::Admitted(admitted)) => self.carry_out(*admitted, alone).await,
             Err(refusal) => Ok(Err(Denied::Refused(refusal))),
         }))
         .await;
@@ -292,6 +333,7 @@ impl Gate {
     /// # Errors
     /// [`RunEnd::Fault`]: the journal could not be written.
     pub async fn note(&self, level: Level, message: String, fields: Vec<(String, String)>) -> Result<(), RunEnd> {
+        let _busy = self.pulse.busy();
         let field = |(key, value): &(String, String)| written(key) + written(value) + FIELD_OVERHEAD_BYTES;
         let bytes = written(&message).saturating_add(fields.iter().map(field).sum());
         {
@@ -369,6 +411,11 @@ impl Gate {
         if let Err(refusal) = policy::rule(&self.passage.grants, counts, &ask.effect) {
             return self.refuse(call, ask.effect, refusal).await;
         }
+        if let Effect::Model { request } = &ask.effect
+            && let Some(refusal) = self.suspects(call, request).await?
+        {
+            return self.refuse(call, ask.effect, refusal).await;
+        }
         let prepared = match &ask.effect {
             Effect::Model { request } => compile(request),
             Effect::Attach { bytes, .. } => self.room_for(*bytes).map(|()| None),
@@ -395,6 +442,7 @@ impl Gate {
                 Err(refusal) => return self.refuse(call, admitted.ask.effect, refusal).await,
             }
         } else {
+            self.stay_if_frozen().await?;
             // It stays in the host: a crash in the middle leaves nothing to settle.
             let intent = admitted.intent(None, Amounts::default());
             self.passage.journal.append(intent, Durability::Lazy).await?;
@@ -410,11 +458,8 @@ impl Gate {
             Effect::Attach { .. } => state.counts.evidence += 1,
             Effect::Sleep { .. } => state.counts.sleeps += 1,
             Effect::Left => state.counts.looks += 1,
-            Effect::Model { .. }
-            | Effect::Count { .. }
-            | Effect::Tool { .. }
-            | Effect::Child { .. }
-            | Effect::Human { .. } => {}
+            Effect::Human { .. } => state.counts.questions += 1,
+            Effect::Model { .. } | Effect::Count { .. } | Effect::Tool { .. } | Effect::Child { .. } => {}
         }
         state.used.insert(effect.kind().name());
     }
@@ -429,7 +474,7 @@ impl Gate {
     }
 
     /// Waits for the pace, sends, settles. Until it is sent, a dropped call costs nothing; afterwards it is held.
-    async fn carry_out(&self, mut admitted: Admitted) -> Result<Heard, RunEnd> {
+    async fn carry_out(&self, mut admitted: Admitted, alone: bool) -> Result<Heard, RunEnd> {
         let paid = admitted.paid.take();
         let (paid, paces) = match paid {
             Some(Paid { quote, life: Life::Reserved(reservation) }) => {
@@ -454,6 +499,7 @@ impl Gate {
             // After what goes back: the provider counted without it.
             pace.observe(&performed.rates);
         }
+        self.was_heard(&admitted.ask.effect, &performed.heard, alone);
         self.settle(admitted, paid, performed).await
     }
 
@@ -515,7 +561,8 @@ impl Gate {
                 Performed::free(Ok(Answer::Slept))
             }
             Effect::Left => Performed::free(Ok(Answer::Left { lines: self.left().await? })),
-            Effect::Count { .. } | Effect::Tool { .. } | Effect::Child { .. } | Effect::Human { .. } => {
+            Effect::Human { .. } => self.decided(admitted.call, &admitted.ask.effect).await?,
+            Effect::Count { .. } | Effect::Tool { .. } | Effect::Child { .. } => {
                 return Err(RunEnd::Fault("policy let through an effect that has no door".into()));
             }
         };
@@ -539,7 +586,10 @@ impl Gate {
             return Ok(heard);
         };
         let id = dispatched.id().clone();
-        let settled = self.passage.journal.step(vec![Need::Call(id)], Durability::Durable, move |step| {
+        let (pulls, line) = (Arc::clone(&self.passage.pulls), self.passage.line.clone());
+        let place = Place::of_run(&line, &self.passage.serial, self.passage.item());
+        let needs = vec![Need::Call(id), Need::Line(line)];
+        let settled = self.passage.journal.step(needs, Durability::Durable, move |step| {
             let overrun = match spent {
                 Some(spent) => {
                     cost.spent = spent;
@@ -552,17 +602,20 @@ impl Gate {
                 }
             };
             step.write(Body::Answered { call, kind, heard: told, cost });
-            Ok::<_, Denial>(overrun)
-        });
-        let overrun = settled.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
-        if let Some((line, amount)) = overrun.iter().next() {
+            let Some((line, amount)) = overrun.iter().next() else { return Ok(None) };
             // The provider broke the cap that the host put on the wire: its numbers cannot bound the next call either.
             let reason = format!("call {call} cost {amount} of {} more than was reserved for it", line.name());
             let pull = Pull { by: Puller::Ledger, category: Category::MeterOverrun, reason, evidence: vec![] };
-            self.passage.cord.pull(Stop::Pulled { pull });
-            return Err(RunEnd::Stopped);
+            lock(&pulls).kept.push(line::pull(step.books, place, pull.clone()));
+            Ok::<_, Denial>(Some(pull))
+        });
+        match settled.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))? {
+            Some(pull) => {
+                self.passage.cord.pull(Stop::Pulled { pull });
+                Err(RunEnd::Stopped)
+            }
+            None => Ok(heard),
         }
-        Ok(heard)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -623,7 +676,9 @@ pub(super) fn shown(effect: Effect) -> Effect {
         },
         Effect::Tool { name, .. } => Effect::Tool { name: cut(name), input: String::new() },
         Effect::Child { name, .. } => Effect::Child { name: cut(name), task: String::new() },
-        Effect::Human { question, .. } => Effect::Human { question: cut(question), options: vec![] },
+        Effect::Human { question, .. } => {
+            Effect::Human { question: cut(question), options: vec![], risk: Risk::default() }
+        }
         Effect::Attach { kind, name, digest, bytes } => {
             Effect::Attach { kind: cut(kind), name: cut(name), digest, bytes }
         }

@@ -12,6 +12,7 @@ use crate::rules::effect::{Answer, Denied, Effect, Failure, FailureKind, Heard, 
 use crate::rules::ledger::Line;
 use crate::rules::model::{Message, Request, Role, Stop, ToolCall, ToolDefinition};
 use crate::rules::policy::{self, MAX_RANDOM_BYTES};
+use crate::rules::question::Risk;
 
 use super::RunEnd;
 use super::alarms::Alarms;
@@ -229,9 +230,13 @@ impl wit::human::Host for Guest {
         &mut self,
         question: String,
         options: Vec<String>,
-        _risk: wit::human::Risk,
+        risk: wit::human::Risk,
     ) -> wasmtime::Result<Result<wit::human::Answer, wit::types::Denied>> {
-        refused(self.gate.pass(Effect::Human { question, options }).await?)
+        match self.gate.pass(Effect::Human { question, options, risk: risk.into() }).await? {
+            Ok(Answer::Decided { choice, note }) => Ok(Ok(wit::human::Answer { choice, note })),
+            Ok(other) => Err(mismatch(&other)),
+            Err(denied) => Ok(Err(denied.into())),
+        }
     }
 }
 
@@ -333,6 +338,16 @@ impl From<wit::andon::Category> for Category {
             wit::andon::Category::UnsafeRequest => Self::UnsafeRequest,
             wit::andon::Category::MissingCapability => Self::MissingCapability,
             wit::andon::Category::AmbiguousSpec => Self::AmbiguousSpec,
+        }
+    }
+}
+
+impl From<wit::human::Risk> for Risk {
+    fn from(risk: wit::human::Risk) -> Self {
+        match risk {
+            wit::human::Risk::Low => Self::Low,
+            wit::human::Risk::Medium => Self::Medium,
+            wit::human::Risk::High => Self::High,
         }
     }
 }

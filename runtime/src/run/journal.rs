@@ -15,6 +15,7 @@ use crate::doors::store::{Books, Durability, Need, Store, transact};
 use crate::rules::divergence::{Divergence, DivergenceKind};
 use crate::rules::effect::{Body, Effect, Entry};
 use crate::rules::record::Record;
+use crate::rules::spec::MarkKind;
 use crate::rules::verdict::{CheckResult, Stop, UsedUp};
 
 use super::RunEnd;
@@ -51,6 +52,8 @@ struct State {
     /// Entries in order that no store has yet.
     waiting: Vec<Sealed>,
     waiting_bytes: usize,
+    /// The number of the latest entry about a mark.
+    last_mark: Option<u64>,
     /// Why a transaction failed: entries are lost, and nothing may be appended after the gap.
     broken: Option<String>,
 }
@@ -95,7 +98,7 @@ impl Journal {
     ) -> Self {
         let Beginning { sealer, tape, resumption } = beginning;
         let key = sealer.key();
-        let state = State { sealer, waiting: Vec::new(), waiting_bytes: 0, broken: None };
+        let state = State { sealer, waiting: Vec::new(), waiting_bytes: 0, last_mark: None, broken: None };
         let pages = Pages { serial: serial.into(), key, clock, time, watcher, state: Mutex::new(state) };
         pages.time.hurry(tape.is_telling());
         Self { store, pages: Arc::new(pages), tape: Mutex::new(tape), next_call: AtomicU64::new(1), resumption }
@@ -142,7 +145,13 @@ impl Journal {
     /// # Errors
     /// [`Untold`].
     pub fn retell(&self, first: u64, effects: &[Effect]) -> Result<Retold, Untold> {
-        let retold = lock(&self.tape).retell(first, effects, &self.pages.time);
+        let (retold, last_told) = {
+            let mut tape = lock(&self.tape);
+            (tape.retell(first, effects, &self.pages.time), tape.last_told())
+        };
+        if retold.as_ref().is_ok_and(|retold| !retold.marks.is_empty()) {
+            lock(&self.pages.state).last_mark = Some(last_told);
+        }
         self.go_live();
         retold
     }
@@ -198,9 +207,19 @@ impl Journal {
         lock(&self.tape).last_told()
     }
 
+    /// The number of the latest entry about a mark, if the run has earned one.
+    pub fn last_mark(&self) -> Option<u64> {
+        lock(&self.pages.state).last_mark
+    }
+
     /// Whether the journal says that changes are applied next.
     pub fn applies_next(&self) -> bool {
         lock(&self.tape).applies_next()
+    }
+
+    /// As [`Tape::marks_next`].
+    pub fn marks_next(&self, kind: MarkKind) -> bool {
+        lock(&self.tape).marks_next(kind)
     }
 
     /// As [`Tape::told_record`].
@@ -241,6 +260,26 @@ impl Journal {
             Durability::Durable => Some(body),
         };
         self.step(vec![], durability, |step| step.written.extend(body)).await
+    }
+
+    /// Appends an entry durably, and changes the books in the same transaction. While a tape is told nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub async fn append_with(
+        &self,
+        body: Body,
+        needs: Vec<Need>,
+        change: impl FnOnce(&mut Books<'_>) + Send + 'static,
+    ) -> Result<(), RunEnd> {
+        if self.tell(&body)? {
+            return Ok(());
+        }
+        let step = self.step(needs, Durability::Durable, move |step| {
+            change(step.books);
+            step.write(body);
+        });
+        step.await
     }
 
     /// Appends an entry that nobody needs to wait for: it is kept before the next step is.
@@ -346,7 +385,11 @@ impl Pages {
             Body::Opened { opening } => opening.origin.parent.is_none(),
             _ => true,
         };
+        let is_mark = matches!(body, Body::Marked { .. });
         let sealed = state.sealer.seal(at_ms, body);
+        if is_mark {
+            state.last_mark = Some(sealed.seq);
+        }
         if moves_time {
             self.time.move_to_ms(at_ms);
         }
@@ -371,11 +414,14 @@ mod tests {
     use super::*;
     use crate::doors::chain::Kept;
     use crate::doors::store::{MemoryStore, RunRow, StoreError, Work};
+    use crate::rules::andon::{LineRecord, Pulled};
     use crate::rules::digest::Digest;
     use crate::rules::effect::Level;
+    use crate::rules::item::ItemRecord;
     use crate::rules::ledger::{Ledger, ScopeId};
     use crate::rules::operate::Act;
     use crate::rules::progress::Mark;
+    use crate::rules::question::{Question, QuestionId};
 
     /// Keeps works waiting until it is told how the next one ends.
     #[derive(Default)]
@@ -434,6 +480,22 @@ mod tests {
 
         fn acts(&self) -> Result<Vec<Act>, StoreError> {
             self.memory.acts()
+        }
+
+        fn items(&self) -> Result<Vec<(ScopeId, ItemRecord)>, StoreError> {
+            self.memory.items()
+        }
+
+        fn lines(&self) -> Result<Vec<(ScopeId, LineRecord)>, StoreError> {
+            self.memory.lines()
+        }
+
+        fn pulls(&self) -> Result<Vec<Pulled>, StoreError> {
+            self.memory.pulls()
+        }
+
+        fn questions(&self) -> Result<Vec<(QuestionId, Question)>, StoreError> {
+            self.memory.questions()
         }
     }
 

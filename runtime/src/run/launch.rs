@@ -9,14 +9,17 @@ use tokio::sync::mpsc;
 
 use crate::doors::chain::Head;
 use crate::doors::state::RunDir;
+use crate::rules::andon::Pulled;
 use crate::rules::effect::Entry;
 use crate::rules::record::{Capabilities, LedgerRecord, RECORD_FORMAT, Record};
 use crate::rules::spec::RunSpec;
 use crate::rules::verdict::Verdict;
 
-use super::admission::{Admitted, admit, chain};
+use super::admission::{Admitted, admit, chain, may_begin};
+use super::around::Around;
 use super::cord::Cord;
 use super::fork::{self, Branch};
+use super::lock;
 use super::past::Past;
 use super::resume::readmit;
 use super::runner::{Apply, Job, Runner};
@@ -65,8 +68,15 @@ pub(super) async fn run(
         Ok(run_dir) => run_dir,
         Err(verdict) => return judged(record, &verdict),
     };
+    if let Err(verdict) = may_begin(&runner, &job.spec, &record.item, &serial).await {
+        return finish(&runner, Err(verdict), apply, &run_dir, record).await;
+    }
+    let around = match Around::begin(&runner, &job, &serial, &record.item).await {
+        Ok(around) => around,
+        Err(verdict) => return finish(&runner, Err(verdict), apply, &run_dir, record).await,
+    };
     let admitted = admit(&runner, job, &serial, &run_dir, cord, watcher, &mut record).await;
-    finish(&runner, admitted, apply, &run_dir, record).await
+    around.end(&runner, admitted, apply, &run_dir, record).await
 }
 
 /// Lets a past run go on. One that is not admitted stays as it is, and so does its `verdict.json`.
@@ -89,9 +99,16 @@ pub(super) async fn resume(
         Ok(past) => past,
         Err(error) => return judged(record, &Verdict::NotAdmitted { why: vec![chain(&error)] }),
     };
+    let mut around = match Around::begin(&runner, &job, &past.serial, &record.item).await {
+        Ok(around) => around,
+        Err(verdict) => return judged(record, &verdict),
+    };
     match readmit(&runner, job, past, &run_dir, cord, watcher, &mut record).await {
-        Ok(admitted) => finish(&runner, Ok(admitted), apply, &run_dir, record).await,
-        Err(verdict) => judged(record, &verdict),
+        Ok(admitted) => around.end(&runner, Ok(admitted), apply, &run_dir, record).await,
+        Err(verdict) => {
+            around.pull_for_hooks(&runner).await;
+            judged(record, &verdict)
+        }
     }
 }
 
@@ -109,8 +126,12 @@ pub(super) async fn fork(
         Ok(run_dir) => run_dir,
         Err(verdict) => return judged(record, &verdict),
     };
+    let around = match Around::begin(&runner, &job, &serial, &record.item).await {
+        Ok(around) => around,
+        Err(verdict) => return finish(&runner, Err(verdict), apply, &run_dir, record).await,
+    };
     let admitted = fork::admit(&runner, job, &serial, from, &run_dir, cord, watcher, &mut record).await;
-    finish(&runner, admitted, apply, &run_dir, record).await
+    around.end(&runner, admitted, apply, &run_dir, record).await
 }
 
 fn new_dir(runner: &Runner, serial: &str) -> Result<RunDir, Verdict> {
@@ -131,11 +152,26 @@ pub(super) async fn finish(
     run_dir: &RunDir,
     mut record: Record,
 ) -> Record {
+    execute(runner, admitted, apply, run_dir, &mut record).await;
+    record
+}
+
+/// As [`finish`], and returns the pulls of the run's line that came of it.
+pub(super) async fn execute(
+    runner: &Arc<Runner>,
+    admitted: Result<Admitted, Verdict>,
+    apply: Apply,
+    run_dir: &RunDir,
+    record: &mut Record,
+) -> Vec<Pulled> {
+    let mut pulls = Vec::new();
     let head = match admitted {
         Ok(admitted) => {
+            let kept = Arc::clone(&admitted.pulls);
             let journal = Arc::clone(&admitted.journal);
-            let verdict = admitted.execute(runner, apply, &mut record).boxed().await;
+            let verdict = admitted.execute(runner, apply, record).boxed().await;
             record.judge(&verdict);
+            pulls = std::mem::take(&mut lock(&kept).kept);
             journal.head()
         }
         Err(verdict) => {
@@ -143,11 +179,11 @@ pub(super) async fn finish(
             None
         }
     };
-    if let Err(error) = run_dir.write("verdict.json", &VerdictFile { record: &record, journal: head }) {
+    if let Err(error) = run_dir.write("verdict.json", &VerdictFile { record, journal: head }) {
         // The verdict stands; the caller has it, and is told that the disk does not.
         record.why = format!("{} (and verdict.json could not be written: {error})", record.why);
     }
-    record
+    pulls
 }
 
 /// `verdict.json`: the record, and where the journal ends that it was made from.

@@ -52,6 +52,7 @@ impl GuestCall {
             biased;
             why = watch => Err(Outcome::Faulted(why)),
             why = meter.keep_renewed(waited) => Err(Outcome::Faulted(why)),
+            never = gate.watch_for_silence() => match never {},
             ended = call(bounds) => ended,
         };
         // What was told and never followed by a write; if there is no room, it was refused to whoever wrote next, too.

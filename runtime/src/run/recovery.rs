@@ -4,12 +4,23 @@
 //! Never: closes a run that somebody still has, guesses what a call cost. Invariant here: L4 (after a crash anywhere, what
 //! is spent or held is at least what was really spent).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::doors::chain::{Flaw, KeptEntry, story};
 use crate::doors::state::State;
 use crate::doors::store::{Durability, Need, Store, StoreError, transact};
+use crate::rules::andon::{Category, Pull};
+use crate::rules::effect::{Answer, Body, Denied, Effect};
+use crate::rules::facts::Facts;
+use crate::rules::guard::{self, Memory};
 use crate::rules::ledger::ScopeId;
 use crate::rules::progress::Mark;
+use crate::rules::spec::Guards;
+use crate::rules::verdict::Stop;
+
+use super::admission::Scopes;
+use super::line::{self, Place};
 
 /// Closes the scopes of dead runs, and returns them.
 ///
@@ -37,16 +48,80 @@ pub(super) fn dead(state: &State, mut open: Vec<ScopeId>) -> Vec<ScopeId> {
     open
 }
 
-/// What the run showed that had the item and did not say how it ended, if there is one.
+/// What a run left that had the item and did not say how it ended.
+pub(super) enum Left {
+    /// There is no such run.
+    Nothing,
+    Behind {
+        marks: Vec<Mark>,
+        memory: Memory,
+        /// What stopped it, if something did: it was killed before it could say how it ended.
+        stop: Option<Box<Stop>>,
+    },
+}
+
+/// What the run left that had the item and did not say how it ended, if there is one. If its journal is not what was
+/// written, the line is pulled.
 ///
 /// # Errors
 /// [`StoreError`].
-pub(super) async fn what_was_left(store: &Arc<dyn Store>, item: &ScopeId) -> Result<Vec<Mark>, StoreError> {
-    let id = item.clone();
+pub(super) async fn what_was_left(store: &Arc<dyn Store>, scopes: &Scopes) -> Result<Left, StoreError> {
+    let id = scopes.item.clone();
     let item = transact(&**store, vec![Need::Item(id.clone())], Durability::Lazy, move |books| books.item(&id));
-    let Some(left) = item.await?.open else { return Ok(Vec::new()) };
-    let books = Arc::clone(store);
-    blocking(move || books.marks(&left)).await
+    let item = item.await?;
+    let Some(run) = item.open else { return Ok(Left::Nothing) };
+    let (books, serial) = (Arc::clone(store), run.clone());
+    let opened = blocking(move || {
+        let Some(kept) = books.journal(&serial)? else { return Ok(Ok((vec![], Memory::default(), None))) };
+        Ok(kept.open().and_then(|entries| recalled(&entries, item.memory)))
+    });
+    match opened.await? {
+        Ok((marks, memory, stop)) => Ok(Left::Behind { marks, memory, stop: stop.map(Box::new) }),
+        Err(flaw) => {
+            let place = Place::of_run(&scopes.line, &run, scopes.item.name());
+            let pull = Pull::by_host(Category::JournalCorrupt, format!("the journal of run {run}: {flaw}"));
+            line::stop(store, place, pull).await?;
+            Err(StoreError::Corrupt(format!("the journal of run {run}: {flaw}")))
+        }
+    }
+}
+
+/// The marks in a journal, and what the calls in it came to, after what was known before. What is erased is forgotten.
+fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(Vec<Mark>, Memory, Option<Stop>), Flaw> {
+    let mut guards = Guards::default();
+    let (mut asked, mut stopped) = (BTreeMap::new(), None);
+    for entry in story(entries.to_vec()) {
+        let Some(entry) = entry.entry()? else { continue };
+        match entry.body {
+            Body::Opened { opening } => guards = opening.job.spec.guards,
+            Body::Marked { .. } => memory.marked(),
+            Body::Stopped { stop } => stopped = Some(stop),
+            Body::Intent { call, effect: Effect::Model { request }, .. } => {
+                memory.asked(&request.messages, &guards);
+                asked.insert(call, request);
+            }
+            Body::Answered { call, heard, .. } => {
+                // Nobody can tell from a journal whether it was one of several at once, of which the same is no cycle.
+                let alone = false;
+                let Some(request) = asked.remove(&call) else { continue };
+                match heard {
+                    Ok(Answer::Model { reply, .. }) => {
+                        memory.replied(&request.model, &request.messages, &reply, alone, &guards);
+                    }
+                    Err(Denied::Failed(failure)) => memory.model_failed(&request.model, &failure.message, &guards),
+                    Ok(_) | Err(Denied::Refused(_)) => {}
+                }
+            }
+            Body::Refused { refusal, .. } if guard::is_strike(&refusal) => memory.was_struck(),
+            _ => {}
+        }
+    }
+    // Marks are facts, also where contents are erased.
+    let mark = |entry: &KeptEntry| match entry.facts {
+        Facts::Marked { mark, .. } => Some(mark),
+        _ => None,
+    };
+    Ok((entries.iter().filter_map(mark).collect(), memory.for_next_run(), stopped))
 }
 
 /// Reads away from the threads that guests run on.

@@ -25,6 +25,7 @@ use crate::rules::verdict::Verdict;
 
 use super::admission::{Scopes, faulted};
 use super::cord::Cord;
+use super::hooks::Hooks;
 use super::journal::{Beginning, Journal};
 use super::launch::blank_record;
 use super::meter::Meter;
@@ -97,6 +98,7 @@ pub(super) fn shut_job(runner: &Runner, past: &Past, component: Option<Vec<u8>>)
         context: None,
         models: spec.models.keys().map(|name| (name.clone(), shut())).collect::<BTreeMap<_, _>>(),
         account: Account::default(),
+        hooks: Hooks::default(),
         dir: past.job.dir.clone(),
         spec,
     })
@@ -138,7 +140,7 @@ async fn replay_in(
     let (host, origin, name) = (Arc::clone(runner), past.origin.clone(), scratch.to_owned());
     let restored = tokio::task::spawn_blocking(move || {
         let run_dir = host.state.scratch(&name).map_err(faulted)?;
-        let materials = restored(&host, &job, &origin.tree, &origin.context, &run_dir)?;
+        let materials = restored(&host, &job, &origin, &run_dir)?;
         Ok::<_, Verdict>((job, run_dir, materials))
     });
     let restored = restored.await.map_err(|error| error.to_string())?;

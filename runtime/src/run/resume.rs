@@ -12,20 +12,22 @@ use tokio::sync::mpsc;
 use crate::doors::apply;
 use crate::doors::blobs::{Blobs, MAX_TREE_BYTES};
 use crate::doors::chain::Sealer;
+use crate::doors::ignored::Ignored;
 use crate::doors::state::{ItemLease, RunDir};
 use crate::doors::store::{Durability, Need};
 use crate::doors::workspace;
-use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, Entry};
+use crate::rules::effect::{Body, Entry, IgnoreRules, RunOrigin};
+use crate::rules::item::NotNow;
 use crate::rules::ledger::{CallId, Line};
 use crate::rules::record::Record;
 use crate::rules::verdict::Verdict;
 
 use super::admission::{
-    Admitted, Context, Materials, Scopes, Told, Trees, chain, compile, faulted, not_admitted, refused,
+    Admitted, Context, Known, Materials, Scopes, Told, Trees, chain, compile, faulted, not_admitted, not_now, refused,
 };
 use super::cord::Cord;
 use super::journal::{Beginning, Journal};
+use super::line;
 use super::meter::Meter;
 use super::past::Past;
 use super::recovery;
@@ -50,7 +52,7 @@ pub(super) async fn readmit(
         tokio::task::spawn_blocking(move || {
             let lease = host.state.lease(&origin.tenant, &origin.line, &origin.item);
             let lease = lease.map_err(|error| not_admitted(chain(&error)))?;
-            let materials = restored(&host, &job, &origin.tree, &origin.context, &run_dir)?;
+            let materials = restored(&host, &job, &origin, &run_dir)?;
             if let Some(real) = &job.workspace {
                 apply::recover(real).map_err(|error| not_admitted(format!("the workspace: {}", chain(&error))))?;
             }
@@ -77,16 +79,20 @@ pub(super) async fn readmit(
     };
     let (before, prepaid) = (meter(past.resumptions()), (0..=past.resumptions()).map(meter).collect::<Vec<_>>());
     let used_ms = past.worked_ms();
-    let own = [Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone())];
+    let own = [Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone()), Need::Line(scopes.line.clone())];
     let needs = own.into_iter().chain(prepaid.iter().cloned().map(Need::Call)).collect();
     let (ids, spec, metered, shown) = (scopes.clone(), job.spec.clone(), call.clone(), past.marks());
     let (run, attempt) = (serial.clone(), past.origin.attempt);
     let begun = journal.step(needs, Durability::Durable, move |step| {
+        line::is_clear(step.books, &ids.line)?;
         let mut item = step.books.item(&ids.item);
-        if item.attempts != attempt || item.open.as_deref().is_some_and(|open| open != run) {
-            let why = format!("its item has had {} attempts since, and this is attempt {attempt}", item.attempts);
-            return Err(not_admitted(format!("run {run} cannot go on: {why}; fork it instead")));
-        }
+        let known = Known { marks: shown.clone(), left: item.left.clone() };
+        item.resume(&run, attempt, &shown, step.books.now_ms).map_err(|why| match why {
+            NotNow::MovedOn { .. } => {
+                not_admitted(format!("run {run} cannot go on: {why}, and this is attempt {attempt}; fork it instead"))
+            }
+            why => not_now(why),
+        })?;
         let (now_ms, ledger) = (step.books.now_ms, &mut *step.books.ledger);
         // Nobody has it: what the last process left open is in doubt, whether or not somebody closed it already.
         ledger.close(&ids.attempt, now_ms);
@@ -98,19 +104,18 @@ pub(super) async fn readmit(
             .open(ledger, &spec, now_ms)
             .and_then(|()| Meter::begin(ledger, &ids.attempt, &metered, spec.caps.memory_bytes, now_ms));
         let begun = begun.map_err(|denial| refused(ledger, &ids, denial, now_ms))?;
-        item.go_on(&run, &shown);
         step.books.remember(&ids.item, item.clone());
         step.write(Body::Resumed { after, resumption });
-        Ok::<_, Verdict>((item, begun, prepaid))
+        Ok::<_, Verdict>((item, begun, prepaid, known))
     });
     let begun = begun.await.map_err(|end| not_admitted(format!("the run could not be opened again: {end}")))?;
-    let (item, begun, prepaid) = begun?;
+    let (item, begun, prepaid, known) = begun?;
     record.attempt = past.origin.attempt;
     record.component = Some(materials.prepared.digest);
     let meter = Meter::new(Arc::clone(&runner.store), scopes.attempt.clone(), call, begun);
     meter.prepaid(prepaid);
     let begun = Begun { past, job, run_dir: run_dir.clone(), materials, cord, lease: Some(lease) };
-    Ok(begun.admitted(scopes, item, meter, journal, time))
+    Ok(Admitted { known, ..begun.admitted(scopes, item, meter, journal, time) })
 }
 
 /// A past run that goes on, or is told again.
@@ -153,31 +158,35 @@ impl Begun {
             offers: opened.offers,
             edits: opened.edits,
             told: Told { item: opened.item, attempt: opened.attempt },
+            known: Known::default(),
+            pulls: Arc::default(),
+            passed: opened.passed,
             _lease: lease,
         }
     }
 }
 
 /// Compiles the components and lays out the files as they were at the start. Blocking.
-pub(super) fn restored(
-    host: &Runner,
-    job: &Job,
-    tree: &Option<Digest>,
-    context: &Option<Digest>,
-    run_dir: &RunDir,
-) -> Result<Materials, Verdict> {
+pub(super) fn restored(host: &Runner, job: &Job, origin: &RunOrigin, run_dir: &RunDir) -> Result<Materials, Verdict> {
     let (prepared, checks) = compile(host, job)?;
     let blobs = host.state.blobs();
     let failed = |error: &dyn std::error::Error| not_admitted(format!("the run's files: {}", chain(error)));
-    let trees = match tree {
+    let trees = match &origin.tree {
         None => None,
         Some(address) => {
             let base = blobs.tree(address, MAX_TREE_BYTES).map_err(|error| failed(&error))?;
             let work = laid_out(blobs, &base, run_dir, "work")?;
-            Some(Trees { work: Arc::new(work), base: Arc::new(base), address: *address })
+            let done = &job.spec.done;
+            let ignored = match origin.ignore_rules {
+                IgnoreRules::Job => Ignored::paths(&done.ignore),
+                IgnoreRules::Base => {
+                    Ignored::of_base(&work, &host.bounds, &done.ignore, &done.tree).map_err(|error| failed(&error))?
+                }
+            };
+            Some(Trees { work: Arc::new(work), base: Arc::new(base), address: *address, ignored: Arc::new(ignored) })
         }
     };
-    let context = match context {
+    let context = match &origin.context {
         None => None,
         Some(address) => {
             let tree = blobs.tree(address, MAX_TREE_BYTES).map_err(|error| failed(&error))?;

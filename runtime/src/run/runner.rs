@@ -26,7 +26,9 @@ use crate::rules::verdict::{Stop, Verdict};
 use super::RunEnd;
 use super::cord::Cord;
 use super::fork::Branch;
+use super::hooks::Hooks;
 use super::launch;
+use super::line;
 use super::past::{Past, PastError};
 use super::replay::{self, Replayed};
 use super::sandbox::Sandbox;
@@ -45,6 +47,8 @@ pub struct Job {
     pub models: BTreeMap<String, Reached>,
     /// Shared by all runs on the tenant's account.
     pub account: Account,
+    /// What the operator has done around it.
+    pub hooks: Hooks,
     /// The directory from which the job's paths begin, as a name: who resumes or forks the run finds the rest from there.
     pub dir: String,
 }
@@ -131,9 +135,10 @@ impl Runner {
     /// # Errors
     /// [`PastError`].
     pub async fn past(&self, serial: &str) -> Result<Past, PastError> {
-        let (store, serial) = (Arc::clone(&self.store), serial.to_owned());
-        let read = tokio::task::spawn_blocking(move || Past::open(&store, &serial)).await;
-        read.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()))
+        let (store, run) = (Arc::clone(&self.store), serial.to_owned());
+        let read = tokio::task::spawn_blocking(move || Past::open(&store, &run)).await;
+        let past = read.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()));
+        line::stop_for_flaw(&self.store, serial, past).await
     }
 
     /// Lets a past run go on, after a crash or a stop. What has an answer is not performed again.

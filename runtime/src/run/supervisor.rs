@@ -14,21 +14,22 @@ use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::doors::apply::{self, ApplyError, ChangeSet};
 use crate::doors::blobs::tree_address;
-use crate::doors::store::{Durability, Need};
+use crate::doors::store::{Books, Durability, Need};
 use crate::doors::tree::{self, Manifest, under};
-use crate::rules::andon::{Category, Pull, Puller, cut_address};
+use crate::rules::andon::{Category, Pull, Pulled, cut_address};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Body, OutcomeName, Stream};
+use crate::rules::item::{ItemRecord, Retries};
 use crate::rules::policy::{MAX_EVIDENCE, MAX_SUMMARY_BYTES};
 use crate::rules::progress::{Mark, Progress};
 use crate::rules::record::{Evidence, LedgerRecord, Record};
-use crate::rules::spec::{FileGrant, MarkKind};
+use crate::rules::spec::{FileGrant, MarkKind, RunSpec};
 use crate::rules::verdict::{
-    CheckEnd, CheckResult, Finding, Outcome, Report, Sight, Status, Stop, Verdict, conclude, judge, used_up,
+    Finding, Growth, LINK_RULE, Outcome, RESERVED_RULE, Report, Sight, Status, Stop, Verdict, conclude, judge,
 };
 
 use super::RunEnd;
-use super::admission::{Admitted, chain, faulted};
+use super::admission::{Admitted, Scopes, chain, faulted};
 use super::alarms::Alarms;
 use super::bindings::worker::jidoka::agent::work;
 use super::checks;
@@ -36,6 +37,7 @@ use super::files::FileBooks;
 use super::gate::{Gate, KeptTree, ModelDoor, Passage, WorkspaceView, keep_tree};
 use super::host::Guest;
 use super::limits::Limits;
+use super::line::{self, Place};
 use super::lock;
 use super::output::Output;
 use super::race::GuestCall;
@@ -60,21 +62,22 @@ impl Kept {
 
 /// What the host saw of the files when the guest was gone.
 #[derive(Default)]
-struct Look {
-    end: Option<Manifest>,
+pub(super) struct Look {
+    pub(super) end: Option<Manifest>,
     unreadable: Option<String>,
     changed: Vec<String>,
     stray: Vec<String>,
     links: Vec<String>,
-    all: Vec<(String, checks::Change)>,
-    digest: Option<Digest>,
+    pub(super) all: Vec<(String, checks::Change)>,
+    pub(super) digest: Option<Digest>,
 }
 
 impl Admitted {
     pub(super) async fn execute(mut self, runner: &Arc<Runner>, apply: Apply, record: &mut Record) -> Verdict {
         let spec = self.job.spec.clone();
-        let base = self.trees.as_ref().map(|trees| trees.base.digest(&spec.done.tree));
+        let base = self.base_mark();
         let progress = Progress::new(spec.done.marks.clone(), std::mem::take(&mut self.item.seen), base);
+        let progress = progress.having_passed(self.passed.clone());
         let progress = Arc::new(Mutex::new(progress));
         let gate = match self.gate(runner, &progress) {
             Ok(gate) => Arc::new(gate),
@@ -84,6 +87,7 @@ impl Admitted {
             }
         };
         let outcome = self.call_worker(runner, &gate).await;
+        let all_told = !self.journal.is_telling();
         let verdict = match self.journal.cut() {
             // Only a replay is cut: how far the guest came is not in the journal, what the host saw then is.
             Some(_) => return self.retell_end(record),
@@ -95,24 +99,32 @@ impl Admitted {
         if self.journal.is_shut() {
             return self.compare_end(verdict, record).await;
         }
+        self.item.passed = lock(&progress).passed().clone();
         self.item.seen = lock(&progress).clone().into_seen();
-        self.item.open = None;
+        let known = std::mem::take(&mut self.known);
+        known.marks.into_iter().for_each(|mark| self.item.seen.insert(mark));
+        self.item.left = if all_told { Some(gate.memory()) } else { known.left };
+        self.item.was_judged(std::mem::take(&mut lock(&self.pulls).judged));
         let (scopes, item) = (self.scopes.clone(), self.item.clone());
-        let needs = vec![Need::Tree(scopes.attempt.clone())];
+        let needs = vec![Need::Tree(scopes.attempt.clone()), Need::Line(scopes.line.clone())];
         let (judged, mut written) = (verdict.clone(), record.clone());
+        let (due, place, spec) = (self.due_pulls(&verdict), self.place(), self.job.spec.clone());
         let closed = self.journal.step(needs, Durability::Durable, move |step| {
             step.books.ledger.close(&scopes.attempt, step.books.now_ms);
-            step.books.remember(&scopes.item, item);
+            let pulls = end_item(step.books, &scopes, item, &judged, !written.marks.is_empty(), &spec);
+            let pulls = due.into_iter().chain(pulls).map(|pull| line::pull(step.books, place.clone(), pull));
+            let pulls: Vec<Pulled> = pulls.collect();
             let totals = |scope| step.books.ledger.totals(scope);
             let ledger = LedgerRecord { item: totals(&scopes.item), attempt: totals(&scopes.attempt) };
             written.ledger = ledger.clone();
             written.judge(&judged);
             step.write(Body::Closed { record: Box::new(written) });
-            ledger
+            (ledger, pulls)
         });
         match closed.await {
-            Ok(ledger) => {
+            Ok((ledger, pulls)) => {
                 record.ledger = ledger;
+                lock(&self.pulls).kept.extend(pulls);
                 verdict
             }
             // What was applied was accepted, and whoever opens the store next closes the attempt.
@@ -153,13 +165,13 @@ impl Admitted {
         }
     }
 
-    fn view(&self, runner: &Runner) -> Option<WorkspaceView> {
+    pub(super) fn view(&self, runner: &Runner) -> Option<WorkspaceView> {
         let trees = self.trees.as_ref()?;
         Some(WorkspaceView {
             dir: Arc::clone(&trees.work),
             base: Arc::clone(&trees.base),
             deliverables: self.job.spec.done.tree.clone().into(),
-            ignore: self.job.spec.done.ignore.clone().into(),
+            ignored: Arc::clone(&trees.ignored),
             bounds: runner.bounds,
         })
     }
@@ -182,6 +194,11 @@ impl Admitted {
             offers: self.offers.clone(),
             edits: self.edits.clone(),
             scope: self.scopes.attempt.clone(),
+            line: self.scopes.line.clone(),
+            pulls: Arc::clone(&self.pulls),
+            on_pull: self.job.spec.on_pull,
+            guards: self.job.spec.guards.clone(),
+            memory: self.item.memory.clone(),
             meter: Arc::clone(&self.meter),
             tenant_pace: self.job.account.pace.clone(),
             journal: Arc::clone(&self.journal),
@@ -319,7 +336,11 @@ impl Admitted {
                 self.journal.give_up_tape();
                 self.cord.pull(stop.clone());
             }
-            if let Err(end) = self.journal.append(Body::Stopped { stop }, Durability::Durable).await {
+            if !self.journal.is_shut() {
+                // Whoever stops a run that is still told what it did stops it here, whatever comes next in its journal.
+                self.journal.give_up_tape();
+            }
+            if let Err(end) = self.stop_line(stop).await {
                 return self.ended_early(end);
             }
         }
@@ -332,7 +353,7 @@ impl Admitted {
         let tree = kept.as_ref().map(Kept::address);
         if let Some(digest) = look.digest {
             let mark = Mark { kind: MarkKind::Tree, digest };
-            let new = look.stray.is_empty() && lock(progress).observe(mark);
+            let new = look.stray.is_empty() && self.is_new(progress, mark);
             // Kept before the checks begin: a crash in the middle must not let the item show it again as new.
             let marked = Body::Marked { call: None, mark, tree };
             if new && let Err(end) = self.journal.append(marked, Durability::Durable).await {
@@ -357,9 +378,13 @@ impl Admitted {
         }
         drop(kept);
         let unknown_evidence = unknown_evidence(&outcome, &record.evidence);
+        // A check that looks at what it was shown at the start can say nothing new of it.
+        let may_grow = spec.done.marks.contains(&MarkKind::Checks)
+            && (look.digest != self.base_mark() || !record.evidence.is_empty());
         let sight = Sight {
             exhausted: gate.exhausted(),
             new_marks: marks_at_the_end(lock(progress).earned(), look.digest),
+            may_grow,
             changed: &look.changed,
             stray: &look.stray,
             links: &look.links,
@@ -375,7 +400,14 @@ impl Admitted {
             Ok(results) => record.gates = results,
             Err(end) => return self.stopped(end),
         }
-        let verdict = conclude(finding, &record.gates);
+        let growth = match may_grow && finding != Finding::CheckNoChange {
+            true => match self.growth(runner, &record.gates, progress).await {
+                Ok(growth) => growth,
+                Err(end) => return self.stopped(end),
+            },
+            false => Growth::Same,
+        };
+        let verdict = conclude(finding, &record.gates, growth);
         if self.cord.is_pulled() {
             // Somebody stopped the run while it was judged: nothing is applied after that.
             return self.stopped(RunEnd::Stopped);
@@ -388,6 +420,11 @@ impl Admitted {
             (false, _) => apply,
         };
         if verdict == Verdict::Accepted && apply == Apply::Accepted {
+            if !self.journal.is_shut()
+                && let Err(end) = gate.stay_if_frozen().await
+            {
+                return self.stopped(end);
+            }
             let applying = Body::Applying { paths: look.changed.clone() };
             if let Err(end) = self.journal.append(applying, Durability::Durable).await {
                 return self.ended_early(end);
@@ -399,6 +436,41 @@ impl Admitted {
             return self.apply(runner, look.end, record).await;
         }
         verdict
+    }
+
+    /// Writes down what stopped the guest. A pull stops its line in the same transaction.
+    async fn stop_line(&self, stop: Stop) -> Result<(), RunEnd> {
+        let body = Body::Stopped { stop: stop.clone() };
+        let Stop::Pulled { pull } = stop else { return self.journal.append(body, Durability::Durable).await };
+        if lock(&self.pulls).kept.iter().any(|kept| kept.pull == pull) {
+            return self.journal.append(body, Durability::Durable).await;
+        }
+        let (place, kept) = (self.place(), Arc::clone(&self.pulls));
+        let needs = vec![Need::Line(place.line.clone())];
+        let pulled = move |books: &mut Books<'_>| lock(&kept).kept.push(line::pull(books, place, pull));
+        self.journal.append_with(body, needs, pulled).await
+    }
+
+    /// Pulls that were not written when they came about: a check's, one while a check ran, and the host's own.
+    fn due_pulls(&self, verdict: &Verdict) -> Vec<Pull> {
+        let mut pulls = lock(&self.pulls);
+        let mut due = std::mem::take(&mut pulls.due);
+        if let (Verdict::Halted { pull }, Some(Stop::Pulled { .. }), true) =
+            (verdict, self.cord.stop(), pulls.kept.is_empty())
+        {
+            due.push(pull.clone());
+        }
+        if let Verdict::ConstraintViolation { rule, paths } = verdict
+            && [LINK_RULE, RESERVED_RULE].contains(&rule.as_str())
+        {
+            let reason = format!("the worker reached for more than it was given: {rule}: {}", paths.join(", "));
+            due.push(Pull::by_host(Category::CapabilityViolation, reason));
+        }
+        due
+    }
+
+    fn place(&self) -> Place {
+        Place::of_run(&self.scopes.line, &self.serial, self.scopes.item.name())
     }
 
     /// Keeps the tree that the guest left, so that anybody can look at it later. A replay only says where it would be.
@@ -424,9 +496,7 @@ impl Admitted {
     /// A run that ended while it was being judged.
     fn stopped(&self, end: RunEnd) -> Verdict {
         match (end, self.cord.stop()) {
-            (RunEnd::Stopped, Some(Stop::Pulled { pull })) => Verdict::Halted { pull },
-            (RunEnd::Stopped, Some(Stop::Exhausted { scope, line, limit })) => used_up(&scope, line, limit),
-            (RunEnd::Stopped, Some(Stop::Cancelled)) => Verdict::Cancelled,
+            (RunEnd::Stopped, Some(stop)) => stop.verdict(),
             (end, _) => self.ended_early(end),
         }
     }
@@ -443,78 +513,20 @@ impl Admitted {
             Ok((_, Err(unreadable))) => return Look { unreadable: Some(unreadable), ..Look::default() },
             Err(panic) => return Look { unreadable: Some(panic.to_string()), ..Look::default() },
         };
-        let all = Manifest::changes(&view.base, &end);
+        let all = view.changes(&end);
         let (changed, stray) =
             all.iter().map(|change| change.path.clone()).partition(|path| under(&view.deliverables, path));
         let is_link = |path: &String| matches!(end.get(path), Some(tree::Entry::Link { .. }));
         let links = all.iter().map(|change| change.path.clone()).filter(is_link).collect();
         Look {
             links,
-            digest: Some(end.digest(&view.deliverables)),
+            digest: Some(view.mark(&end)),
             end: Some(end),
             unreadable: None,
             changed,
             stray,
             all: all.into_iter().map(|change| (change.path, change.kind)).collect(),
         }
-    }
-
-    async fn check(
-        &self,
-        runner: &Arc<Runner>,
-        look: &Look,
-        evidence: &[Evidence],
-    ) -> Result<Vec<CheckResult>, RunEnd> {
-        let mut results = Vec::new();
-        for (check, prepared) in self.job.checks.iter().zip(&self.checks) {
-            let bench = checks::Bench {
-                runner,
-                check: &check.check,
-                caps: &self.job.spec.caps,
-                serial: &self.serial,
-                journal: &self.journal,
-                cord: &self.cord,
-                run_dir: &self.run_dir,
-                time: &self.time,
-                start_ms: self.origin.start_ms,
-                seed: self.origin.seed,
-            };
-            if let Some(result) = self.journal.told_check(&check.check.name)? {
-                let passed = result.passed();
-                results.push(result);
-                if !passed {
-                    break;
-                }
-                continue;
-            }
-            let name = check.check.name.clone();
-            self.journal.append(Body::Checking { name }, Durability::Lazy).await?;
-            let end = match bench.freeze(self.view(runner).zip(look.end.clone())).await? {
-                Err(why) => CheckEnd::Broken { why },
-                Ok(frozen) => {
-                    let end = match prepared {
-                        Some(prepared) => {
-                            let context = self.context.as_ref();
-                            let artifact =
-                                checks::artifact(&self.job.spec, &self.serial, look.digest, &look.all, evidence);
-                            bench.judge(prepared, frozen.preopens(context)?, artifact).await
-                        }
-                        None => bench.command(&frozen).await,
-                    };
-                    bench.thaw(frozen).await?;
-                    end?
-                }
-            };
-            let result = CheckResult { name: check.check.name.clone(), end };
-            let body = Body::Checked { result: result.clone() };
-            self.journal.append(body, Durability::Lazy).await?;
-            let passed = result.passed();
-            results.push(result);
-            if !passed {
-                break;
-            }
-        }
-        Ok(results)
     }
 
     async fn apply(&self, runner: &Runner, end: Option<Manifest>, record: &mut Record) -> Verdict {
@@ -527,13 +539,13 @@ impl Admitted {
         };
         let (base, deliverables) = (Arc::clone(&trees.base), self.job.spec.done.tree.clone());
         let is_resumed = self.journal.resumption() > 0;
-        let (ignore, serial, bounds) = (self.job.spec.done.ignore.clone(), self.serial.clone(), runner.bounds);
+        let (ignored, serial, bounds) = (Arc::clone(&trees.ignored), self.serial.clone(), runner.bounds);
         let applied = tokio::task::spawn_blocking(move || {
             let set = ChangeSet {
                 base: &base,
                 end: &end,
                 deliverables: &deliverables,
-                ignore: &ignore,
+                ignore: &ignored,
                 bounds: &bounds,
                 serial: &serial,
             };
@@ -552,15 +564,37 @@ impl Admitted {
             Ok(Err(error @ (ApplyError::BaseMoved { .. } | ApplyError::Blocked { .. } | ApplyError::Busy))) => {
                 Verdict::Rejected { gate: "apply".into(), findings: vec![chain(&error)] }
             }
-            Ok(Err(ApplyError::Reserved { path })) => Verdict::ConstraintViolation {
-                rule: "no run may change a `.git` or the staging of an apply".into(),
-                paths: vec![path],
-            },
+            Ok(Err(ApplyError::Reserved { path })) => {
+                Verdict::ConstraintViolation { rule: RESERVED_RULE.to_owned(), paths: vec![path] }
+            }
             Ok(Err(error @ ApplyError::WorkerTree { .. })) => Verdict::Unverifiable { why: chain(&error) },
             Ok(Err(error)) => faulted(format!("the accepted changes could not be applied: {}", chain(&error))),
             Err(panic) => faulted(format!("the accepted changes could not be applied: {panic}")),
         }
     }
+}
+
+/// The item's state after its run, and the line's pull if so many items ended alike.
+fn end_item(
+    books: &mut Books<'_>,
+    scopes: &Scopes,
+    mut item: ItemRecord,
+    verdict: &Verdict,
+    marked: bool,
+    spec: &RunSpec,
+) -> Option<Pull> {
+    let retries = Retries { max: spec.max_attempts, backoff: spec.backoff };
+    if let Err(illegal) = item.end(verdict, marked, retries, books.now_ms) {
+        // Whoever has the item to itself finds it running; if not, somebody wrote into the store behind our back.
+        tracing::error!(%illegal, item = scopes.item.path(), "the state of an item is not what it was");
+    }
+    books.remember(&scopes.item, item);
+    // An item that nobody named is nobody's piece of work: somebody is trying things out.
+    spec.item.as_ref()?;
+    let mut line = books.line(&scopes.line);
+    let pull = line.ended(scopes.item.name(), verdict, &spec.guards.clone().bounded());
+    books.remember_line(&scopes.line, line);
+    pull
 }
 
 /// Whether the real directory already is what the worker left.
@@ -599,8 +633,7 @@ fn stop_of(outcome: &Outcome) -> Option<Stop> {
     match outcome {
         Outcome::Interrupted(stop) => Some(stop.clone()),
         Outcome::Diverged(divergence) => {
-            let reason = divergence.to_string();
-            let pull = Pull { by: Puller::Host, category: Category::Divergence, reason, evidence: vec![] };
+            let pull = Pull::by_host(Category::Divergence, divergence.to_string());
             Some(Stop::Pulled { pull })
         }
         Outcome::Returned(_) | Outcome::Failed(_) | Outcome::Trapped(_) | Outcome::Faulted(_) => None,

@@ -10,6 +10,7 @@ use crate::rules::effect::{Body, Class, Denied, Effect, Heard, Kind};
 use crate::rules::facts::Facts;
 use crate::rules::progress::Mark;
 use crate::rules::record::Record;
+use crate::rules::spec::MarkKind;
 use crate::rules::verdict::{CheckResult, Stop, UsedUp};
 
 use super::senses::VirtualClock;
@@ -265,6 +266,12 @@ impl Tape {
     /// Whether the journal says that changes are applied next.
     pub fn applies_next(&self) -> bool {
         self.story.get(self.next).is_some_and(|next| next.facts == Facts::Applying)
+    }
+
+    /// Whether the journal says that the host saw a mark of this kind next, when the guest had ended.
+    pub fn marks_next(&self, kind: MarkKind) -> bool {
+        let next = self.story.get(self.next).map(|next| &next.facts);
+        matches!(next, Some(Facts::Marked { call: None, mark, .. }) if mark.kind == kind)
     }
 
     /// The number of the entry that was told last; 0 before the first.

@@ -1,12 +1,13 @@
 //! Does what its task says, a command a line: the worker of tests that are not about the worker.
 //!
-//! `write PATH TEXT`, `remove PATH`, `ask TEXT`, `ask-all COUNT TEXT`, `attach TEXT`, `check-in`, `cite ID`, `left LINE`,
-//! `sleep MS`, `print TEXT`, `panic`, `pull TEXT`, `fail TEXT`; the last line says the report: `done`, `no-change-needed`, `unable` or
+//! `write PATH TEXT`, `remove PATH`, `touch PATH`, `mkdir PATH`, `note TEXT`, `ask TEXT`, `ask-all COUNT TEXT`, `attach TEXT`,
+//! `check-in`, `cite ID`, `left LINE`, `sleep MS`, `print TEXT`, `panic`, `pull TEXT`, `pull-as CATEGORY TEXT`, `human TEXT`,
+//! `fail TEXT`; the last line says the report: `done`, `no-change-needed`, `unable` or
 //! `needs-human`.
 
 use std::time::Duration;
 
-use jidoka::{Report, Result, Task, andon, budget, clock, evidence, model, progress, workspace};
+use jidoka::{Report, Result, Task, andon, budget, clock, evidence, human, model, progress, workspace};
 
 #[jidoka::worker]
 fn run(task: Task) -> Result<Report> {
@@ -19,6 +20,9 @@ fn run(task: Task) -> Result<Report> {
                 workspace::write(path, text)?;
             }
             "remove" => workspace::remove(rest)?,
+            "touch" => workspace::write(rest, workspace::read(rest)?)?,
+            "mkdir" => std::fs::create_dir_all(format!("/work/{rest}"))?,
+            "note" => jidoka::info!("{rest}"),
             "ask" => {
                 let reply = model::ask(&model::Request::new("model").user(rest).max_output(100))?;
                 jidoka::info!("{}", reply.text);
@@ -46,6 +50,22 @@ fn run(task: Task) -> Result<Report> {
             "print" => println!("{rest}"),
             "panic" => panic!("as told"),
             "pull" => andon::pull(andon::Category::Defect, rest, &[]),
+            "pull-as" => {
+                let (category, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+                let category = match category {
+                    "defect" => andon::Category::Defect,
+                    "systemic-risk" => andon::Category::SystemicRisk,
+                    "unsafe-request" => andon::Category::UnsafeRequest,
+                    "missing-capability" => andon::Category::MissingCapability,
+                    "ambiguous-spec" => andon::Category::AmbiguousSpec,
+                    other => return Err(format!("no such category: {other}").into()),
+                };
+                andon::pull(category, reason, &[])
+            }
+            "human" => {
+                let answer = human::ask(rest, &["yes", "no"], human::Risk::High)?;
+                jidoka::info!("decided {}: {}", answer.choice, answer.note);
+            }
             "fail" => return Err(rest.into()),
             status => {
                 let report = match status {

@@ -139,7 +139,8 @@ pub(super) async fn symlink_moved() {
 #[tokio::test(flavor = "multi_thread")]
 pub(super) async fn depth() {
     let end = Bench::new(hostile::DEPTH).set("task", &input("cap", MAX_DEPTH)).run().await;
-    end.expect("accepted");
+    // The host could look at all of it, and empty directories are no progress.
+    end.expect("no-progress");
     went_through(&end, "mkdir at the cap");
     for step in ["mkdir past the cap", "write past the cap", "mkdir past the cap from a handle"] {
         refused(&end, step);

@@ -85,7 +85,7 @@ struct Bench {
     work: TempDir,
     base: Manifest,
     end: Manifest,
-    ignore: Vec<String>,
+    ignore: Ignored,
 }
 
 fn open(dir: &TempDir) -> Dir {
@@ -101,10 +101,19 @@ impl Bench {
         let (real, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         put(real.path(), before);
         put(work.path(), after);
-        let ignore: Vec<String> = ignore.iter().map(|&path| path.to_owned()).collect();
+        let ignore = Ignored::paths(&ignore.iter().map(|&path| path.to_owned()).collect::<Vec<_>>());
         let base = scan(&open(&real), &Bounds::default(), &ignore).unwrap();
         let end = scan(&open(&work), &Bounds::default(), &ignore).unwrap();
         Self { real, work, base, end, ignore }
+    }
+
+    /// With the rules that stand in the real directory.
+    fn by_rules(before: &[(&str, Node)], after: &[(&str, Node)]) -> Self {
+        let bench = Self::ignoring(before, after, &[]);
+        let ignore = Ignored::of_base(&open(&bench.real), &Bounds::default(), &[], &all()).unwrap();
+        let base = scan(&open(&bench.real), &Bounds::default(), &ignore).unwrap();
+        let end = scan(&open(&bench.work), &Bounds::default(), &ignore).unwrap();
+        Self { base, end, ignore, ..bench }
     }
 
     fn apply_to(&self, deliverables: &[String], hook: &mut Hook) -> Result<Applied, ApplyError> {
@@ -494,6 +503,24 @@ fn ignored_files_are_not_replaced_by_a_file() {
 }
 
 #[test]
+fn what_a_rule_ignores_survives_whatever_is_applied_around_it() {
+    let rules = (".gitignore", text("*.log\nbuild/\n"));
+    let bench = Bench::by_rules(
+        &[rules.clone(), ("d/f", text("1")), ("d/e/x.log", text("kept")), ("build/y", text("kept"))],
+        &[rules.clone(), ("g", text("1")), ("d/e/x.log", text("other")), ("z.log", text("other"))],
+    );
+    bench.apply().unwrap();
+    let real = |path: &str| fs::read_to_string(bench.real.path().join(path)).ok();
+    assert_eq!((real("d/e/x.log"), real("build/y")), (Some("kept".into()), Some("kept".into())));
+    assert_eq!((real("d/f"), real("g"), real("z.log")), (None, Some("1".into()), None));
+    // A file of the name is not what the rule ignores, and the directory that is there stays.
+    let bench = Bench::by_rules(&[rules.clone(), ("build/y", text("kept"))], &[rules, ("build", text("file"))]);
+    assert!(matches!(bench.apply(), Err(ApplyError::BaseMoved { paths }) if paths == ["build"]));
+    assert_eq!(fs::read(bench.real.path().join("build/y")).unwrap(), b"kept");
+    assert!(bench.untouched());
+}
+
+#[test]
 fn a_changed_file_keeps_its_permissions_but_for_the_executable_bit() {
     let bench = Bench::new(
         &[("secret", text("1")), ("tool", text("1")), ("plain", Node::Program(b"1".to_vec()))],
@@ -523,7 +550,7 @@ fn a_serial_is_a_plain_name() {
     let bench = Bench::new(&[], &[]);
     let apply = |serial: &str| {
         let (base, end, bounds) = (&bench.base, &bench.end, Bounds::default());
-        let set = ChangeSet { base, end, deliverables: &all(), ignore: &[], bounds: &bounds, serial };
+        let set = ChangeSet { base, end, deliverables: &all(), ignore: &Ignored::default(), bounds: &bounds, serial };
         apply(&open(&bench.real), &open(&bench.work), &set)
     };
     for bad in ["", "../x", "a/b", "a.done", "ä", &"x".repeat(129)] {

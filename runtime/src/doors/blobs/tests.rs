@@ -9,6 +9,7 @@ use cap_std::ambient_authority;
 use tempfile::TempDir;
 
 use super::*;
+use crate::doors::ignored::Ignored;
 use crate::doors::tree::{Bounds, scan};
 
 const ENOUGH: u64 = 1 << 20;
@@ -18,7 +19,7 @@ fn open(dir: &TempDir) -> Dir {
 }
 
 fn tree_of(dir: &TempDir) -> Manifest {
-    scan(&open(dir), &Bounds::default(), &[]).unwrap()
+    scan(&open(dir), &Bounds::default(), &Ignored::default()).unwrap()
 }
 
 /// A store, and a workspace with one of everything.

@@ -38,6 +38,7 @@ pub(crate) fn opened(serial: &str) -> Body {
         base: None,
         tree: None,
         context: None,
+        ignore_rules: crate::rules::effect::IgnoreRules::Base,
         parent: None,
     };
     let job = OpenedJob {
@@ -47,6 +48,7 @@ pub(crate) fn opened(serial: &str) -> Body {
         attempt: 1,
         offers: BTreeMap::new(),
         edits: BTreeMap::new(),
+        passed: Default::default(),
     };
     Body::Opened { opening: Box::new(Opening { origin, job }) }
 }

@@ -36,7 +36,7 @@ impl Host {
         work.write("b/c.txt", "second").expect("writes");
         let keeping = blobs.keeping().expect("the lock");
         let component = keeping.keep(b"component").expect("keeps");
-        let tree = super::super::tree::scan(&work, &Default::default(), &[]).expect("scans");
+        let tree = super::super::tree::scan(&work, &Default::default(), &Default::default()).expect("scans");
         let tree = keeping.keep_tree(&work, &tree, None).expect("keeps");
         drop(keeping);
         Self { _dir: dir, blobs, component, tree }

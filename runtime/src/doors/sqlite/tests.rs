@@ -341,3 +341,27 @@ fn the_memory_keeps_what_it_is_told() {
     reserve(&store, "a", 30).expect("kept").expect("fits");
     assert_eq!(left(&store), 70);
 }
+
+#[test]
+fn a_store_of_the_version_before_is_taken_over_with_what_is_in_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join(FILE);
+    let old = Connection::open(&file).expect("opens");
+    old.pragma_update(None, "journal_mode", "WAL").expect("sets");
+    let item = "INSERT INTO item VALUES ('default/tests/one', '{\"attempts\":2,\"seen\":[],\"open\":\"run\"}')";
+    old.execute_batch(&format!("{TABLES} {item}; PRAGMA user_version = 2")).expect("writes");
+    drop(old);
+    let handle = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).expect("opens");
+    for _ in 0..2 {
+        let store = SqliteStore::open(&handle, dir.path(), Clock::starting_at(0)).expect("is taken over");
+        let items = store.items().expect("reads");
+        assert_eq!(items.len(), 1);
+        assert_eq!((items[0].1.attempts, items[0].1.open.as_deref()), (2, Some("run")));
+        assert_eq!(items[0].1.state, crate::rules::item::State::Ready);
+        assert_eq!((store.lines(), store.pulls(), store.questions()), (Ok(vec![]), Ok(vec![]), Ok(vec![])));
+    }
+    let version: i64 = Connection::open(&file)
+        .and_then(|file| file.pragma_query_value(None, "user_version", |row| row.get(0)))
+        .expect("reads");
+    assert_eq!(version, FORMAT);
+}

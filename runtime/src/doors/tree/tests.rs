@@ -16,7 +16,7 @@ fn read(dir: &TempDir, bounds: &Bounds) -> Result<Manifest, ScanError> {
 }
 
 fn read_but(dir: &TempDir, bounds: &Bounds, ignore: &[&str]) -> Result<Manifest, ScanError> {
-    let ignore: Vec<String> = ignore.iter().map(|&path| path.to_owned()).collect();
+    let ignore = Ignored::paths(&ignore.iter().map(|&path| path.to_owned()).collect::<Vec<_>>());
     scan(&Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap(), bounds, &ignore)
 }
 
@@ -102,6 +102,37 @@ fn ignored_paths_are_left_out_by_whole_components() {
     }
     let expected = manifest(&[("target2", file("x")), ("a/b/target", file("x"))]);
     assert_eq!(read_but(&dir, &Bounds::default(), &["target", "a/cache"]).unwrap(), expected);
+}
+
+#[test]
+fn bookkeeping_and_empty_directories_are_no_part_of_a_mark_where_the_base_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir, "src/a", "1");
+    fs::create_dir(dir.path().join("src/empty")).unwrap();
+    let top = Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap();
+    let asked = Ignored::of_base(&top, &Bounds::default(), &[], &[]).unwrap();
+    let unasked = Ignored::default();
+    let base = all(&dir);
+    assert_eq!(base.mark(&["."], &unasked), base.digest(&["."]));
+    let files: Manifest =
+        base.iter().filter(|(path, _)| *path == "src/a").map(|(p, e)| (p.into(), e.clone())).collect();
+    assert_eq!(base.mark(&["."], &asked), files.digest(&["."]));
+    for path in [".gitignore", "src/empty/.ignore", "b/.gitattributes", "b/.git/HEAD", "c/.GitIgnore", ".ignore/x"] {
+        write(&dir, path, "x");
+        assert!(is_bookkeeping(path), "{path}");
+    }
+    fs::create_dir_all(dir.path().join("d/e")).unwrap();
+    let end = all(&dir);
+    assert_eq!(end.mark(&["."], &asked), base.mark(&["."], &asked));
+    assert_ne!(end.mark(&["."], &unasked), base.mark(&["."], &unasked));
+    let paths = |ignored| Manifest::changes_of_work(&base, &end, ignored).into_iter().map(|it| it.path);
+    assert!(paths(&asked).all(|path| is_bookkeeping(&path)) && paths(&asked).count() == 6);
+    assert!(paths(&unasked).any(|path| path == "d/e"));
+    for path in ["gitignore", "src/a.gitignore", "src/.gitignored", ".github/x", "src/git"] {
+        assert!(!is_bookkeeping(path), "{path}");
+    }
+    write(&dir, "src/a", "2");
+    assert_ne!(all(&dir).mark(&["."], &asked), base.mark(&["."], &asked));
 }
 
 #[test]

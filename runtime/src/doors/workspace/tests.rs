@@ -20,7 +20,7 @@ fn pair() -> (TempDir, TempDir) {
 }
 
 fn copy_all(source: &TempDir, target: &TempDir) -> Result<Copied, CopyError> {
-    copy(&open(source), &open(target), &Bounds::default(), &[])
+    copy(&open(source), &open(target), &Bounds::default(), &Ignored::default())
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_copy_is_the_same_tree() {
     symlink("nowhere", at("a/dangling")).unwrap();
     let copied = copy_all(&source, &target).unwrap();
     assert_eq!(copied, Copied { files: 8, bytes: 10 });
-    let tree = |dir| scan(&open(dir), &Bounds::default(), &[]).unwrap();
+    let tree = |dir| scan(&open(dir), &Bounds::default(), &Ignored::default()).unwrap();
     assert_eq!(tree(&source), tree(&target));
     assert_eq!(fs::read_link(target.path().join("etc")).unwrap().to_str(), Some("/etc"));
     let mode = |path: &str| fs::metadata(target.path().join(path)).unwrap().permissions().mode() & 0o777;
@@ -51,8 +51,8 @@ fn git_staging_and_skipped_paths_are_not_copied() {
         fs::write(source.path().join(dir).join("file"), "x").unwrap();
     }
     let skip = ["target".to_owned(), "sub/cache".to_owned()];
-    copy(&open(&source), &open(&target), &Bounds::default(), &skip).unwrap();
-    let tree = scan(&open(&target), &Bounds::default(), &[]).unwrap();
+    copy(&open(&source), &open(&target), &Bounds::default(), &Ignored::paths(&skip)).unwrap();
+    let tree = scan(&open(&target), &Bounds::default(), &Ignored::default()).unwrap();
     assert_eq!(tree.iter().map(|(path, _)| path).collect::<Vec<_>>(), ["sub/.git/file", "sub/cache2/file"]);
 }
 
@@ -111,18 +111,18 @@ fn bytes_are_bounded_at_n_and_n_plus_1() {
     let (source, target) = pair();
     fs::write(source.path().join("a"), "12345").unwrap();
     let bounds = |max_bytes| Bounds { max_bytes, ..Bounds::default() };
-    let refused = copy(&open(&source), &open(&target), &bounds(4), &[]);
+    let refused = copy(&open(&source), &open(&target), &bounds(4), &Ignored::default());
     assert!(matches!(refused, Err(CopyError::Source(ScanError::TooManyBytes { max: 4, .. }))));
     assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
-    copy(&open(&source), &open(&target), &bounds(5), &[]).unwrap();
+    copy(&open(&source), &open(&target), &bounds(5), &Ignored::default()).unwrap();
 }
 
 /// A walk over a tree of one directory with two files, stopped before the second file.
-fn walk_to_second<'a>(source: &TempDir, bounds: &'a Bounds) -> Walk<'a> {
+fn walk_to_second<'a>(source: &TempDir, bounds: &'a Bounds, skip: &'a Ignored) -> Walk<'a> {
     fs::create_dir(source.path().join("d")).unwrap();
     fs::write(source.path().join("d/1"), "1").unwrap();
     fs::write(source.path().join("d/2"), "2").unwrap();
-    let mut walk = Walk::new(&open(source), bounds, &[]).unwrap();
+    let mut walk = Walk::new(&open(source), bounds, skip).unwrap();
     assert_eq!(walk.step().unwrap(), Some(Step::Enter));
     assert_eq!(walk.step().unwrap(), Some(Step::File));
     assert_eq!(walk.step().unwrap(), Some(Step::File));
@@ -131,9 +131,9 @@ fn walk_to_second<'a>(source: &TempDir, bounds: &'a Bounds) -> Walk<'a> {
 
 #[test]
 fn a_file_that_vanishes_or_becomes_a_link_is_named() {
-    let bounds = Bounds::default();
+    let (bounds, skip) = (Bounds::default(), Ignored::default());
     let source = tempfile::tempdir().unwrap();
-    let mut walk = walk_to_second(&source, &bounds);
+    let mut walk = walk_to_second(&source, &bounds, &skip);
     fs::remove_file(source.path().join("d/2")).unwrap();
     assert!(matches!(walk.open(), Err(ScanError::Changed { path }) if path == "d/2"));
     symlink("/etc/passwd", source.path().join("d/2")).unwrap();
@@ -147,9 +147,9 @@ fn a_file_that_vanishes_or_becomes_a_link_is_named() {
 
 #[test]
 fn a_file_that_grows_while_it_is_read_is_named() {
-    let bounds = Bounds::default();
+    let (bounds, skip) = (Bounds::default(), Ignored::default());
     let (source, target) = pair();
-    let mut walk = walk_to_second(&source, &bounds);
+    let mut walk = walk_to_second(&source, &bounds, &skip);
     let from = walk.open().unwrap();
     fs::write(source.path().join("d/2"), "longer").unwrap();
     let to = fs::File::create(target.path().join("2")).unwrap();
@@ -160,9 +160,9 @@ fn a_file_that_grows_while_it_is_read_is_named() {
 
 #[test]
 fn a_directory_that_changes_while_it_is_read_is_named() {
-    let bounds = Bounds::default();
+    let (bounds, skip) = (Bounds::default(), Ignored::default());
     let source = tempfile::tempdir().unwrap();
-    let mut walk = walk_to_second(&source, &bounds);
+    let mut walk = walk_to_second(&source, &bounds, &skip);
     // Enough names to change the directory's length, however coarse its clock is.
     for number in 0..200 {
         fs::write(source.path().join("d").join(format!("{number:0>100}")), "").unwrap();

@@ -11,6 +11,9 @@ use crate::rules::line::{Amounts, Line};
 use crate::rules::spec::{Caps, CheckRun, ModelSpec, Reach, RunSpec, SharedBudget};
 use crate::rules::units;
 
+/// The line of what is done with runs that came from elsewhere.
+const IMPORTED_LINE: &str = "imported";
+
 /// Whose journal the job stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
@@ -116,6 +119,10 @@ pub fn again(
     if !wrong.is_empty() {
         return Err(wrong);
     }
+    if whose == Whose::Theirs {
+        // Nobody stops or crowds a line of this host's by sending a run of it.
+        IMPORTED_LINE.clone_into(&mut spec.line);
+    }
     let (tenant, line) = (operator.tenants.get(&spec.tenant), operator.lines.get(&spec.line));
     spec.shared = SharedBudget {
         declared,
@@ -125,6 +132,40 @@ pub fn again(
         tenant_requests_per_minute: tenant.and_then(|it| it.requests_per_minute),
     };
     Ok(spec)
+}
+
+/// Whether a fixture may be run under the operator's file of today: its commands, its time and its caps. What it spends is
+/// nobody's, so budgets are not compared.
+///
+/// # Errors
+/// Every reason why not, a sentence each.
+pub fn rehearsed(spec: &RunSpec, operator: &OperatorFile) -> Result<(), Vec<String>> {
+    let policy = &operator.policy;
+    let mut wrong = Vec::new();
+    for check in &spec.checks {
+        if let CheckRun::Command(argv) = &check.run
+            && !policy.commands.contains(argv)
+        {
+            wrong.push(format!(
+                "check {:?} is the command {argv:?}, which [policy] commands of the operator's file does not have \
+                 today",
+                check.name
+            ));
+        }
+    }
+    let both = [spec.budget.attempt.get(&Line::WallMs), spec.budget.item.get(&Line::WallMs)];
+    let run = both.into_iter().flatten().min().copied().unwrap_or(u64::MAX);
+    let times = spec.checks.iter().map(|check| (format!("check {:?}", check.name), check.wall_ms));
+    for (what, wall_ms) in [("the run".to_owned(), run)].into_iter().chain(times) {
+        if wall_ms > policy.max_wall_ms {
+            let (asked, most) = (units::show_duration(wall_ms), units::show_duration(policy.max_wall_ms));
+            wrong.push(format!("{what} may take {asked} in the fixture, and at most {most} today"));
+        }
+    }
+    for (what, asked, most) in wider(&spec.caps, &policy.caps) {
+        wrong.push(format!("cap {what} is {asked} in the fixture, and at most {most} today"));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
 /// Caps that are wider than they may be.
@@ -198,6 +239,23 @@ mod tests {
         let now = again(past.clone(), &renamed, true, Whose::Ours, &changed).expect("is the operator's");
         assert_eq!(now.models["gpt"], renamed.models["new"].spec);
         assert!(again(past, &before, true, Whose::Ours, &changed).is_err());
+    }
+
+    #[test]
+    fn a_fixture_runs_only_commands_that_the_operator_allows_today() {
+        let before = operator(OPERATOR);
+        let mut spec = spec(&before);
+        assert_eq!(rehearsed(&spec, &OperatorFile::default()), Ok(()));
+        let argv = vec!["make".to_owned(), "test".to_owned()];
+        let (name, run) = ("tests".to_owned(), CheckRun::Command(argv));
+        spec.checks.push(crate::rules::spec::Check { name, run, wall_ms: 1 });
+        let why = rehearsed(&spec, &before).expect_err("is refused");
+        assert!(why.len() == 1 && why[0].contains("[policy] commands"), "{why:?}");
+        let allowed = operator("[policy]\ncommands = [[\"make\", \"test\"]]\n");
+        assert_eq!(rehearsed(&spec, &allowed), Ok(()));
+        spec.budget.attempt.remove(&Line::WallMs);
+        spec.caps.memory_bytes = u64::MAX;
+        assert_eq!(rehearsed(&spec, &allowed).expect_err("is refused").len(), 2);
     }
 
     #[test]

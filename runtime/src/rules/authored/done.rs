@@ -81,6 +81,8 @@ pub(super) fn read(mut section: Section<'_>, reader: &mut Reader, files: Option<
     if let Some(kinds) = &kinds {
         let mark = place(MarkKind::Tree);
         match (&tree, kinds.contains(&MarkKind::Tree)) {
+            // What a check looks at may be in the tree.
+            (Read::Found(_), false) if kinds.contains(&MarkKind::Checks) => {}
             (Read::Absent, true) => {
                 let missing = section.missing(&TREE);
                 let label = "a tree mark needs its paths".to_owned();
@@ -90,7 +92,8 @@ pub(super) fn read(mut section: Section<'_>, reader: &mut Reader, files: Option<
                 span: Some(found.span.clone()),
                 message: "`done.tree` is given, but a tree is no mark of this job".to_owned(),
                 label: "nothing looks at it".to_owned(),
-                help: "allowed: `tree` together with the mark \"tree\"\nwrite: marks = [\"tree\"]".to_owned(),
+                help: "allowed: `tree` together with the mark \"tree\" or \"checks\"\nwrite: marks = [\"tree\"]"
+                    .to_owned(),
             }),
             (Read::Absent | Read::Wrong | Read::Found(_), _) => {}
         }

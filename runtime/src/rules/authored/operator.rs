@@ -1,4 +1,4 @@
-//! The operator's file: providers, what runs may spend together, and how far any job may go.
+//! The operator's file: providers, what runs may spend together, how far any job may go, and hooks around runs.
 //!
 //! Never: holds a key, widens a grant. Without a file there are no providers, no approved commands and no tenants but the
 //! one that every run without a name is of.
@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::amount::{Amount, Unit};
+use super::hooks;
 use super::kinds::{Choice, Kind, List, Name, Repeats, Text, Wrong};
 use super::limit::{self, MOST_MS};
 use super::mistake::Mistake;
@@ -17,6 +18,7 @@ use super::reader::{Key, Reader, Section};
 use super::shared::{self, Shared};
 use super::tenant::{self, Tenant};
 use super::{caps, document, models};
+use crate::rules::hook::Hook;
 use crate::rules::line::Line;
 use crate::rules::spec::{Caps, FileGrant, Origin, Setting};
 
@@ -34,6 +36,10 @@ pub struct OperatorFile {
     pub tenants: BTreeMap<String, Tenant>,
     /// What all runs of a line may spend together.
     pub lines: BTreeMap<String, Shared>,
+    /// What is run around runs, in this order.
+    pub hooks: Vec<Hook>,
+    /// The settings of each hook, in the same order.
+    pub hook_settings: Vec<Vec<Setting>>,
 }
 
 /// Ceilings. A job above one of them does not load; only a default is cut down to one, and then it is the operator's.
@@ -122,10 +128,12 @@ pub fn operator(text: &str) -> Result<OperatorFile, Vec<Mistake>> {
     let tenants = tenants.map(|section| tenant::read(&section, &mut reader)).unwrap_or_default();
     let lines = file.optional_section(&mut reader, "lines");
     let lines = lines.map(|section| shared::lines(&section, &mut reader)).unwrap_or_default();
+    let hooks = hooks::read(&mut file, &mut reader);
     file.finish(&mut reader);
     reader.finish()?;
     let models = models.into_iter().filter_map(|(name, model)| Some((name, model?))).collect();
-    Ok(OperatorFile { models, policy, host, tenants, lines })
+    let (hooks, hook_settings) = hooks.into_iter().filter_map(|(hook, settings)| Some((hook?, settings))).unzip();
+    Ok(OperatorFile { models, policy, host, tenants, lines, hooks, hook_settings })
 }
 
 fn policy_of(

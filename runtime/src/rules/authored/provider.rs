@@ -191,6 +191,14 @@ impl Kind for Url {
 }
 
 fn check_url(url: &str) -> Result<(), &'static str> {
+    if url.contains(['?', '#']) {
+        return Err("has a query or a fragment, which a base address cannot have");
+    }
+    check_address(url)
+}
+
+/// What is wrong with an address that is reached over HTTP, as it is written.
+pub(super) fn check_address(url: &str) -> Result<(), &'static str> {
     if !url.chars().all(|character| character.is_ascii_graphic()) {
         return Err("has a character that an address cannot have");
     }
@@ -199,10 +207,10 @@ fn check_url(url: &str) -> Result<(), &'static str> {
         (None, Some(rest)) => (true, rest),
         (None, None) => return Err("starts with neither https:// nor http://"),
     };
-    if rest.contains(['?', '#', '\\']) {
-        return Err("has a query, a fragment or a backslash");
+    if rest.contains(['#', '\\']) {
+        return Err("has a fragment or a backslash");
     }
-    let authority = rest.split('/').next().unwrap_or(rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
     if authority.contains('@') {
         return Err("has a user in it");
     }
@@ -218,7 +226,7 @@ fn check_url(url: &str) -> Result<(), &'static str> {
         return Err("has a port that is not one");
     }
     if plain && !is_loopback(host) {
-        return Err("would send the key in plain text: http is for this machine only");
+        return Err("would be sent in plain text, with all that is secret in it: http is for this machine only");
     }
     Ok(())
 }

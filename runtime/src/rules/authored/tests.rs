@@ -5,6 +5,7 @@ mod bounds;
 mod ceilings;
 mod defaults;
 mod gaps;
+mod hooks;
 mod mistakes;
 mod providers;
 mod shared;
@@ -140,6 +141,26 @@ model-calls = 1000
 wall = "100h"
 [lines.examples.budget]
 disk = "1GiB"
+"#;
+
+/// An operator with hooks.
+const HOOKS: &str = r#"[[hook]]
+on = "before-run"
+command = ["/usr/bin/notify", "--token", "canary"]
+wall = "5s"
+
+[[hook]]
+on = "after-run"
+command = ["notify"]
+wall = "10m"
+env = ["PATH", "NOTIFY_KEY"]
+lines = ["examples", "pages"]
+
+[[hook]]
+on = "on-pull"
+url = "https://chat.example:8443/services/canary?sig=canary"
+wall = "1ms"
+lines = ["pages"]
 "#;
 
 fn nobody() -> OperatorFile {

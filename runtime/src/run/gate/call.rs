@@ -11,6 +11,7 @@ use crate::doors::model::{COUNT_RESPONSE_BYTES, Call, Counted, Received};
 use crate::doors::pace::Admission;
 use crate::doors::schema::Schema;
 use crate::doors::store::{Durability, Need};
+use crate::rules::andon::Pull;
 use crate::rules::effect::{Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Kind, Reason, Refusal};
 use crate::rules::ledger::{Amounts, CallId, Denial, Dispatched, Line, Reservation};
 use crate::rules::model::{Metered, Reply, Request, Usage};
@@ -40,17 +41,22 @@ impl Gate {
         let intent = admitted.intent(None, Amounts::default());
         let paced = door.way.pace.is_some() || self.passage.tenant_pace.is_some();
         let durability = if paced { Durability::Lazy } else { Durability::Durable };
-        let paid = self.passage.journal.step(vec![Need::Scope(scope.clone())], durability, move |step| {
+        let line = self.freezes_with();
+        let needs = [Need::Scope(scope.clone())].into_iter().chain(line.clone().map(Need::Line)).collect();
+        let paid = self.passage.journal.step(needs, durability, move |step| {
+            if let Some(lock) = line.and_then(|line| step.books.line(&line).lock) {
+                return Ok(Err(No::Frozen(lock.first)));
+            }
             let now_ms = step.books.now_ms;
             let ledger = &mut *step.books.ledger;
             let room = ledger.room(&scope, now_ms);
             let quote = match quote::fit_bound(&asked, &profile, bound, net, |line| room.headroom(line)) {
                 Ok(quote) => quote,
-                Err(refusal) => return Ok(Err(refusal)),
+                Err(refusal) => return Ok(Err(No::Refused(refusal))),
             };
             let reservation = match ledger.reserve(&scope, id, &quote.reserve, now_ms) {
                 Ok(reservation) => reservation,
-                Err(Denial::Short(shortfall)) => return Ok(Err(quote::exhausted(*shortfall))),
+                Err(Denial::Short(shortfall)) => return Ok(Err(No::Refused(quote::exhausted(*shortfall)))),
                 Err(denial) => return Err(denial),
             };
             if paced {
@@ -60,7 +66,11 @@ impl Gate {
             step.write(fitted(intent, &quote, &asked));
             Ok(Ok(Paid { quote, life: Life::Dispatched(dispatched) }))
         });
-        paid.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))
+        match paid.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))? {
+            Ok(paid) => Ok(Ok(paid)),
+            Err(No::Refused(refusal)) => Ok(Err(refusal)),
+            Err(No::Frozen(pull)) => Err(self.freeze(pull)),
+        }
     }
 
     /// What is sent instead, if messages of it are replaced.
@@ -89,15 +99,22 @@ impl Gate {
         let scope = self.passage.scope.clone();
         let reserve = Amounts::of(Line::NetBytes, bytes.saturating_add(COUNT_RESPONSE_BYTES));
         let (counting, effect) = (id.clone(), Effect::Count { model: request.model.clone() });
-        let sent = self.passage.journal.step(vec![Need::Scope(scope.clone())], Durability::Durable, move |step| {
+        let line = self.freezes_with();
+        let needs = [Need::Scope(scope.clone())].into_iter().chain(line.clone().map(Need::Line)).collect();
+        let sent = self.passage.journal.step(needs, Durability::Durable, move |step| {
+            if line.is_some_and(|line| step.books.line(&line).lock.is_some()) {
+                return Ok(None);
+            }
             let now_ms = step.books.now_ms;
             let reservation = step.books.ledger.reserve(&scope, counting, &reserve, now_ms)?;
             let dispatched = step.books.ledger.dispatch(reservation, now_ms)?;
             step.write(Body::Intent { call, attempt: 1, effect, max_output: None, sent: None, reserved: reserve });
-            Ok::<_, Denial>(dispatched)
+            Ok::<_, Denial>(Some(dispatched))
         });
         let dispatched = match sent.await? {
-            Ok(dispatched) => dispatched,
+            Ok(Some(dispatched)) => dispatched,
+            // The call itself is not made either.
+            Ok(None) => return Ok(None),
             // The call itself may fit without.
             Err(Denial::Short(_)) => return Ok(None),
             Err(denial) => return Err(RunEnd::Fault(denial.to_string())),
@@ -144,13 +161,27 @@ impl Gate {
         let asked = admitted.sent().map_or(0, |request| request.max_output);
         let max_output = (quote.max_output != asked).then_some(quote.max_output);
         let intent = admitted.intent(max_output, quote.reserve);
-        let dispatched = self.passage.journal.step(vec![Need::Call(call)], Durability::Durable, move |step| {
+        let line = self.freezes_with();
+        let needs = [Need::Call(call)].into_iter().chain(line.clone().map(Need::Line)).collect();
+        let dispatched = self.passage.journal.step(needs, Durability::Durable, move |step| {
+            if let Some(lock) = line.and_then(|line| step.books.line(&line).lock) {
+                // Nothing was sent: what was reserved is free when the attempt is closed.
+                return Ok(Err(lock.first));
+            }
             let dispatched = step.books.ledger.dispatch(reservation, step.books.now_ms)?;
             step.write(intent);
-            Ok::<_, Denial>(dispatched)
+            Ok::<_, Denial>(Ok(dispatched))
         });
-        dispatched.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))
+        let dispatched = dispatched.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
+        dispatched.map_err(|pull| self.freeze(pull))
     }
+}
+
+/// Why a call is not let through.
+enum No {
+    Refused(Refusal),
+    /// Its line was pulled.
+    Frozen(Pull),
 }
 
 impl Admitted {

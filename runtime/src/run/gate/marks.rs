@@ -89,8 +89,8 @@ impl Gate {
             Ok(now) => now,
             Err(message) => return broken(message),
         };
-        let changes = Manifest::changes(&view.base, &now).len();
-        let mark = Mark { kind: MarkKind::Tree, digest: now.digest(&view.deliverables) };
+        let changes = view.changes(&now).len();
+        let mark = Mark { kind: MarkKind::Tree, digest: view.mark(&now) };
         let is_new = lock(&self.passage.progress).is_new(mark);
         let kept = match (&self.passage.blobs, is_new) {
             (Some(blobs), true) => match keep_tree(blobs, &view, now).await? {
@@ -136,6 +136,7 @@ impl Gate {
         });
         let renewed = marked.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
         drop(tree);
+        self.moved_on();
         meter.go_on(used, renewed);
         Ok(())
     }

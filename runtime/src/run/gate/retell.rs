@@ -25,12 +25,19 @@ impl Gate {
         let effects: Vec<Effect> = asks.iter().map(|ask| ask.effect.clone()).collect();
         let Retold { parts, marks } = journal.retell(first, &effects).map_err(|untold| self.untold(untold))?;
         let retold_marks = marks.len();
+        for (part, effect) in parts.iter().zip(&effects) {
+            if let Part::Told { .. } = part {
+                self.was_asked(effect);
+            }
+        }
         for mark in marks {
             lock(&self.passage.progress).retell(mark);
+            self.moved_on();
         }
         for (part, effect) in parts.iter().zip(&effects) {
             if let Part::Told { heard, passed } = part {
                 self.remember(effect, heard, *passed)?;
+                self.was_heard(effect, heard, effects.len() == 1);
             }
         }
         for part in &parts {
@@ -62,7 +69,10 @@ impl Gate {
                 state.told_bytes = state.written_bytes;
                 Ok(())
             }
-            (_, Err(Denied::Refused(refusal))) if !passed => self.was_refused(refusal),
+            (_, Err(Denied::Refused(refusal))) if !passed => {
+                self.was_struck(refusal);
+                self.was_refused(refusal)
+            }
             _ => Ok(()),
         }
     }
@@ -111,7 +121,7 @@ impl Gate {
     /// What the guest did to its files is not in the journal: it did the same if they are the same.
     async fn same_tree(&self, told: &Digest) -> Result<(), RunEnd> {
         let Some(view) = self.passage.workspace.clone() else { return Ok(()) };
-        let now = blocking(move || Ok::<_, String>(view.look()?.digest(&view.deliverables))).await?;
+        let now = blocking(move || Ok::<_, String>(view.mark(&view.look()?))).await?;
         let got = match now {
             Ok(now) if now == *told => return Ok(()),
             Ok(now) => now.to_string(),

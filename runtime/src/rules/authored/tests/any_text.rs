@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Pieces that break a file in more ways than letters do.
-const PIECES: [&str; 32] = [
+const PIECES: [&str; 33] = [
     "",
     "\n",
     "[",
@@ -32,6 +32,7 @@ const PIECES: [&str; 32] = [
     "[budget.gap]\n",
     "[host.budget.day]\n",
     "[tenants.acme]\n",
+    "[[hook]]\n",
     "memory = \"1MiB\"\n",
     "[guards]\n",
     "cluster-items = 30\n",
@@ -71,10 +72,10 @@ proptest! {
 
     #[test]
     fn no_damage_to_a_file_panics(
-        file in 0..4usize,
+        file in 0..5usize,
         edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..12usize, 0..PIECES.len()), 1..6),
     ) {
-        let mut text = [JOB, GAPS, OPERATOR, SHARED][file].to_owned();
+        let mut text = [JOB, GAPS, OPERATOR, SHARED, HOOKS][file].to_owned();
         for (at, length, piece) in edits {
             let from = text.floor_char_boundary(at.index(text.len() + 1));
             let to = text.floor_char_boundary((from + length).min(text.len()));

@@ -1,0 +1,254 @@
+//! Items: what state each is in and why, letting one be tried again, giving one up, and answering what a run asks.
+//!
+//! Never: changes an item that a run works on.
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use console::style;
+use serde::Serialize;
+
+use crate::rules::item::{ItemRecord, State};
+use crate::rules::ledger::ScopeId;
+use crate::rules::operate::{Act, Deed};
+use crate::rules::question::{Question, QuestionId, Standing};
+use crate::run::desk::{Because, Desk, DeskError};
+use crate::run::past::RunRow;
+
+use super::budget::{deed, reason};
+use super::calendar::utc;
+use super::cli::{say, usage};
+use super::load::LoadError;
+use super::machine::Machine;
+use super::screen::{plain, plain_long};
+use super::table::{Side, Table};
+
+/// Words of `items`.
+#[derive(Debug, Subcommand)]
+pub enum ItemsCommand {
+    /// List the items, and the state of each.
+    List {
+        /// Only those in this state, for example `abandoned`.
+        #[arg(long, value_name = "STATE", value_parser = one_of_the_states)]
+        only: Option<State>,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show an item: its state and why, its attempts, what its run asks.
+    Show {
+        /// The item, or TENANT/LINE/ITEM.
+        item: String,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let an item be tried again, with all its attempts before it. What it has shown stays known.
+    Revive {
+        /// The item, or TENANT/LINE/ITEM.
+        item: String,
+        /// Why another attempt may do better.
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: String,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give an item up: nothing of it begins any more.
+    Abandon {
+        /// The item, or TENANT/LINE/ITEM.
+        item: String,
+        /// Why.
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: String,
+        /// One JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn a_question(text: &str) -> Result<QuestionId, String> {
+    text.parse().map_err(|()| "a question is RUN/CALL, as `jidoka answer` lists them".to_owned())
+}
+
+fn one_of_the_states(text: &str) -> Result<State, String> {
+    let known = State::ALL.into_iter().find(|state| state.name() == text);
+    known.ok_or_else(|| format!("a state is one of: {}", State::ALL.map(State::name).join(", ")))
+}
+
+/// Words of `answer`.
+#[derive(Debug, Args)]
+pub struct AnswerArguments {
+    /// The question, as RUN/CALL. Without any, all open questions are listed.
+    #[arg(value_name = "RUN/CALL", requires = "choice", value_parser = a_question)]
+    question: Option<QuestionId>,
+    /// The option, counted from 1.
+    choice: Option<u32>,
+    /// What the worker is told besides.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    note: String,
+    /// One JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// An item as `items --json` prints it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    item: &'a ScopeId,
+    #[serde(flatten)]
+    record: &'a ItemRecord,
+}
+
+/// Does what the arguments say and returns the exit code.
+pub(super) async fn run(machine: &dyn Machine, command: ItemsCommand) -> Result<u8, LoadError> {
+    let desk = machine.desk()?;
+    match command {
+        ItemsCommand::List { only, json } => Ok(list(&desk, only, json).await?),
+        ItemsCommand::Show { item, json } => Ok(show(&desk, &item, json).await?),
+        ItemsCommand::Revive { item, reason, json } => {
+            let (id, _) = named(&desk, &item).await?;
+            let done = desk.revive(&id, Because { by: machine.user(), reason }).await;
+            Ok(told(done, json)?)
+        }
+        ItemsCommand::Abandon { item, reason, json } => {
+            let (id, _) = named(&desk, &item).await?;
+            let done = desk.abandon(&id, Because { by: machine.user(), reason }).await;
+            Ok(told(done, json)?)
+        }
+    }
+}
+
+/// `jidoka answer`.
+pub(super) async fn answer(machine: &dyn Machine, arguments: AnswerArguments) -> Result<u8, LoadError> {
+    let AnswerArguments { question, choice, note, json } = arguments;
+    let desk = machine.desk()?;
+    let (Some(id), Some(choice)) = (question, choice) else {
+        let now_ms = desk.now_ms();
+        let mut questions = desk.questions().await.context("read the questions")?;
+        questions.retain(|(_, question)| question.standing(now_ms) == Standing::Open);
+        return Ok(open(&questions, json)?);
+    };
+    let because = Because { by: machine.user(), reason: note.clone() };
+    let code = told(desk.answer(&id, choice, note, because).await, json)?;
+    if code == 0 && !json {
+        eprintln!("it hears that when it goes on: jidoka resume {}", id.run);
+    }
+    Ok(code)
+}
+
+/// Tells what was done, or why nothing was.
+fn told(done: Result<Act, DeskError>, json: bool) -> anyhow::Result<u8> {
+    match done {
+        Ok(act) if json => say!("{}", serde_json::to_string_pretty(&act).context("write the act")?),
+        Ok(act) => say!("{}", deed(&act.deed)),
+        Err(DeskError::Store(error)) => return Err(error.into()),
+        Err(refused) => return Ok(usage(&refused.to_string())),
+    }
+    Ok(0)
+}
+
+fn open(questions: &[(QuestionId, Question)], json: bool) -> anyhow::Result<u8> {
+    if json {
+        let rows: Vec<_> = questions
+            .iter()
+            .map(|(id, question)| serde_json::json!({ "run": &*id.run, "call": id.call, "question": question }))
+            .collect();
+        say!("{}", serde_json::to_string_pretty(&rows).context("write the questions")?);
+        return Ok(0);
+    }
+    if questions.is_empty() {
+        eprintln!("nobody asks anything");
+    }
+    for (id, question) in questions {
+        let until = utc(question.until_ms);
+        say!(
+            "{} risk {} · no answer until {until} is a no",
+            style(format!("run {}", id.run)).bold(),
+            question.risk.name()
+        );
+        say!("  {}", plain_long(&question.question));
+        for (number, option) in (1..).zip(&question.options) {
+            say!("    {number}  {}", plain_long(option));
+        }
+        say!("  jidoka answer {id} NUMBER [--note TEXT]");
+    }
+    Ok(0)
+}
+
+/// The item of a name, or of TENANT/LINE/ITEM.
+async fn named(desk: &Desk, name: &str) -> anyhow::Result<(ScopeId, ItemRecord)> {
+    let items = desk.items().await.context("read the items")?;
+    let is_path = name.contains('/');
+    let mut known: Vec<_> =
+        items.into_iter().filter(|(id, _)| if is_path { id.path() == name } else { id.name() == name }).collect();
+    match (known.pop(), known.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (None, _) => bail!("there is no item {name:?}; `jidoka items list` has them all"),
+        (Some(one), false) => {
+            let names: Vec<&str> = known.iter().chain([&one]).map(|(id, _)| id.path()).collect();
+            bail!("{name:?} is an item of several lines: {}", names.join(", "))
+        }
+    }
+}
+
+async fn list(desk: &Desk, only: Option<State>, json: bool) -> anyhow::Result<u8> {
+    let mut items = desk.items().await.context("read the items")?;
+    items.retain(|(_, record)| only.is_none_or(|state| record.state == state));
+    if json {
+        let rows: Vec<Shown<'_>> = items.iter().map(|(item, record)| Shown { item, record }).collect();
+        say!("{}", serde_json::to_string_pretty(&rows).context("write the items")?);
+        return Ok(0);
+    }
+    if items.is_empty() {
+        eprintln!("there are no such items");
+        return Ok(0);
+    }
+    let mut table = Table::new([
+        ("item", Side::Left),
+        ("state", Side::Left),
+        ("since", Side::Left),
+        ("attempts", Side::Right),
+        ("latest run", Side::Left),
+        ("why", Side::Left),
+    ]);
+    for (id, record) in &items {
+        table.row([
+            id.path().to_owned(),
+            record.state.name().to_owned(),
+            utc(record.since_ms),
+            record.attempts.to_string(),
+            record.latest.clone().unwrap_or_default(),
+            plain(&record.why),
+        ]);
+    }
+    table.lines().iter().for_each(|line| say!("{line}"));
+    Ok(0)
+}
+
+async fn show(desk: &Desk, name: &str, json: bool) -> anyhow::Result<u8> {
+    let (id, record) = named(desk, name).await?;
+    if json {
+        let shown = Shown { item: &id, record: &record };
+        say!("{}", serde_json::to_string_pretty(&shown).context("write the item")?);
+        return Ok(0);
+    }
+    say!("{} · {} since {}", style(format!("item {id}")).bold(), record.state.name(), utc(record.since_ms));
+    if !record.why.is_empty() {
+        say!("  why       {}", plain_long(&record.why));
+    }
+    say!("  attempts  {} ({} before it was revived)", record.attempts, record.forgiven);
+    if let Some(until_ms) = record.rests_until_ms {
+        say!("  rests     until {}", utc(until_ms));
+    }
+    let of_item = |run: &RunRow| format!("{}/{}/{}", run.tenant, run.line, run.item) == id.path() && !run.imported;
+    for run in desk.runs().await.context("read the runs")?.iter().filter(|run| of_item(run)) {
+        let verdict = run.verdict.as_deref().unwrap_or("open");
+        say!("  run       {} · attempt {} · {} · {verdict}", run.serial, run.attempt, utc(run.opened_ms));
+    }
+    for act in desk.acts().await.context("read what operators did")? {
+        if matches!(&act.deed, Deed::Revive { item, .. } | Deed::Abandon { item, .. } if *item == id) {
+            say!("  {} {} by {}: {}", utc(act.at_ms), deed(&act.deed), plain_long(&act.by), plain_long(&act.reason));
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,181 @@
+//! `jidoka why`: from the symptom of a run to the setting that allowed it, each link with its entry.
+//!
+//! Never: decides; the chain is of `rules/why.rs`. Text that a guest may have chosen is shown on one line and harmless.
+
+use std::io::Read as _;
+
+use anyhow::Context;
+use console::{Style, style};
+use serde::Serialize;
+
+use crate::rules::effect::Body;
+use crate::rules::facts::Facts;
+use crate::rules::record::Record;
+use crate::rules::signature::{self, Signature};
+use crate::rules::spec::{Origin, RunSpec};
+use crate::rules::why::{self, Allowed, Told, Why};
+use crate::run::desk::Desk;
+use crate::run::past::{Flaw, KeptEntry, PastError, story};
+
+use super::cli::say;
+use super::load::LoadError;
+use super::machine::Machine;
+use super::screen::plain_long;
+use super::trace;
+
+/// Bytes of a `verdict.json` that are read: the host writes it, and a report in it has its own bounds.
+const MAX_RECORD_BYTES: u64 = 64 << 20;
+
+/// What `why --json` prints, and what a ticket is made of.
+#[derive(Debug, Serialize)]
+pub(super) struct Explained {
+    pub(super) run: String,
+    /// None while the run is open, and of a run whose contents are erased.
+    pub(super) signature: Option<Signature>,
+    #[serde(flatten)]
+    pub(super) why: Why,
+    /// The entries of the chain in words, the newest last.
+    pub(super) told: Vec<Link>,
+    #[serde(skip)]
+    pub(super) record: Option<Record>,
+    #[serde(skip)]
+    pub(super) spec: Option<RunSpec>,
+    /// All entries of the run that stand.
+    #[serde(skip)]
+    pub(super) entries: Vec<KeptEntry>,
+}
+
+/// An entry of a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Link {
+    pub(super) entry: u64,
+    pub(super) line: String,
+}
+
+/// The chain of a run.
+///
+/// # Errors
+/// There is no such run, or its journal does not hold.
+pub(super) async fn explained(machine: &dyn Machine, serial: &str) -> anyhow::Result<Explained> {
+    let desk = machine.desk()?;
+    let entries = match desk.entries(serial).await {
+        Ok(entries) => story(entries),
+        Err(error @ PastError::NoRun { .. }) => match verdict_alone(&desk, serial) {
+            Some(record) => return Ok(Explained::of_record(serial, record)),
+            None => return Err(error).context("read the journal"),
+        },
+        Err(error) => return Err(error).context("read the journal"),
+    };
+    let told = entries.iter().map(|entry| {
+        let body = entry.entry()?.map(|entry| entry.body);
+        Ok(Told { seq: entry.seq, facts: entry.facts.clone(), body })
+    });
+    let told = told.collect::<Result<Vec<Told>, Flaw>>().context("read the journal")?;
+    let spec = told.iter().find_map(|entry| match &entry.body {
+        Some(Body::Opened { opening }) => Some(opening.job.spec.clone()),
+        _ => None,
+    });
+    let record = told.iter().rev().find_map(|entry| match &entry.body {
+        Some(Body::Closed { record }) => Some((**record).clone()),
+        _ => None,
+    });
+    let why = why::of(&told, spec.as_ref().map_or(&[], |spec| &spec.settings));
+    let sentences = trace::sentences(&entries).context("read the journal")?;
+    let line = |entry: &u64| sentences.get(entry).map(|line| Link { entry: *entry, line: line.clone() });
+    Ok(Explained {
+        run: serial.to_owned(),
+        signature: record.as_ref().map(|record| signature::of(&record.verdict())),
+        told: why.entries.iter().filter_map(line).collect(),
+        why,
+        record,
+        spec,
+        entries,
+    })
+}
+
+/// The record of a run of which nothing ran, so that it has no journal.
+fn verdict_alone(desk: &Desk, serial: &str) -> Option<Record> {
+    let file = desk.state().run_dir(serial).ok()??.open("verdict.json").ok()?;
+    let mut text = String::new();
+    file.take(MAX_RECORD_BYTES).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+impl Explained {
+    fn of_record(serial: &str, record: Record) -> Self {
+        let facts = Facts::Closed { verdict: record.verdict.clone(), exit_code: record.exit_code };
+        let closed = Told { seq: 0, facts, body: Some(Body::Closed { record: Box::new(record.clone()) }) };
+        Self {
+            run: serial.to_owned(),
+            signature: Some(signature::of(&record.verdict())),
+            why: why::of(&[closed], &[]),
+            told: Vec::new(),
+            record: Some(record),
+            spec: None,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Digests of the trees that the run began with and left, with their entries.
+    pub(super) fn trees(&self) -> Vec<(u64, String)> {
+        let tree = |entry: &KeptEntry| match &entry.facts {
+            Facts::Opened(origin) => origin.tree,
+            Facts::Marked { tree, .. } | Facts::Ended { tree, .. } => *tree,
+            _ => None,
+        };
+        self.entries.iter().filter_map(|entry| Some((entry.seq, tree(entry)?.to_string()))).collect()
+    }
+}
+
+/// A setting, what it was and who said so.
+pub(super) fn setting(setting: &Allowed) -> String {
+    let Allowed { place, value, origin } = setting;
+    let whose = origin.map(|origin| match origin {
+        Origin::Job => "jidoka.toml",
+        Origin::Operator => "the operator's file",
+        Origin::Flag => "the command line",
+        Origin::Default => "the documented default",
+    });
+    match (value, whose) {
+        (Some(value), Some(whose)) => plain_long(&format!("{place} = {value}, from {whose}")),
+        _ => plain_long(place),
+    }
+}
+
+/// `jidoka why`.
+pub(super) async fn why(machine: &dyn Machine, serial: &str, json: bool) -> Result<u8, LoadError> {
+    let explained = explained(machine, serial).await?;
+    if json {
+        say!("{}", serde_json::to_string_pretty(&explained).context("write the chain")?);
+        return Ok(0);
+    }
+    let Explained { why, told, .. } = &explained;
+    let heading = match why.exit_code {
+        Some(0) => Style::new().green().bold(),
+        Some(10..=19) | None => Style::new().yellow().bold(),
+        Some(_) => Style::new().red().bold(),
+    };
+    let verdict = why.verdict.as_deref().unwrap_or("open");
+    say!("{}: {}", heading.apply_to(plain_long(verdict)), plain_long(&why.why));
+    let row = |key: &str, value: &str| say!("  {key:<10} {}", plain_long(value));
+    row("move", why.turn);
+    row("ended by", &format!("{}: {}", why.ended_by.name(), why.how));
+    for (place, link) in told.iter().enumerate() {
+        let key = if place == 0 { "led there" } else { "" };
+        row(key, &format!("{:>5}  {}", link.entry, link.line));
+    }
+    for (place, allowed) in why.settings.iter().enumerate() {
+        row(if place == 0 { "allowed by" } else { "" }, &setting(allowed));
+    }
+    if why.settings.is_empty() {
+        row("allowed by", "no setting: nothing in the job had to allow it");
+    }
+    for (place, note) in why.notes.iter().enumerate() {
+        row(if place == 0 { "also" } else { "" }, note);
+    }
+    if let Some(signature) = explained.signature {
+        row("signature", &signature.to_string());
+    }
+    eprintln!("{}", style(format!("more: jidoka trace {serial} · jidoka ticket {serial}")).dim());
+    Ok(0)
+}

@@ -1,0 +1,105 @@
+//! Hooks around whole runs: they see what happened, and none of them can harm a run.
+
+use std::time::Duration;
+
+use jidoka::rules::andon::Category;
+use jidoka_tests::bench::{self, Bench, End, Home};
+use jidoka_tests::plain;
+
+fn told(lines: &[&str]) -> Bench {
+    Bench::new(plain::SCRIPT).set("task", &format!("text = \"{}\"", lines.join("\\n")))
+}
+
+/// A hook that is a script of the shell.
+fn hook(on: &str, script: &str, wall: &str) -> String {
+    format!(
+        "[[hook]]\non = \"{on}\"\ncommand = [\"/bin/sh\", \"-c\", {script:?}]\nwall = \"{wall}\"\nenv = [\"PATH\"]\n"
+    )
+}
+
+fn categories(end: &End) -> Vec<Category> {
+    let pulls = bench::store(&end.home.state()).pulls().unwrap();
+    pulls.into_iter().map(|pulled| pulled.pull.category).collect()
+}
+
+fn item_state(home: &Home, item: &str) -> (&'static str, u32) {
+    let items = bench::store(&home.state()).items().unwrap();
+    let (_, record) = items.into_iter().find(|(id, _)| id.name() == item).expect("is known");
+    (record.state.name(), record.attempts)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_that_hangs_with_a_grandchild_leaves_the_verdict_and_the_item_alone_and_stops_the_line() {
+    let home = Home::new();
+    let child = home.dir().join("grandchild");
+    let script = format!("sleep 600 & echo $! > {}; sleep 600", child.display());
+    let job = || told(&["write a.txt better", "done ready"]).item("one").at(&home);
+    let end = job().operator(&hook("after-run", &script, "500ms")).run().await;
+    end.expect("accepted");
+    assert_eq!((end.record.exit_code, end.real_file("a.txt").as_deref()), (0, Some("better")));
+    assert_eq!(item_state(&home, "one"), ("accepted", 1));
+    assert_eq!(categories(&end), [Category::HookTimeout]);
+    let grandchild = std::fs::read_to_string(&child).unwrap();
+    let stat = format!("/proc/{}/stat", grandchild.trim());
+    for _ in 0..200 {
+        if std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z ")) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z ")), "the grandchild lives on");
+    assert_eq!(end.replay().await.divergence, None, "a hook is no part of what is told again");
+    // Nothing more begins until a person has looked.
+    told(&["write b x", "done x"]).item("two").at(&home).run().await.expect("not-admitted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_before_a_run_that_hangs_lets_the_run_go_on_and_stops_the_line() {
+    let home = Home::new();
+    let bench =
+        told(&["write a.txt better", "done ready"]).at(&home).operator(&hook("before-run", "sleep 60", "200ms"));
+    let end = bench.run().await;
+    end.expect("accepted");
+    assert_eq!(categories(&end), [Category::HookTimeout]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_that_says_no_before_a_run_costs_no_attempt() {
+    let home = Home::new();
+    let job = || told(&["write a.txt better", "done ready"]).item("one").at(&home);
+    let end = job().operator(&hook("before-run", "echo the disk is being changed; exit 3", "10s")).run().await;
+    end.expect("not-admitted");
+    assert!(end.record.why.contains("the disk is being changed"), "{}", end.record.why);
+    let end = job().run().await;
+    end.expect("accepted");
+    assert_eq!(end.record.attempt, 1);
+    assert_eq!(categories(&end), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_are_told_what_happened_in_json() {
+    let home = Home::new();
+    let keep = |name: &str| format!("cat > {}", home.dir().join(name).display());
+    let hooks = [
+        hook("before-run", &keep("before"), "10s"),
+        hook("after-run", &keep("after"), "10s"),
+        hook(
+            "on-pull",
+            &format!("{0}; echo $JIDOKA_RUN $JIDOKA_LINE >{0}", keep("pull")).replace(">cat >", ">>"),
+            "10s",
+        ),
+    ];
+    let operator = hooks.concat();
+    let end = told(&["write a x", "pull the floor is wet"]).at(&home).operator(&operator).run().await;
+    end.expect("halted");
+    let read = |name: &str| std::fs::read_to_string(home.dir().join(name)).unwrap();
+    let before: serde_json::Value = serde_json::from_str(&read("before")).unwrap();
+    assert_eq!((&before["moment"], &before["serial"]), (&"before-run".into(), &end.record.serial.as_str().into()));
+    let after: serde_json::Value = serde_json::from_str(&read("after")).unwrap();
+    assert_eq!(after["record"]["verdict"], "halted");
+    let pull = read("pull");
+    let (event, variables) = pull.rsplit_once('}').unwrap();
+    let event: serde_json::Value = serde_json::from_str(&format!("{event}}}")).unwrap();
+    assert_eq!(event["pull"]["reason"], "the floor is wet");
+    assert_eq!(variables.trim(), format!("{} tests", end.record.serial));
+}
