@@ -73,7 +73,7 @@ impl CommandEnvironment {
     }
 }
 
-/// Runs a command. It takes at most its time and twice [`GRACE`].
+/// Runs a command. It takes at most its time and twice the grace in which output is read to its end.
 pub async fn run(order: &Order<'_>) -> CommandEnd {
     let [program, arguments @ ..] = order.argv else {
         return CommandEnd::Broken("the command is empty".into());
