@@ -368,3 +368,18 @@ fn items_are_listed_shown_revived_and_given_up() {
     let (code, _, stderr) = host.run(&["answer", "no-such-run/3", "1"]);
     assert!(code == 2 && stderr.contains("there is no question no-such-run/3"), "{stderr}");
 }
+
+#[test]
+fn a_stopped_line_says_why_with_the_chain_of_the_run_that_pulled() {
+    let host = Host::new();
+    let serial = host.example("cord");
+    let (code, said, stderr) = host.run(&["why", "default/examples-cord"]);
+    assert!(code == 0 && said.contains("ambiguous-spec by the worker") && said.contains("not yet"), "{said}{stderr}");
+    assert!(said.contains(&format!("run {serial}")) && said.contains("halted: "), "{said}");
+    let clear = ["andon", "clear", "examples-cord", "--cause", "free text", "--no-policy-change"];
+    assert_eq!(host.run(&clear).0, 0);
+    let why = host.json(&["why", "default/examples-cord/1", "--json"]);
+    assert_eq!((&why["lock"], &why["cleared"]["reason"]), (&json!(1), &json!("free text")));
+    assert_eq!(why["run"]["run"], serial.as_str());
+    assert_eq!(host.run(&["why", "default/examples-cord/2"]).0, 1);
+}

@@ -379,11 +379,18 @@ impl Bench {
 
     /// Lets a run go on that this bench ran before, in the same home.
     pub async fn resume(self, serial: &str) -> End {
+        self.resume_with(serial, |_| {}).await
+    }
+
+    /// As [`Bench::resume`], with the run's cord in the hands of `operator`.
+    pub async fn resume_with(self, serial: &str, operator: impl FnOnce(Cord)) -> End {
         let apply = self.apply;
         let (home, runner, job) = self.prepare();
         let past = runner.past(serial).await.expect("is there");
         let started = std::time::Instant::now();
-        End::of(runner.resume(job, past, apply), home, started).await
+        let handle = runner.resume(job, past, apply);
+        operator(handle.cord());
+        End::of(handle, home, started).await
     }
 
     /// Forks a run that this bench ran before, in the same home.

@@ -1,7 +1,7 @@
 //! Chaos: the doors of a run as they are on the worst day of a year, drawn from a seed.
 //!
 //! Models fail, stall, lie about their usage, cut their replies, answer twice; the store refuses, is slow, keeps a work and
-//! says that it did not; files vanish below the host's hands. Never: reads a clock, draws anything but from the seed.
+//! says that it did not; files vanish below the host's hands; hooks say no, hang, and leave children behind. Never: reads a clock, draws anything but from the seed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

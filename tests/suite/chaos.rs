@@ -14,7 +14,7 @@ use jidoka::rules::authored::{self, OperatorFile, Overrides};
 use jidoka::rules::facts::Facts;
 use jidoka::rules::record::Record;
 use jidoka::rules::spec::Reach;
-use jidoka::run::hooks::Hooks;
+use jidoka::run::hooks::{HookEnvironment, Hooks};
 use jidoka::run::runner::{Account, Apply, CheckJob, Job, Reached};
 use jidoka_tests::bench::{self, Home};
 use jidoka_tests::chaos::{ChaosModel, ChaosStore, Dice, sabotage};
@@ -87,10 +87,29 @@ fn job(name: &str, home: &Home, dice: &Arc<Dice>) -> Job {
         context,
         models,
         account: Account::default(),
-        hooks: Hooks::default(),
+        hooks: hooks(dice),
         dir: home.dir().display().to_string(),
         spec,
     }
+}
+
+/// Hooks of an operator on a bad day: one in two runs has some.
+fn hooks(dice: &Dice) -> Hooks {
+    const SCRIPTS: [&str; 6] =
+        ["exit 0", "exit 3", "sleep 600", "kill -9 $$", "sleep 600 & exit 0", "yes | head -c 500000"];
+    if dice.once_in(2) {
+        return Hooks::default();
+    }
+    let hook = |on: &str| {
+        let script = SCRIPTS[usize::try_from(dice.roll(SCRIPTS.len() as u64)).unwrap()];
+        format!(
+            "[[hook]]\non = {on:?}\ncommand = [\"/bin/sh\", \"-c\", {script:?}]\nwall = \"150ms\"\nenv = [\"PATH\"]\n"
+        )
+    };
+    let text = ["before-run", "after-run", "on-pull"].map(hook).concat();
+    let hooks = authored::operator(&text).unwrap().hooks;
+    let environment = HookEnvironment::from_variables(&hooks, std::env::vars());
+    Hooks::new(hooks, environment)
 }
 
 /// What a run must be, whatever happened to it.

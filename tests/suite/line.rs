@@ -12,6 +12,7 @@ use jidoka::rules::ledger::ScopeId;
 use jidoka::rules::operate::Deed;
 use jidoka::rules::question::QuestionId;
 use jidoka::rules::spec::Dialect;
+use jidoka::rules::verdict::Stop;
 use jidoka::run::desk::{Because, Desk, DeskError};
 use jidoka_tests::bench::{self, Bench, Home, http};
 use jidoka_tests::provider::{Behaviour, FakeProvider};
@@ -366,6 +367,48 @@ async fn a_question_parks_the_run_until_a_person_answers_and_costs_nothing_meanw
     assert!(before.spent.get(jidoka::rules::ledger::Line::ModelCalls) == 1);
     assert!(spent(jidoka::rules::ledger::Line::WorkMs) < 20_000, "the hours in between are nobody's time");
     assert_eq!(end.replay().await.divergence, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_is_where_its_run_left_it_also_if_that_was_killed_before_it_could_say_so() {
+    let provider = FakeProvider::start(vec![Behaviour::Text("yes".into())]).await;
+    let home = Home::new();
+    let killed = dispatcher(&home, &provider, "tests", "ask").wait_with_output().unwrap();
+    assert!(!killed.status.success() && killed.stdout.is_empty());
+    // It waits for a person, and nobody takes its place.
+    let end = told(&["write a x", "done ready"]).item("one").at(&home).run().await;
+    end.expect("not-admitted");
+    assert!(end.record.why.contains("an item that is parked cannot be tried"), "{}", end.record.why);
+    let asked = desk(&home).questions().await.unwrap();
+    desk(&home).answer(&asked[0].0, 1, String::new(), because("yes")).await.unwrap();
+    let job = told(&["write a x", "human may I?", "done ready"]).model(http(&provider, Dialect::Openai)).item("one");
+    let job = job.set("grants", "human = true").set("human", "deadline = \"24h\"").at(&home);
+    job.resume("first").await.expect("accepted");
+    assert_eq!(state(&home, "one").await, State::Accepted);
+
+    let home = Home::new();
+    dispatcher(&home, &provider, "tests", "pull").wait_with_output().unwrap();
+    assert_eq!(categories(&home).await, [Category::Defect]);
+    desk(&home).clear_line(&line("tests"), None, because("dry again")).await.unwrap();
+    let end = told(&["write b x", "done ready"]).item("one").at(&home).run().await;
+    end.expect("accepted");
+    assert_eq!(end.record.attempt, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_before_all_of_it_is_told_again_forgets_nothing() {
+    let home = Home::new();
+    let job = |lines: &[&str]| told(lines).item("one").at(&home).set("attempts", "max = 9");
+    let lines = ["write a x", "check-in look", "sleep 1", "left tokens", "pull wait"];
+    let end = job(&lines).run().await;
+    end.expect("halted");
+    desk(&home).clear_line(&line("tests"), None, because("dry again")).await.unwrap();
+    // Given up at once: perhaps nothing of it is told again.
+    let end = job(&lines).resume_with(&end.record.serial, |cord| assert!(cord.pull(Stop::Cancelled))).await;
+    end.expect("cancelled");
+    let end = job(&["write a x", "check-in look", "done ready"]).run().await;
+    assert_eq!(end.notes(), ["new false marks 0 changed 1"]);
+    end.expect("no-progress");
 }
 
 #[tokio::test(flavor = "multi_thread")]

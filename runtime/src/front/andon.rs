@@ -163,7 +163,7 @@ pub(super) async fn run(machine: &dyn Machine, command: AndonCommand) -> Result<
 }
 
 /// The line of a name, or of TENANT/LINE.
-async fn named(desk: &Desk, line: &str) -> anyhow::Result<ScopeId> {
+pub(super) async fn named(desk: &Desk, line: &str) -> anyhow::Result<ScopeId> {
     if let Some((tenant, name)) = line.split_once('/') {
         for part in [tenant, name] {
             authored::check_name(part).map_err(|problem| anyhow!("{part:?} {problem}: write LINE or TENANT/LINE"))?;
@@ -249,7 +249,8 @@ async fn log(desk: &Desk, line: Option<&ScopeId>, json: bool) -> anyhow::Result<
     Ok(0)
 }
 
-fn shown(pulled: &Pulled) -> String {
+/// A pull in words.
+pub(super) fn shown(pulled: &Pulled) -> String {
     let by = match (&pulled.person, &pulled.run) {
         (Some(person), _) => format!("by {}", plain_long(person)),
         (None, Some(run)) => format!("by the {} in run {run}", pulled.pull.by.name()),

@@ -92,7 +92,8 @@ pub enum Command {
     },
     /// Show why a run ended as it did: from the verdict through the entries that led there to the setting that allowed it.
     Why {
-        /// The run's serial number.
+        /// The run's serial number; or a line that was stopped, as TENANT/LINE or TENANT/LINE/LOCK.
+        #[arg(value_name = "RUN|LINE")]
         run: String,
         /// One JSON document.
         #[arg(long)]

@@ -4,12 +4,15 @@
 
 use std::io::Read as _;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use console::{Style, style};
 use serde::Serialize;
 
+use crate::rules::andon::Pulled;
 use crate::rules::effect::Body;
 use crate::rules::facts::Facts;
+use crate::rules::ledger::ScopeId;
+use crate::rules::operate::{Act, Deed};
 use crate::rules::record::Record;
 use crate::rules::signature::{self, Signature};
 use crate::rules::spec::{Origin, RunSpec};
@@ -17,6 +20,9 @@ use crate::rules::why::{self, Allowed, Told, Why};
 use crate::run::desk::Desk;
 use crate::run::past::{Flaw, KeptEntry, PastError, story};
 
+use super::andon;
+use super::budget::deed;
+use super::calendar::utc;
 use super::cli::say;
 use super::load::LoadError;
 use super::machine::Machine;
@@ -142,14 +148,100 @@ pub(super) fn setting(setting: &Allowed) -> String {
     }
 }
 
+/// What `why LINE --json` prints.
+#[derive(Debug, Serialize)]
+struct Stop {
+    line: ScopeId,
+    lock: u64,
+    /// The oldest first.
+    pulls: Vec<Pulled>,
+    /// Settings that pulls of these categories are about.
+    settings: Vec<&'static str>,
+    /// How it was cleared; null while the line is stopped.
+    cleared: Option<Act>,
+    /// The chain of the first run that pulled, if one did.
+    run: Option<Explained>,
+}
+
+/// Pulls of a lock that are shown.
+const MAX_PULLS: usize = 10;
+
+/// `jidoka why` of a line that was stopped: who pulled, what that is about, and the chain of the run that did.
+async fn of_stop(machine: &dyn Machine, what: &str, json: bool) -> Result<u8, LoadError> {
+    let desk = machine.desk()?;
+    let (line, lock) = match what.rsplit_once('/') {
+        Some((line, lock)) if line.contains('/') => {
+            (line, Some(lock.parse::<u64>().with_context(|| format!("read the number of the lock {lock:?}"))?))
+        }
+        _ => (what, None),
+    };
+    let line = andon::named(&desk, line).await?;
+    let mut pulls = desk.pulls().await.context("read the pulls")?;
+    pulls.retain(|pulled| pulled.line == line && lock.is_none_or(|lock| pulled.lock == lock));
+    let Some(lock) = pulls.iter().map(|pulled| pulled.lock).max() else {
+        return Err(anyhow!("line {line} was never stopped by that; `jidoka andon log` has every pull").into());
+    };
+    pulls.retain(|pulled| pulled.lock == lock);
+    let is_clear =
+        |act: &Act| matches!(&act.deed, Deed::ClearLine { line: of, lock: its, .. } if *of == line && *its == lock);
+    let cleared = desk.acts().await.context("read what operators did")?.into_iter().find(is_clear);
+    let mut settings: Vec<&'static str> =
+        pulls.iter().flat_map(|pulled| why::settings_of(pulled.pull.category)).copied().collect();
+    settings.dedup();
+    let run = match pulls.iter().find_map(|pulled| pulled.run.as_deref()) {
+        Some(run) => Some(explained(machine, run).await?),
+        None => None,
+    };
+    let stop = Stop { line, lock, pulls, settings, cleared, run };
+    if json {
+        say!("{}", serde_json::to_string_pretty(&stop).context("write the chain")?);
+        return Ok(0);
+    }
+    let since = utc(stop.pulls[0].at_ms);
+    say!(
+        "{} line {} · lock {lock} · {since} · pulled {} times",
+        style("stopped").red().bold(),
+        stop.line,
+        stop.pulls.len()
+    );
+    let row = |key: &str, value: &str| say!("  {key:<10} {value}");
+    for (place, pulled) in stop.pulls.iter().take(MAX_PULLS).enumerate() {
+        row(if place == 0 { "pulled" } else { "" }, &andon::shown(pulled));
+    }
+    if !stop.settings.is_empty() {
+        row("about", &stop.settings.join(", "));
+    }
+    match &stop.cleared {
+        Some(act) => row("cleared", &plain_long(&format!("{} by {}: {}", deed(&act.deed), act.by, act.reason))),
+        None => row("cleared", "not yet"),
+    }
+    match &stop.run {
+        Some(explained) => {
+            say!("{}", style(format!("run {}", explained.run)).bold());
+            show(explained);
+        }
+        None => row("run", "none: somebody pulled by hand"),
+    }
+    Ok(0)
+}
+
 /// `jidoka why`.
 pub(super) async fn why(machine: &dyn Machine, serial: &str, json: bool) -> Result<u8, LoadError> {
+    if serial.contains('/') {
+        return of_stop(machine, serial, json).await;
+    }
     let explained = explained(machine, serial).await?;
     if json {
         say!("{}", serde_json::to_string_pretty(&explained).context("write the chain")?);
         return Ok(0);
     }
-    let Explained { why, told, .. } = &explained;
+    show(&explained);
+    eprintln!("{}", style(format!("more: jidoka trace {serial} · jidoka ticket {serial}")).dim());
+    Ok(0)
+}
+
+fn show(explained: &Explained) {
+    let Explained { why, told, .. } = explained;
     let heading = match why.exit_code {
         Some(0) => Style::new().green().bold(),
         Some(10..=19) | None => Style::new().yellow().bold(),
@@ -176,6 +268,4 @@ pub(super) async fn why(machine: &dyn Machine, serial: &str, json: bool) -> Resu
     if let Some(signature) = explained.signature {
         row("signature", &signature.to_string());
     }
-    eprintln!("{}", style(format!("more: jidoka trace {serial} · jidoka ticket {serial}")).dim());
-    Ok(0)
 }

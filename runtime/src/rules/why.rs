@@ -315,6 +315,9 @@ impl<'a> Run<'a> {
     }
 
     fn unable(&self, why: &str) -> Found {
+        if let Some(found) = self.stuck(why) {
+            return found;
+        }
         let denied = self.newest(LAST_EFFECTS + 1, is_denied);
         let found = Found::new(EndedBy::Worker, format!("it reports that it is unable: {why}"));
         let found = match denied.is_empty() {
@@ -329,6 +332,14 @@ impl<'a> Run<'a> {
     }
 
     fn needs_human(&self, why: &str) -> Found {
+        let parked = |entry: &&Told| matches!(&entry.body, Some(Body::Stopped { stop: Stop::Parked { .. } }));
+        if let Some(parked) = self.told.iter().rev().find(parked) {
+            return Found::new(EndedBy::Worker, format!("it waits for a person: {why}"))
+                .settings(self.known(&["grants.human", "human.deadline"]))
+                .entries([parked.seq])
+                .entries(self.newest(LAST_EFFECTS, is_effect))
+                .note("`jidoka answer` lists what it asks, and `jidoka resume` lets it go on");
+        }
         Found::new(EndedBy::Worker, format!("it asks for a person: {why}"))
             .entries(self.newest(LAST_EFFECTS, is_denied))
             .entries(self.newest(1, is_end))
@@ -337,7 +348,29 @@ impl<'a> Run<'a> {
             .settings(self.of_refusals())
     }
 
+    /// A guard stopped it while it went round in circles.
+    fn stuck(&self, why: &str) -> Option<Found> {
+        let stuck = |entry: &&Told| matches!(&entry.body, Some(Body::Stopped { stop: Stop::Stuck { .. } }));
+        let entry = self.told.iter().rev().find(stuck)?;
+        let Some(Body::Stopped { stop: Stop::Stuck { suspicion, .. } }) = &entry.body else { return None };
+        let mark = self.told.iter().rev().find(|entry| is_mark(entry));
+        let found = Found::new(EndedBy::Guard, format!("the guard \"{}\": {why}", suspicion.guard.name()))
+            .settings([self.at(suspicion.guard.setting())])
+            .settings(self.known(&["guards.strikes", "guards.pollers"]))
+            .entries(mark.map(|mark| mark.seq))
+            .entries([entry.seq])
+            .entries(self.newest(LAST_EFFECTS, is_denied))
+            .entries(self.newest(LAST_EFFECTS, is_effect));
+        Some(match mark {
+            Some(mark) => found.note(format!("the last mark is entry {}", mark.seq)),
+            None => found.note("the run has no mark at all"),
+        })
+    }
+
     fn no_progress(&self, why: &str, record: &Record) -> Found {
+        if let Some(found) = self.stuck(why) {
+            return found;
+        }
         let mark = self.told.iter().rev().find(|entry| is_mark(entry));
         let is_gap = |limit: LimitKind| match limit {
             LimitKind::Gap | LimitKind::FirstGap => true,
@@ -626,7 +659,7 @@ fn allowed(setting: &Setting) -> Allowed {
 }
 
 /// What of a job's settings a pull of this category is about; none if nothing had to allow it.
-fn settings_of(category: Category) -> &'static [&'static str] {
+pub fn settings_of(category: Category) -> &'static [&'static str] {
     match category {
         Category::MissingCapability | Category::CapabilityViolation | Category::UnsafeRequest => {
             &["grants.files", "grants.models", "grants.human"]

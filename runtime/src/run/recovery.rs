@@ -89,13 +89,18 @@ pub(super) async fn what_was_left(store: &Arc<dyn Store>, scopes: &Scopes) -> Re
 /// The marks in a journal, and what the calls in it came to, after what was known before. What is erased is forgotten.
 fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(Vec<Mark>, Memory, Option<Stop>), Flaw> {
     let mut guards = Guards::default();
-    let (mut asked, mut stopped) = (BTreeMap::new(), None);
+    let (mut asked, mut stopped, mut open_question) = (BTreeMap::new(), None, None);
     for entry in story(entries.to_vec()) {
         let Some(entry) = entry.entry()? else { continue };
         match entry.body {
-            Body::Opened { opening } => guards = opening.job.spec.guards,
+            Body::Opened { opening } => guards = opening.job.spec.guards.bounded(),
             Body::Marked { .. } => memory.marked(),
             Body::Stopped { stop } => stopped = Some(stop),
+            // Killed between the two: it waits for a person, and could not say so.
+            Body::Intent { call, effect: Effect::Human { question, .. }, .. } => open_question = Some((call, question)),
+            Body::Answered { call, .. } if open_question.as_ref().is_some_and(|(asked, _)| *asked == call) => {
+                open_question = None;
+            }
             Body::Intent { call, effect: Effect::Model { request }, .. } => {
                 memory.asked(&request.messages, &guards);
                 asked.insert(call, request);
@@ -116,12 +121,13 @@ fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(Vec<Mark>, Mem
             _ => {}
         }
     }
+    let parked = open_question.map(|(_, question)| Stop::Parked { question });
     // Marks are facts, also where contents are erased.
     let mark = |entry: &KeptEntry| match entry.facts {
         Facts::Marked { mark, .. } => Some(mark),
         _ => None,
     };
-    Ok((entries.iter().filter_map(mark).collect(), memory.for_next_run(), stopped))
+    Ok((entries.iter().filter_map(mark).collect(), memory.for_next_run(), stopped.or(parked)))
 }
 
 /// Reads away from the threads that guests run on.

@@ -1,7 +1,8 @@
 //! A process that dispatches runs of one line until it is told to stop, or pulls its line and dies in the middle.
 //!
 //! `dispatcher HOME PROVIDER LINE WAY`: `run` starts run after run, prints each verdict, and ends when HOME/stop exists or
-//! after a hundred; `pull` starts a run whose worker pulls the cord, and kills itself as soon as the journal says so.
+//! after a hundred; `pull` and `ask` start a run whose worker pulls the cord, or asks a person, on item `one` with the serial
+//! `first`, and kill themselves as soon as the journal says that it stopped.
 
 use std::path::Path;
 
@@ -21,6 +22,7 @@ fn main() {
     let lines = match way.as_str() {
         "run" => format!("ask {line}\\nattach {{}}\\ndone ready"),
         "pull" => "write a x\\npull the floor is wet".to_owned(),
+        "ask" => "write a x\\nhuman may I?\\ndone ready".to_owned(),
         other => panic!("{other}: no such way"),
     };
     runtime.block_on(async {
@@ -32,8 +34,10 @@ fn main() {
                 .model(bench::http_at(&provider, Dialect::Openai))
                 .at(&home)
                 .no_apply();
-            if way == "pull" {
+            if way != "run" {
+                let bench = bench.set("grants", "human = true").set("human", "deadline = \"24h\"").item("one");
                 bench
+                    .serial("first")
                     .watch(|entry| {
                         if matches!(entry.body, Body::Stopped { .. }) {
                             let me = rustix::process::getpid();
