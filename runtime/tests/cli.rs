@@ -67,6 +67,7 @@ fn the_other_examples_end_as_they_say() {
         ("runaway", 20, "exhausted"),
         ("spender", 20, "exhausted"),
         ("cord", 22, "halted"),
+        ("consent", 12, "needs-human"),
     ] {
         let (exit, document, stderr) = run_example(name);
         assert_eq!((exit, document["verdict"].as_str().unwrap()), (code, verdict), "{name}: {stderr}");

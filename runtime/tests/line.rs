@@ -383,3 +383,25 @@ fn a_stopped_line_says_why_with_the_chain_of_the_run_that_pulled() {
     assert_eq!(why["run"]["run"], serial.as_str());
     assert_eq!(host.run(&["why", "default/examples-cord/2"]).0, 1);
 }
+
+#[test]
+fn a_person_answers_what_a_run_asks_and_it_goes_on() {
+    let host = Host::new();
+    let asked = |choice: &str| {
+        let serial = host.example("consent");
+        let (code, said, _) = host.run(&["answer"]);
+        assert!(code == 0 && said.contains("risk high") && said.contains("1  yes, do it"), "{said}");
+        let questions = host.json(&["answer", "--json"]);
+        let question = &questions[0];
+        assert_eq!((questions.as_array().unwrap().len(), &question["run"]), (1, &json!(serial)));
+        let question = format!("{serial}/{}", question["call"]);
+        assert_eq!(host.run(&["answer", &question, "3"]).0, 2, "there is no third option");
+        let (code, said, stderr) = host.run(&["answer", &question, choice, "--note", "but keep a copy"]);
+        assert!(code == 0 && stderr.contains(&format!("jidoka resume {serial}")), "{said}{stderr}");
+        assert_eq!(host.run(&["answer", &question, choice]).0, 2, "once");
+        let record = host.json(&["resume", &serial, "--json"]);
+        record["verdict"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(asked("1"), "accepted");
+    assert_eq!(asked("2"), "unable");
+}
