@@ -24,8 +24,9 @@ use super::blobs::Blobs;
 /// The file in a run's directory that is locked while the run is alive.
 pub const LOCK: &str = "lock";
 
-/// How often, and how long after each other, it is tried to take a run that somebody else has.
-const LOOKS: u32 = 5;
+/// How often, and how long after each other, it is tried to take a run or an item that somebody else has. Somebody may only be
+/// looking whether it is free; and a process that is being started holds all locks of ours until it is another program.
+const LOOKS: u32 = 20;
 const LOOK_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// The host's directory.
@@ -142,15 +143,10 @@ impl State {
         let dir = self.dir.open_dir(format!("runs/{serial}")).map_err(failed)?;
         let options = || OpenOptions::new().write(true).create(true).clone();
         let alive = dir.open_with("lock", &options()).map_err(failed)?.into_std();
-        for _ in 0..LOOKS {
-            match alive.try_lock() {
-                Ok(()) => return Ok(RunDir { dir: Arc::new(dir), _alive: Arc::new(alive) }),
-                // Somebody may only be looking whether it is dead.
-                Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_PAUSE),
-                Err(TryLockError::Error(source)) => return Err(failed(source)),
-            }
+        match is_taken(&alive).map_err(failed)? {
+            true => Err(LeaseError::Alive { serial: serial.to_owned() }),
+            false => Ok(RunDir { dir: Arc::new(dir), _alive: Arc::new(alive) }),
         }
-        Err(LeaseError::Alive { serial: serial.to_owned() })
     }
 
     /// The directory of a run, to look at. `None`: it has none.
@@ -207,12 +203,23 @@ impl State {
             .open_with(format!("{place}/{item}.lock"), OpenOptions::new().write(true).create(true))
             .map_err(failed)?
             .into_std();
-        match lock.try_lock() {
-            Ok(()) => Ok(ItemLease { _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(LeaseError::Taken { item: item.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+        match is_taken(&lock).map_err(failed)? {
+            true => Err(LeaseError::Taken { item: item.to_owned() }),
+            false => Ok(ItemLease { _lock: lock }),
         }
     }
+}
+
+/// Locks a file, unless somebody else has it for good. Blocking, for a moment.
+fn is_taken(file: &std::fs::File) -> io::Result<bool> {
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Ok(()) => return Ok(false),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_PAUSE),
+            Err(TryLockError::Error(source)) => return Err(source),
+        }
+    }
+    Ok(true)
 }
 
 impl RunDir {
@@ -275,6 +282,18 @@ mod tests {
         assert!(state.lease("globex", "line", "item").is_ok());
         drop(lease);
         assert!(state.lease("acme", "line", "item").is_ok());
+    }
+
+    #[test]
+    fn an_item_that_somebody_has_for_a_moment_is_waited_for() {
+        let (_dir, state) = state();
+        let lease = state.lease("acme", "line", "item").expect("free");
+        let gone = std::thread::spawn(move || {
+            std::thread::sleep(LOOK_PAUSE * 2);
+            drop(lease);
+        });
+        assert!(state.lease("acme", "line", "item").is_ok());
+        gone.join().expect("does not panic");
     }
 
     #[test]
