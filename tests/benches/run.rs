@@ -314,6 +314,9 @@ async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
     (gate, time)
 }
 
+/// What it says: made once, and nothing that a guard would take for empty.
+static REPLY: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| bench::words(1024));
+
 /// A model that answers at once, so that the gate is all that is measured.
 struct Instantly;
 
@@ -328,7 +331,7 @@ impl Model for Instantly {
     }
 
     async fn ask(&self, _: &ModelCall) -> Received {
-        let reply = Reply { text: "y".repeat(1024), tool_calls: vec![], stop: Stop::End };
+        let reply = Reply { text: REPLY.clone(), tool_calls: vec![], stop: Stop::End };
         let metered = Metered::Exact(Usage { tokens_in: 10, tokens_out: 10 });
         Received { result: Ok(reply), metered, net_bytes: 0, raw_usage: None, rates: Default::default() }
     }

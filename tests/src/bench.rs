@@ -537,6 +537,18 @@ pub fn http_at(url: &str, dialect: Dialect) -> Arc<dyn Model> {
     Arc::new(HttpModel::new(&provider, None).expect("loopback is allowed"))
 }
 
+/// A text of so many bytes that does not repeat itself, as a guard would find it.
+pub fn words(bytes: usize) -> String {
+    let mut text = String::new();
+    let mut number = 0_u32;
+    while text.len() < bytes {
+        text += &format!("{number} ");
+        number += 1;
+    }
+    text.truncate(bytes);
+    text
+}
+
 /// The serial that belongs to a seed.
 pub fn serial_of(seed: u32) -> String {
     jidoka::run::serial(START_MS, seed)

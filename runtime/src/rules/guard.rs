@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::effect::{Reason, Refusal};
 use super::model::{Message, Reply, Role, Stop, ToolCall};
-use super::signature::{fnv1a, normalised};
+use super::signature::{fnv1a, fnv1a_onto, normalised};
 use super::spec::Guards;
 
 /// The longest cycle that is looked for, in calls.
@@ -313,12 +313,10 @@ fn repeats_at_the_end(calls: &VecDeque<Call>, period: usize, times: usize) -> bo
 
 /// Texts as one number: each after its length, so that none runs into the next.
 fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
-    let mut bytes = Vec::new();
-    for text in texts {
-        bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(text.as_bytes());
-    }
-    fnv1a(&bytes)
+    texts.into_iter().fold(fnv1a(&[]), |hash, text| {
+        let hash = fnv1a_onto(hash, &(text.len() as u64).to_le_bytes());
+        fnv1a_onto(hash, text.as_bytes())
+    })
 }
 
 /// Arguments in one spelling, whatever the order of their keys and the blanks between them.
@@ -350,28 +348,24 @@ fn says_failure(result: &str) -> bool {
     result.trim_start().starts_with('{') && serde_json::from_str(result).is_ok_and(error)
 }
 
-/// Whether a text says one piece again and again.
+/// Whether a text says one piece again and again: one of four pieces of it, the last of which is its end, where a model that
+/// goes round in circles is cut off.
 fn repeats_itself(text: &str) -> bool {
-    let bytes = &text.as_bytes()[text.len().saturating_sub(LOOKED_AT_BYTES)..];
-    if bytes.len() < CHUNK_BYTES * CHUNK_TIMES {
+    let text = &text[text.ceil_char_boundary(text.len().saturating_sub(LOOKED_AT_BYTES))..];
+    if text.len() < CHUNK_BYTES * CHUNK_TIMES {
         return false;
     }
-    let mut places: std::collections::HashMap<&[u8], (usize, usize, usize)> = std::collections::HashMap::new();
-    for (place, chunk) in bytes.windows(CHUNK_BYTES).enumerate() {
-        if is_ruled(chunk) {
-            continue;
+    (1..=4).rev().any(|quarter| {
+        let end = text.floor_char_boundary(text.len() * quarter / 4);
+        let chunk = &text[text.floor_char_boundary(end.saturating_sub(CHUNK_BYTES))..end];
+        if is_ruled(chunk.as_bytes()) {
+            return false;
         }
-        let (first, last, times) = places.entry(chunk).or_insert((place, place, 0));
-        // A place that overlaps the one before is no other one.
-        if *times > 0 && place - *last < CHUNK_BYTES {
-            continue;
-        }
-        (*last, *times) = (place, *times + 1);
-        if *times >= CHUNK_TIMES && (*last - *first) / (*times - 1) <= CHUNK_DISTANCE {
-            return true;
-        }
-    }
-    false
+        let mut places = text.match_indices(chunk).map(|(place, _)| place);
+        let Some(first) = places.next() else { return false };
+        let (last, more) = places.fold((first, 0), |(_, more), place| (place, more + 1));
+        more + 1 >= CHUNK_TIMES && (last - first) / more <= CHUNK_DISTANCE
+    })
 }
 
 /// A line across the page, or blanks: layout, of which any text has much.

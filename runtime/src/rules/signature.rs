@@ -262,7 +262,12 @@ fn letters(run: &str) -> String {
 
 /// [FNV-1a](https://datatracker.ietf.org/doc/html/rfc9923) with 64 bits: the same in every version of this host.
 pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    fnv1a_onto(0xcbf2_9ce4_8422_2325, bytes)
+}
+
+/// The same, of bytes that follow others.
+pub(super) fn fnv1a_onto(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -190,6 +190,11 @@ fn replies_that_say_nothing_are_told_after_as_many_as_the_job_says() {
 
     assert!(repeats_itself(&"I am sorry, I will now really do what you asked me to do. ".repeat(12)));
     assert!(!repeats_itself(&"I am sorry, I will now really do what you asked me to do. ".repeat(9)));
+    let ends_well = format!(
+        "{} There it is: done.",
+        "Ich überlege noch einmal, was zu tun wäre, und dann höre ich auf. ".repeat(40)
+    );
+    assert!(repeats_itself(&ends_well), "also if it stops in the end");
     let table: String = (0..200).map(|row| format!("| row {row} | {} | {} |\n", row * 31, row * 7)).collect();
     assert!(!repeats_itself(&table));
     assert!(!repeats_itself(&"-".repeat(4_000)), "a ruled line");
