@@ -103,3 +103,18 @@ async fn hooks_are_told_what_happened_in_json() {
     assert_eq!(event["pull"]["reason"], "the floor is wet");
     assert_eq!(variables.trim(), format!("{} tests", end.record.serial));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_hear_of_a_pull_also_where_nothing_runs() {
+    let home = Home::new();
+    let heard = home.dir().join("heard");
+    let operator = [
+        hook("before-run", "sleep 60", "200ms"),
+        hook("before-run", "exit 3", "10s"),
+        hook("on-pull", &format!("cat > {}", heard.display()), "10s"),
+    ];
+    let end = told(&["write a.txt better", "done ready"]).at(&home).operator(&operator.concat()).run().await;
+    end.expect("not-admitted");
+    assert_eq!(categories(&end), [Category::HookTimeout]);
+    assert!(std::fs::read_to_string(heard).unwrap().contains("hook-timeout"));
+}

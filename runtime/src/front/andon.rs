@@ -129,7 +129,7 @@ pub(super) async fn run(machine: &dyn Machine, command: AndonCommand) -> Result<
             let hooks = machine.hooks(load::operator(machine)?.hooks);
             for end in around::tell_of(&hooks, &pulled).await {
                 if end.end != HookResult::Done {
-                    eprintln!("{}: {:?}", end.hook, end.end);
+                    eprintln!("{}: {}", end.hook, plain_long(&end.end.to_string()));
                 }
             }
             Ok(0)

@@ -4,6 +4,7 @@
 //! hook, never of the worker. Of an address or a command only its head is ever shown: the rest often is a key.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +151,19 @@ pub enum HookResult {
     Broken {
         why: String,
     },
+}
+
+impl fmt::Display for HookResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HookResult::Done => f.write_str("done"),
+            HookResult::Refused { why } => write!(f, "it says no: {why}"),
+            HookResult::TimedOut { wall_ms } => {
+                write!(f, "it ran out of its time of {}", units::show_duration(*wall_ms))
+            }
+            HookResult::Broken { why } => write!(f, "it could not be run: {why}"),
+        }
+    }
 }
 
 impl HookEnd {

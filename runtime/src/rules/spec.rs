@@ -100,17 +100,33 @@ impl Default for Guards {
 }
 
 impl Guards {
+    /// Twice may be chance; a worker that has repeated itself 20 times will not stop by itself.
+    pub const REPEATS: (u32, u32) = (2, 20);
+    /// Some work is trying: 100 failures of one kind in a row are not.
+    pub const FAILURES: (u32, u32) = (2, 100);
+    /// Each such reply is paid for in full.
+    pub const DEGENERATE: (u32, u32) = (2, 20);
+    /// A worker that was told ten times does not listen.
+    pub const STRIKES: (u32, u32) = (1, 10);
+    /// Below a second a slow machine would look like a stall; above a day nobody waits.
+    pub const STALL_MS: (u64, u64) = (1_000, 24 * 3_600_000);
+    /// One item says nothing of its line.
+    pub const CLUSTER_ITEMS: (u32, u32) = (2, 100);
+    /// The host looks at all of them when a run of the line fails.
+    pub const CLUSTER_RUNS: (u32, u32) = (2, 1_000);
+
     /// The same within the bounds that a job may set them in: a journal may say anything.
     pub fn bounded(self) -> Self {
+        let within = |count: u32, (least, most): (u32, u32)| count.clamp(least, most);
         Self {
-            repeats: self.repeats.clamp(2, 20),
-            failures: self.failures.clamp(2, 100),
-            degenerate: self.degenerate.clamp(2, 20),
-            strikes: self.strikes.clamp(1, 10),
-            stall_ms: self.stall_ms.clamp(1_000, 86_400_000),
+            repeats: within(self.repeats, Self::REPEATS),
+            failures: within(self.failures, Self::FAILURES),
+            degenerate: within(self.degenerate, Self::DEGENERATE),
+            strikes: within(self.strikes, Self::STRIKES),
+            stall_ms: self.stall_ms.clamp(Self::STALL_MS.0, Self::STALL_MS.1),
             pollers: self.pollers,
-            cluster_items: self.cluster_items.clamp(2, 100),
-            cluster_runs: self.cluster_runs.clamp(2, 1_000),
+            cluster_items: within(self.cluster_items, Self::CLUSTER_ITEMS),
+            cluster_runs: within(self.cluster_runs, Self::CLUSTER_RUNS),
         }
     }
 }

@@ -4,17 +4,19 @@
 //! whoever shows them makes them harmless. Invariant here: every verdict has its own function, found by name, so that a new
 //! one has to say what its chain is.
 
+mod entries;
+
 use serde::Serialize;
 
+use self::entries::{answer, is_check, is_denied, is_effect, is_end, is_mark, is_stop, limit_in, refusal, seen};
 use super::andon::{Category, Pull};
-use super::digest::Digest;
-use super::effect::{Answer, Body, Denied, Kind, Reason, Refusal, RunOrigin};
-use super::facts::{Facts, How};
+use super::effect::{Body, RunOrigin};
+use super::facts::Facts;
 use super::ledger::{LimitKind, Line, ScopeId, Shortfall};
 use super::quote;
 use super::record::Record;
 use super::spec::{Origin, Setting};
-use super::verdict::{CheckEnd, Status, Stop, UsedUp, Verdict};
+use super::verdict::{CheckEnd, Status, Stop, Verdict};
 
 /// Entries of a chain: more is a trace, which there is a command for.
 pub const MAX_ENTRIES: usize = 12;
@@ -581,22 +583,9 @@ impl<'a> Run<'a> {
 
     /// The answers after an entry that took most of a line.
     fn most_spent(&self, line: Line, after: u64) -> Vec<(u64, u64)> {
-        let amount = |entry: &Told| match &entry.facts {
-            Facts::Answered { cost, .. } => Some(cost.spent.plus(&cost.held).get(line)).filter(|amount| *amount > 0),
-            Facts::Opened(_)
-            | Facts::Intent { .. }
-            | Facts::Refused { .. }
-            | Facts::Noted { .. }
-            | Facts::Printed { .. }
-            | Facts::Full { .. }
-            | Facts::Marked { .. }
-            | Facts::Stopped
-            | Facts::Ended { .. }
-            | Facts::Checking { .. }
-            | Facts::Checked { .. }
-            | Facts::Applying
-            | Facts::Closed { .. }
-            | Facts::Resumed { .. } => None,
+        let amount = |entry: &Told| {
+            let (_, cost) = answer(entry)?;
+            Some(cost.spent.plus(&cost.held).get(line)).filter(|amount| *amount > 0)
         };
         let later = self.told.iter().filter(|entry| entry.seq >= after);
         let mut calls: Vec<(u64, u64)> = later.filter_map(|entry| Some((entry.seq, amount(entry)?))).collect();
@@ -687,101 +676,6 @@ fn passed(record: &Record) -> String {
 /// Whether no limit ended it, so that the report says something.
 fn gap_free(found: &Found) -> bool {
     found.ended_by == EndedBy::Guard
-}
-
-fn refusal(entry: &Told) -> Option<&Refusal> {
-    match entry.body.as_ref()? {
-        Body::Refused { refusal, .. } | Body::Answered { heard: Err(Denied::Refused(refusal)), .. } => Some(refusal),
-        Body::Opened { .. }
-        | Body::Intent { .. }
-        | Body::Answered { .. }
-        | Body::Noted { .. }
-        | Body::Printed { .. }
-        | Body::Full { .. }
-        | Body::Marked { .. }
-        | Body::Stopped { .. }
-        | Body::Ended { .. }
-        | Body::Checked { .. }
-        | Body::Checking { .. }
-        | Body::Applying { .. }
-        | Body::Closed { .. }
-        | Body::Resumed { .. } => None,
-    }
-}
-
-/// The limit that an entry met.
-fn limit_in(entry: &Told) -> Option<UsedUp> {
-    if let Facts::Full { by, .. } = &entry.facts {
-        return Some(by.clone());
-    }
-    if let Some(Body::Stopped { stop: Stop::Exhausted { scope, line, limit } }) = &entry.body {
-        return Some(UsedUp { scope: scope.clone(), line: *line, limit: *limit });
-    }
-    match &refusal(entry)?.reason {
-        Reason::Exhausted { shortfall } => {
-            Some(UsedUp { scope: shortfall.scope.clone(), line: shortfall.line, limit: shortfall.limit })
-        }
-        Reason::NotGranted
-        | Reason::Unbounded
-        | Reason::Unpriced
-        | Reason::TooLarge
-        | Reason::Invalid
-        | Reason::LineStopped => None,
-    }
-}
-
-/// What the worker showed with an entry.
-fn seen(entry: &Told) -> Option<String> {
-    let short = |digest: &Digest| digest.to_string().chars().take(19).collect::<String>();
-    if let Some(Body::Answered { heard: Ok(Answer::CheckedIn { standing, seen }), .. }) = &entry.body {
-        let news = if standing.new_mark { "new" } else { "nothing new" };
-        return Some(format!("files {}, {news}", short(seen)));
-    }
-    if let Some(Body::Answered { heard: Ok(Answer::Attached { id }), .. }) = &entry.body {
-        return Some(format!("evidence {}", id.chars().take(19).collect::<String>()));
-    }
-    None
-}
-
-fn is_mark(entry: &Told) -> bool {
-    matches!(entry.facts, Facts::Marked { .. })
-}
-
-fn is_check(entry: &Told) -> bool {
-    matches!(entry.facts, Facts::Checked { .. })
-}
-
-fn is_end(entry: &Told) -> bool {
-    matches!(entry.facts, Facts::Ended { .. })
-}
-
-fn is_stop(entry: &Told) -> bool {
-    matches!(entry.facts, Facts::Stopped)
-}
-
-/// Whether it did something; a look at the budget and a count lead nowhere by themselves.
-fn is_effect(entry: &Told) -> bool {
-    match entry.facts {
-        Facts::Answered { kind: Kind::Left | Kind::Count, .. } => false,
-        Facts::Answered { .. } | Facts::Refused { .. } => true,
-        Facts::Opened(_)
-        | Facts::Intent { .. }
-        | Facts::Noted { .. }
-        | Facts::Printed { .. }
-        | Facts::Full { .. }
-        | Facts::Marked { .. }
-        | Facts::Stopped
-        | Facts::Ended { .. }
-        | Facts::Checking { .. }
-        | Facts::Checked { .. }
-        | Facts::Applying
-        | Facts::Closed { .. }
-        | Facts::Resumed { .. } => false,
-    }
-}
-
-fn is_denied(entry: &Told) -> bool {
-    matches!(entry.facts, Facts::Refused { .. } | Facts::Answered { how: How::Failed | How::Refused, .. })
 }
 
 #[cfg(test)]

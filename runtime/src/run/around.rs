@@ -52,7 +52,7 @@ impl Around {
             match end.end {
                 HookResult::Done | HookResult::TimedOut { .. } => {}
                 HookResult::Refused { why } | HookResult::Broken { why } => {
-                    around.pull_for_hooks(runner).await;
+                    around.give_up(runner).await;
                     return Err(Verdict::NotAdmitted { why: vec![format!("{} says no: {why}", end.hook)] });
                 }
             }
@@ -89,8 +89,14 @@ impl Around {
         record
     }
 
+    /// Nothing runs. A hook that ran out of its time stops the line all the same, and the others hear of it.
+    pub(super) async fn give_up(&mut self, runner: &Arc<Runner>) {
+        let pulls = self.pull_for_hooks(runner).await;
+        self.tell(runner, pulls).await;
+    }
+
     /// Stops the line for hooks that ran out of their time. Returns what was pulled.
-    pub(super) async fn pull_for_hooks(&mut self, runner: &Arc<Runner>) -> Vec<Pulled> {
+    async fn pull_for_hooks(&mut self, runner: &Arc<Runner>) -> Vec<Pulled> {
         let mut pulled = Vec::new();
         for pull in std::mem::take(&mut self.due) {
             match line::stop(&runner.store, self.place.clone(), pull).await {

@@ -69,11 +69,11 @@ pub(super) async fn run(
         Err(verdict) => return judged(record, &verdict),
     };
     if let Err(verdict) = may_begin(&runner, &job.spec, &record.item, &serial).await {
-        return finish(&runner, Err(verdict), apply, &run_dir, record).await;
+        return refused(&run_dir, record, &verdict);
     }
     let around = match Around::begin(&runner, &job, &serial, &record.item).await {
         Ok(around) => around,
-        Err(verdict) => return finish(&runner, Err(verdict), apply, &run_dir, record).await,
+        Err(verdict) => return refused(&run_dir, record, &verdict),
     };
     let admitted = admit(&runner, job, &serial, &run_dir, cord, watcher, &mut record).await;
     around.end(&runner, admitted, apply, &run_dir, record).await
@@ -106,7 +106,7 @@ pub(super) async fn resume(
     match readmit(&runner, job, past, &run_dir, cord, watcher, &mut record).await {
         Ok(admitted) => around.end(&runner, Ok(admitted), apply, &run_dir, record).await,
         Err(verdict) => {
-            around.pull_for_hooks(&runner).await;
+            around.give_up(&runner).await;
             judged(record, &verdict)
         }
     }
@@ -128,7 +128,7 @@ pub(super) async fn fork(
     };
     let around = match Around::begin(&runner, &job, &serial, &record.item).await {
         Ok(around) => around,
-        Err(verdict) => return finish(&runner, Err(verdict), apply, &run_dir, record).await,
+        Err(verdict) => return refused(&run_dir, record, &verdict),
     };
     let admitted = fork::admit(&runner, job, &serial, from, &run_dir, cord, watcher, &mut record).await;
     around.end(&runner, admitted, apply, &run_dir, record).await
@@ -144,19 +144,15 @@ fn judged(mut record: Record, verdict: &Verdict) -> Record {
     record
 }
 
-/// Executes what was admitted, and writes down the verdict, whatever it is.
-pub(super) async fn finish(
-    runner: &Arc<Runner>,
-    admitted: Result<Admitted, Verdict>,
-    apply: Apply,
-    run_dir: &RunDir,
-    mut record: Record,
-) -> Record {
-    execute(runner, admitted, apply, run_dir, &mut record).await;
+/// Writes down the verdict on a run of which nothing runs.
+fn refused(run_dir: &RunDir, mut record: Record, verdict: &Verdict) -> Record {
+    record.judge(verdict);
+    write(run_dir, &mut record, None);
     record
 }
 
-/// As [`finish`], and returns the pulls of the run's line that came of it.
+/// Executes what was admitted, and writes down the verdict, whatever it is. Returns the pulls of the run's line that came of
+/// it.
 pub(super) async fn execute(
     runner: &Arc<Runner>,
     admitted: Result<Admitted, Verdict>,
@@ -179,11 +175,15 @@ pub(super) async fn execute(
             None
         }
     };
-    if let Err(error) = run_dir.write("verdict.json", &VerdictFile { record, journal: head }) {
+    write(run_dir, record, head);
+    pulls
+}
+
+fn write(run_dir: &RunDir, record: &mut Record, journal: Option<Head>) {
+    if let Err(error) = run_dir.write("verdict.json", &VerdictFile { record, journal }) {
         // The verdict stands; the caller has it, and is told that the disk does not.
         record.why = format!("{} (and verdict.json could not be written: {error})", record.why);
     }
-    pulls
 }
 
 /// `verdict.json`: the record, and where the journal ends that it was made from.

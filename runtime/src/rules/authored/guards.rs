@@ -12,17 +12,15 @@ use super::mistake::Mistake;
 use super::reader::{Key, Read, Reader, Section};
 use crate::rules::spec::{Guards, Origin};
 
-/// Twice may be chance; a worker that has repeated itself 20 times will not stop by itself.
-const REPEATS: Key<Always> = Key { name: "repeats", kind: Always::count(2, 20), example: "3" };
-/// Some work is trying: 100 failures of one kind in a row are not.
-const FAILURES: Key<Always> = Key { name: "failures", kind: Always::count(2, 100), example: "5" };
-/// Each such reply is paid for in full.
-const DEGENERATE: Key<Always> = Key { name: "degenerate", kind: Always::count(2, 20), example: "3" };
-/// A worker that was told ten times does not listen.
-const STRIKES: Key<Always> = Key { name: "strikes", kind: Always::count(1, 10), example: "3" };
-/// Below a second a slow machine would look like a stall; above a day nobody waits.
-const STALL: Key<Always> =
-    Key { name: "stall", kind: Always(Amount::new(Unit::Duration, 1_000, 24 * 3_600_000)), example: "\"5m\"" };
+const REPEATS: Key<Always> = Key { name: "repeats", kind: Always::count(Guards::REPEATS), example: "3" };
+const FAILURES: Key<Always> = Key { name: "failures", kind: Always::count(Guards::FAILURES), example: "5" };
+const DEGENERATE: Key<Always> = Key { name: "degenerate", kind: Always::count(Guards::DEGENERATE), example: "3" };
+const STRIKES: Key<Always> = Key { name: "strikes", kind: Always::count(Guards::STRIKES), example: "3" };
+const STALL: Key<Always> = Key {
+    name: "stall",
+    kind: Always(Amount::new(Unit::Duration, Guards::STALL_MS.0, Guards::STALL_MS.1)),
+    example: "\"5m\"",
+};
 /// More tools than a worker has that waits for something. Each call is compared with all of them.
 const MOST_POLLERS: usize = 64;
 /// What a tool may be called.
@@ -32,17 +30,17 @@ const POLLERS: Key<List<Name>> = Key {
     kind: List { of: TOOL, least: 0, most: MOST_POLLERS, repeats: Repeats::Refused },
     example: "[\"job_status\"]",
 };
-/// One item says nothing of its line.
-const CLUSTER_ITEMS: Key<Always> = Key { name: "cluster-items", kind: Always::count(2, 100), example: "3" };
-/// The host looks at all of them when a run of the line fails.
-const CLUSTER_RUNS: Key<Always> = Key { name: "cluster-runs", kind: Always::count(2, 1_000), example: "20" };
+const CLUSTER_ITEMS: Key<Always> =
+    Key { name: "cluster-items", kind: Always::count(Guards::CLUSTER_ITEMS), example: "3" };
+const CLUSTER_RUNS: Key<Always> =
+    Key { name: "cluster-runs", kind: Always::count(Guards::CLUSTER_RUNS), example: "20" };
 
 /// The amount at which a guard speaks. There is none at which it does not.
 struct Always(Amount);
 
 impl Always {
-    const fn count(least: u64, most: u64) -> Self {
-        Self(Amount::new(Unit::Count, least, most))
+    const fn count((least, most): (u32, u32)) -> Self {
+        Self(Amount::new(Unit::Count, least as u64, most as u64))
     }
 }
 

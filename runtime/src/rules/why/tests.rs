@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::rules::andon::Puller;
+use crate::rules::digest::Digest;
 use crate::rules::divergence::{Divergence, DivergenceKind};
-use crate::rules::effect::{Cost, Effect, Failure, FailureKind, OutcomeName, Stream};
+use crate::rules::effect::{
+    Answer, Cost, Denied, Effect, Failure, FailureKind, Kind, OutcomeName, Reason, Refusal, Stream,
+};
 use crate::rules::ledger::Amounts;
 use crate::rules::model::{Reply, Request, Stop as ReplyStop, Usage};
 use crate::rules::progress::{Mark, Standing};
 use crate::rules::record::{Capabilities, LedgerRecord, RECORD_FORMAT};
 use crate::rules::spec::MarkKind;
-use crate::rules::verdict::{CheckResult, Report};
+use crate::rules::verdict::{CheckResult, Report, UsedUp};
 
 /// A journal in the making.
 struct Journal(Vec<Told>);
