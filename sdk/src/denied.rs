@@ -75,7 +75,10 @@ impl fmt::Display for Refusal {
             // Its amounts already say what was asked and what is allowed.
             Some(shortfall) => write!(f, "refused: {shortfall}")?,
             None => {
-                write!(f, "refused {}: {}", self.asked, self.reason)?;
+                match self.is_warning() {
+                    true => write!(f, "refused, because this leads nowhere: {}", self.asked)?,
+                    false => write!(f, "refused {}: {}", self.asked, self.reason)?,
+                }
                 if !self.allowed.is_empty() {
                     write!(f, "; allowed: {}", self.allowed)?;
                 }

@@ -63,6 +63,14 @@ async fn a_worker_is_told_before_it_is_stopped_and_the_journal_says_so() {
             .iter()
             .any(|entry| matches!(&entry.body, jidoka::rules::effect::Body::Stopped { stop: Stop::Stuck { .. } }))
     );
+    let words = "The host says: refused, because this leads nowhere: same call, same result, 3 times: look";
+    let heard = end.entries.iter().any(|entry| match &entry.body {
+        jidoka::rules::effect::Body::Intent { effect: jidoka::rules::effect::Effect::Model { request }, .. } => {
+            request.messages.iter().any(|message| message.content.starts_with(words))
+        }
+        _ => false,
+    });
+    assert!(heard, "the loop of the SDK hands it to the model");
     assert_eq!(end.replay().await.divergence, None);
 }
 
