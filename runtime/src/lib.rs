@@ -20,6 +20,7 @@ pub mod rules {
     pub mod facts;
     pub mod guard;
     pub mod hook;
+    pub mod http;
     pub mod item;
     pub mod ledger;
     pub mod line;
@@ -55,6 +56,7 @@ pub mod doors {
     mod encode;
     pub mod evidence;
     pub mod export;
+    pub mod fetch;
     mod fold;
     mod frames;
     pub mod ignored;
