@@ -60,11 +60,13 @@ pub mod doors {
     mod fold;
     mod frames;
     pub mod ignored;
+    pub mod lockdown;
     pub mod model;
     mod node;
     mod openai;
     pub mod pace;
     mod plan;
+    pub mod program;
     pub mod provider;
     pub mod rates;
     pub mod recorded;
@@ -90,7 +92,9 @@ pub mod run {
     pub mod alarms;
     pub mod around;
     pub mod bindings;
+    pub mod cell;
     mod checks;
+    pub mod compiler;
     pub mod cord;
     pub mod desk;
     pub mod files;
@@ -114,12 +118,14 @@ pub mod run {
     pub mod retention;
     pub mod runner;
     pub mod sandbox;
+    pub mod seat;
     pub mod senses;
     pub mod shape;
     mod supervisor;
     pub mod tape;
     pub mod transfer;
     mod waits;
+    pub mod way;
 
     /// A poisoned lock means a panic of ours in another task of the same run; the data is plain and still true.
     fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -19,6 +19,7 @@ use jidoka::doors::cache::Cache;
 use jidoka::doors::clock::{Clock, millis};
 use jidoka::doors::command::CommandEnvironment;
 use jidoka::doors::pace::{Pace, Rates};
+use jidoka::doors::program::{Program, Role};
 use jidoka::doors::provider::HttpModel;
 use jidoka::doors::script::ScriptedModel;
 use jidoka::doors::secret::Secret;
@@ -29,7 +30,8 @@ use jidoka::doors::{evidence, toolchain};
 use jidoka::front::cli::{self, Arguments};
 use jidoka::front::machine::{Health, Machine, Scratch};
 use jidoka::rules::hook::Hook;
-use jidoka::rules::spec::{KeySource, ModelSpec, Provider, Reach, RunSpec};
+use jidoka::rules::spec::{KeySource, ModelSpec, Provider, Reach, RunSpec, Wall};
+use jidoka::run::cell::{self, inside};
 use jidoka::run::desk::Desk;
 use jidoka::run::hooks::{HookEnvironment, Hooks};
 use jidoka::run::runner::{Account, Reached, Runner};
@@ -40,7 +42,17 @@ use jidoka::run::serial;
 const RUNS: usize = 1;
 const SLOTS: u32 = 4;
 
+/// What our own program is called with to stand in a process of its own, before the role.
+const CELL: &str = "cell";
+
 fn main() -> ExitCode {
+    // Before anything else: a process that is to lock itself in has one thread.
+    let mut words = std::env::args().skip(1);
+    if let (Some(CELL), Some(role), None) = (words.next().as_deref(), words.next(), words.next())
+        && let Some(role) = Role::named(&role)
+    {
+        return inside::serve(role);
+    }
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("JIDOKA_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
@@ -57,6 +69,11 @@ fn main() -> ExitCode {
     // A guest's file operation that still blocks must not keep the process.
     runtime.shutdown_background();
     ExitCode::from(code)
+}
+
+/// This very program, whatever happened to its name since.
+fn program() -> Program {
+    Program { path: "/proc/self/exe".into(), arguments: vec![CELL.into()] }
 }
 
 struct RealMachine {
@@ -114,8 +131,8 @@ impl RealMachine {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| anyhow!("the machine gives no randomness: {error}"))?;
         let cache = Cache::open(self.state()?.cache()?, key).context("open the cache of compiled components")?;
-        let sandbox =
-            Arc::new(Sandbox::new(SLOTS, Some(cache)).map_err(anyhow::Error::from).context("start the engine")?);
+        let sandbox = Sandbox::new(SLOTS, Some(cache), program());
+        let sandbox = Arc::new(sandbox.map_err(anyhow::Error::from).context("start the engine")?);
         *made = Some(Arc::clone(&sandbox));
         Ok(sandbox)
     }
@@ -126,7 +143,7 @@ impl RealMachine {
         if let Some(sandbox) = &*made {
             return Ok(Arc::clone(sandbox));
         }
-        let sandbox = Sandbox::new(SLOTS, None).map_err(anyhow::Error::from).context("start the engine")?;
+        let sandbox = Sandbox::new(SLOTS, None, program()).map_err(anyhow::Error::from).context("start the engine")?;
         let sandbox = Arc::new(sandbox);
         *made = Some(Arc::clone(&sandbox));
         Ok(sandbox)
@@ -276,11 +293,12 @@ impl Machine for RealMachine {
         std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned())
     }
 
-    fn runner(&self) -> anyhow::Result<Arc<Runner>> {
-        Ok(Arc::new(Runner::new(self.sandbox()?, self.state()?, self.store()?, self.clock(), commands(), RUNS)))
+    fn runner(&self, least: Wall) -> anyhow::Result<Arc<Runner>> {
+        let runner = Runner::new(self.sandbox()?, self.state()?, self.store()?, self.clock(), commands(), RUNS);
+        Ok(Arc::new(runner.behind(least)))
     }
 
-    fn scratch(&self, unix_ms: u64) -> anyhow::Result<Scratch> {
+    fn scratch(&self, unix_ms: u64, least: Wall) -> anyhow::Result<Scratch> {
         let files = ScratchFiles(std::env::temp_dir().join(format!("jidoka-test-{}", self.serial()?)));
         let made = std::fs::DirBuilder::new().mode(0o700).create(&files.0);
         let dir = made.and_then(|()| Dir::open_ambient_dir(&files.0, ambient_authority()));
@@ -288,7 +306,7 @@ impl Machine for RealMachine {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let clock = Clock::starting_at(unix_ms);
         let runner = Runner::new(self.bench()?, state, store, clock, commands(), RUNS);
-        Ok(Scratch { runner: Arc::new(runner), files: Box::new(files) })
+        Ok(Scratch { runner: Arc::new(runner.behind(least)), files: Box::new(files) })
     }
 
     fn inspect(&self, component: &[u8]) -> anyhow::Result<(String, Surface)> {
@@ -309,6 +327,12 @@ impl Machine for RealMachine {
         health.push(match self.sandbox() {
             Ok(_) => fine("engine", format!("starts with {SLOTS} slots")),
             Err(error) => ill("engine", format!("{error:#}"), "the machine needs address space: check `ulimit -v`"),
+        });
+        health.push(match cell::probe(&program()) {
+            Ok(version) => fine("process wall", format!("Landlock {version}, seccomp: --wall process works here")),
+            Err(error) => {
+                ill("process wall", error, "Linux 6.2 or later with Landlock and seccomp; else run without it")
+            }
         });
         health.push(match self.state() {
             Ok(_) => fine("state", self.state_dir.display().to_string()),

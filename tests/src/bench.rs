@@ -14,6 +14,7 @@ use jidoka::doors::clock::Clock;
 use jidoka::doors::command::CommandEnvironment;
 use jidoka::doors::model::Model;
 use jidoka::doors::pace::Pace;
+use jidoka::doors::program::Program;
 use jidoka::doors::provider::HttpModel;
 use jidoka::doors::script::ScriptedModel;
 use jidoka::doors::sqlite::{CommitPoint, Probe, SqliteStore};
@@ -23,7 +24,9 @@ use jidoka::rules::authored::{self, OperatorFile, Overrides};
 use jidoka::rules::effect::{Body, Entry};
 use jidoka::rules::ledger::ScopeId;
 use jidoka::rules::record::Record;
-use jidoka::rules::spec::{CheckRun, ComponentSource, CountedBy, Dialect, KeySource, Provider, RunSpec, WireLimits};
+use jidoka::rules::spec::{
+    CheckRun, ComponentSource, CountedBy, Dialect, KeySource, Provider, RunSpec, Wall, WireLimits,
+};
 use jidoka::run::cord::Cord;
 use jidoka::run::desk::{Because, Desk};
 use jidoka::run::fork::Branch;
@@ -48,9 +51,18 @@ pub fn sandbox() -> Arc<Sandbox> {
         let dir = Path::new(env!("OUT_DIR")).join("cache");
         std::fs::create_dir_all(&dir).expect("a cache directory");
         let cache = Cache::open(open(&dir), [7; 32]).expect("a cache");
-        Arc::new(Sandbox::new(SLOTS, Some(cache)).expect("an engine"))
+        Arc::new(Sandbox::new(SLOTS, Some(cache), cell()).expect("an engine"))
     };
     Arc::clone(SANDBOX.get_or_init(make))
+}
+
+/// The program of this package that stands in a process of its own. Cargo puts it beside the other programs, and a test
+/// into a folder below them.
+pub fn cell() -> Program {
+    let this = std::env::current_exe().expect("this program");
+    let folders = this.ancestors().skip(1).take(2);
+    let path = folders.map(|folder| folder.join("cell")).find(|path| path.is_file()).expect("cargo built it");
+    Program { path, arguments: Vec::new() }
 }
 
 /// Opens a directory by path.
@@ -80,6 +92,18 @@ pub struct Bench {
     counted_by: CountedBy,
     serial: Option<String>,
     start_ms: u64,
+    wall: Wall,
+    /// What stands in processes of the host's own, if not this package's `cell`.
+    program: Option<Program>,
+}
+
+/// The wall of all runs that do not say it: `process` if `JIDOKA_TEST_WALL` says so.
+fn wall() -> Wall {
+    match std::env::var("JIDOKA_TEST_WALL").as_deref() {
+        Ok("process") => Wall::Process,
+        Ok(other) => panic!("JIDOKA_TEST_WALL is {other:?}, and not \"process\""),
+        Err(_) => Wall::None,
+    }
 }
 
 /// Where a run's state and workspace are. Shared, it lets runs follow each other.
@@ -178,6 +202,8 @@ impl Bench {
             counted_by: CountedBy::Bytes,
             serial: None,
             start_ms: START_MS,
+            wall: wall(),
+            program: None,
         }
     }
 
@@ -274,6 +300,18 @@ impl Bench {
         self
     }
 
+    /// Puts the guests behind this wall.
+    pub fn behind(mut self, wall: Wall) -> Self {
+        self.wall = wall;
+        self
+    }
+
+    /// Lets another program stand in the processes of the host's own.
+    pub fn program(mut self, program: Program) -> Self {
+        self.program = Some(program);
+        self
+    }
+
     /// Leaves the real directory alone.
     pub fn no_apply(mut self) -> Self {
         self.apply = Apply::Never;
@@ -347,6 +385,7 @@ impl Bench {
         let spec = authored::job(&text, &operator, &overrides);
         let mut spec = spec.unwrap_or_else(|mistakes| panic!("{text}\n{mistakes:#?}"));
         spec.shared.declared = !self.operator.is_empty();
+        spec.wall = spec.wall.max(self.wall);
         spec.models.values_mut().for_each(|model| model.counted_by = self.counted_by);
         spec
     }
@@ -443,10 +482,12 @@ impl Bench {
             dir: home.dir().display().to_string(),
             spec,
         };
-        let runner = match self.books {
-            Some(books) => runner_at(&home.state(), books, self.start_ms),
-            None => runner_at(&home.state(), store_at(&home.state(), self.start_ms), self.start_ms),
+        let books = self.books.unwrap_or_else(|| store_at(&home.state(), self.start_ms));
+        let sandbox = match self.program {
+            Some(program) => Arc::new(Sandbox::new(2, None, program).expect("an engine")),
+            None => sandbox(),
         };
+        let runner = runner_in(sandbox, &home.state(), books, self.start_ms);
         (home, runner, job)
     }
 }
@@ -463,10 +504,14 @@ pub fn runner_with(dir: &Path, store: Arc<dyn Store>) -> Arc<Runner> {
 
 /// As [`runner_with`], at another time.
 pub fn runner_at(dir: &Path, store: Arc<dyn Store>, start_ms: u64) -> Arc<Runner> {
+    runner_in(sandbox(), dir, store, start_ms)
+}
+
+fn runner_in(sandbox: Arc<Sandbox>, dir: &Path, store: Arc<dyn Store>, start_ms: u64) -> Arc<Runner> {
     let state = state(dir);
     let clock = Clock::starting_at(start_ms);
     let commands = CommandEnvironment::from_variables(std::env::vars());
-    Arc::new(Runner::new(sandbox(), state, store, clock, commands, 64))
+    Arc::new(Runner::new(sandbox, state, store, clock, commands, 64))
 }
 
 /// Tells a run again with every door shut, perhaps with another component.

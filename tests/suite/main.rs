@@ -20,5 +20,6 @@ mod stories;
 mod storm;
 mod time;
 mod verdicts;
+mod walls;
 mod wire;
 mod zero_work;

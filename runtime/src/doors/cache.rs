@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, File, MetadataExt, OpenOptions, OpenOptionsExt};
 
 use crate::rules::digest::Digest;
 
@@ -28,11 +28,15 @@ impl Cache {
     /// # Errors
     /// The directory cannot be read or written.
     pub fn open(dir: Dir, fresh_key: [u8; KEY_BYTES]) -> io::Result<Self> {
-        let kept = dir.read(KEY_FILE).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok());
+        let kept = private(&dir, KEY_FILE).and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes).ok()?;
+            <[u8; KEY_BYTES]>::try_from(bytes).ok()
+        });
         if let Some(key) = kept {
             return Ok(Self { dir, key });
         }
-        // None, or one that a crash cut short: what it authenticated is built again. Two processes that start at once
+        // None, one that somebody else could read, or one that a crash cut short: what it authenticated is built again. Two processes that start at once
         // may each write one; the last stands, and the other's entries are misses.
         let draft = format!("{KEY_FILE}.{}", std::process::id());
         let mut file = dir.open_with(&draft, OpenOptions::new().write(true).create(true).truncate(true).mode(0o600))?;
@@ -44,7 +48,7 @@ impl Cache {
 
     /// The code for a component and an engine, if this host wrote it and it is whole.
     pub fn get(&self, component: &Digest, fingerprint: &str) -> Option<Vec<u8>> {
-        let file = self.dir.open(self.name(component, fingerprint)).ok()?;
+        let file = private(&self.dir, &self.name(component, fingerprint))?;
         let mut entry = Vec::new();
         file.take(MAX_ENTRY_BYTES + 1).read_to_end(&mut entry).ok()?;
         if entry.len() as u64 > MAX_ENTRY_BYTES {
@@ -93,6 +97,14 @@ impl Cache {
     }
 }
 
+/// A file that nobody but this host's own user can read or write; anything else is as good as none.
+fn private(dir: &Dir, name: &str) -> Option<File> {
+    let file = dir.open(name).ok()?;
+    let about = file.metadata().ok()?;
+    let ours = about.is_file() && about.uid() == rustix::process::geteuid().as_raw() && about.mode() & 0o077 == 0;
+    ours.then_some(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +123,29 @@ mod tests {
         assert_eq!(again.get(&component, "engine 1").as_deref(), Some(&b"code"[..]));
         assert_eq!(again.get(&component, "engine 2"), None);
         assert_eq!(again.get(&Digest::from_bytes([2; 32]), "engine 1"), None);
+    }
+
+    #[test]
+    fn what_others_could_touch_is_a_miss() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let component = Digest::from_bytes([1; 32]);
+        let cache = open(&dir);
+        cache.put(&component, "engine", b"code").expect("kept");
+        assert!(cache.get(&component, "engine").is_some());
+        let touch = |name: &str, mode| {
+            let open_to_others = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(dir.path().join(name), open_to_others).expect("ours");
+        };
+        touch(&cache.name(&component, "engine"), 0o620);
+        assert_eq!(cache.get(&component, "engine"), None);
+        touch(&cache.name(&component, "engine"), 0o600);
+        assert!(cache.get(&component, "engine").is_some());
+        // A key that somebody else could read authenticates nothing any more.
+        touch(KEY_FILE, 0o604);
+        let handle = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).expect("opens");
+        let again = Cache::open(handle, [8; KEY_BYTES]).expect("a cache");
+        assert_eq!(again.get(&component, "engine"), None);
     }
 
     #[test]

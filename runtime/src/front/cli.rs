@@ -280,12 +280,12 @@ pub(super) fn usage(what: &str) -> u8 {
 
 async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, LoadError> {
     let loaded = load::load(machine, &arguments.path, &arguments.overrides.overrides())?;
-    let limits = loaded.spec.budget.attempt.clone();
+    let (limits, wall) = (loaded.spec.budget.attempt.clone(), loaded.spec.wall);
     let spinner = Spinner::new(arguments.json);
     let job = load::open(machine, loaded, &|what| spinner.say(what));
     let job = job.inspect_err(|_| spinner.end())?;
     spinner.say("starting");
-    let runner = machine.runner()?;
+    let runner = machine.runner(wall)?;
     let apply = if arguments.no_apply { Apply::Never } else { Apply::Accepted };
     let handle = runner.start(job, machine.serial()?, apply);
     spinner.end();

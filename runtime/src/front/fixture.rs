@@ -134,7 +134,7 @@ async fn run(
     tested.expected = Some(opened.fixture.expect.clone());
     again::rehearsed(&opened.fixture.job, operator).map_err(|why| anyhow!("not run: {}", why.join("; ")))?;
     let expected = opened.fixture.expect.clone();
-    let scratch = machine.scratch(opened.fixture.start_ms)?;
+    let scratch = machine.scratch(opened.fixture.start_ms, operator.policy.wall)?;
     let rehearsed = opened.rehearse(&scratch.runner, component, machine.serial()?).await?;
     let verdict = rehearsed.record.verdict();
     tested.passed = expected.is_met_by(&verdict);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cap_std::fs::Dir;
 
 use crate::rules::hook::Hook;
-use crate::rules::spec::{ModelSpec, RunSpec};
+use crate::rules::spec::{ModelSpec, RunSpec, Wall};
 use crate::run::desk::Desk;
 use crate::run::hooks::Hooks;
 use crate::run::runner::{Account, Reached, Runner};
@@ -94,13 +94,13 @@ pub trait Machine {
     ///
     /// # Errors
     /// The host's directory cannot be written, or the engine cannot start.
-    fn runner(&self) -> anyhow::Result<Arc<Runner>>;
+    fn runner(&self, least: Wall) -> anyhow::Result<Arc<Runner>>;
 
     /// A host that has no history and no books but its own, and is gone when it is dropped. Its clock shows `unix_ms`.
     ///
     /// # Errors
     /// There is no room for it, or the engine cannot start.
-    fn scratch(&self, unix_ms: u64) -> anyhow::Result<Scratch>;
+    fn scratch(&self, unix_ms: u64, least: Wall) -> anyhow::Result<Scratch>;
 
     /// What a component could ask for.
     ///

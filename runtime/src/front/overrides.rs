@@ -5,6 +5,7 @@
 use clap::Args;
 
 use crate::rules::authored::Overrides;
+use crate::rules::spec::Wall;
 use crate::rules::units;
 
 /// Settings other than the models.
@@ -21,7 +22,10 @@ pub struct SettingArguments {
     seed: Option<u64>,
     /// Time of this attempt, for example `30s`.
     #[arg(long, value_name = "TIME", value_parser = time)]
-    wall: Option<u64>,
+    wall_time: Option<u64>,
+    /// What stands between the guest and this host, beside its sandbox: `none` or `process`.
+    #[arg(long, value_name = "WALL", value_parser = wall)]
+    wall: Option<Wall>,
 }
 
 /// All of them.
@@ -36,6 +40,13 @@ pub struct OverrideArguments {
 
 fn time(text: &str) -> Result<u64, String> {
     units::duration_ms(text).map_err(|error| error.to_string())
+}
+
+fn wall(text: &str) -> Result<Wall, String> {
+    [Wall::None, Wall::Process]
+        .into_iter()
+        .find(|wall| wall.name() == text)
+        .ok_or_else(|| "expected none or process; the time of the attempt is --wall-time".to_owned())
 }
 
 /// A model of the job's and the operator's to use for it.
@@ -54,7 +65,8 @@ impl SettingArguments {
             item: self.item.clone(),
             models: models.into_iter().collect(),
             seed: self.seed,
-            wall_ms: self.wall,
+            wall_ms: self.wall_time,
+            wall: self.wall,
         }
     }
 }

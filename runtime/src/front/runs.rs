@@ -297,7 +297,8 @@ pub(super) async fn replay(machine: &dyn Machine, arguments: ReplayArguments) ->
     let ReplayArguments { run, with, json } = arguments;
     let past = machine.desk()?.past(&run).await.context("read the journal")?;
     let component = with.as_deref().map(|path| another(machine, path)).transpose()?;
-    let replayed = machine.runner()?.replay(past, component, &machine.serial()?).await;
+    let least = load::operator(machine)?.policy.wall;
+    let replayed = machine.runner(least)?.replay(past, component, &machine.serial()?).await;
     let replayed = replayed.context("replay the run")?;
     if let Some(why) = &replayed.fault {
         return Err(anyhow!("replay the run: {why}").into());
@@ -351,7 +352,7 @@ pub(super) async fn resume(machine: &dyn Machine, arguments: ResumeArguments) ->
     if !json && std::io::stderr().is_terminal() {
         eprintln!("{}", style(format!("telling {told} entries again")).dim());
     }
-    let handle = machine.runner()?.resume(job, past, apply);
+    let handle = machine.runner(job.spec.wall)?.resume(job, past, apply);
     follow(machine, handle, limits, json).await
 }
 
@@ -493,6 +494,6 @@ pub(super) async fn fork(machine: &dyn Machine, arguments: ForkArguments) -> Res
     let limits = job.spec.budget.attempt.clone();
     let apply = if apply { Apply::Accepted } else { Apply::Never };
     let branch = Branch { at, edits };
-    let handle = machine.runner()?.fork(job, past, branch, machine.serial()?, apply);
+    let handle = machine.runner(job.spec.wall)?.fork(job, past, branch, machine.serial()?, apply);
     follow(machine, handle, limits, json).await
 }

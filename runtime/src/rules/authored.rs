@@ -45,7 +45,7 @@ pub use self::shared::Shared;
 pub use self::tenant::{Tenant, TenantLines};
 use super::spec::{
     Budget, ComponentSource, FileGrant, Grants, ModelSpec, OnPull, Origin, Reach, RunSpec, SharedBudget, TaskSpec,
-    WorkspaceSpec,
+    Wall, WorkspaceSpec,
 };
 
 /// What the command line says over the job. The default says nothing.
@@ -59,8 +59,10 @@ pub struct Overrides {
     pub models: BTreeMap<String, String>,
     /// `--seed`.
     pub seed: Option<u64>,
-    /// `--wall`, in milliseconds: the wall time of this attempt.
+    /// `--wall-time`, in milliseconds, of this attempt.
     pub wall_ms: Option<u64>,
+    /// `--wall`: what stands between the guest and this host.
+    pub wall: Option<Wall>,
 }
 
 /// Whether a text may be the name of a tenant or a line.
@@ -177,6 +179,7 @@ impl Job<'_> {
         let (done, checks) = listed.map_or((None, Vec::new()), |listed| listed.against(self.reader, written));
         let caps = file.optional_section(self.reader, "caps");
         let caps = caps.map(|section| caps::read(section, self.reader, &self.operator.policy.caps));
+        let wall = self.wall();
         file.finish(self.reader);
         self.reader.adopt(self.operator.policy.settings.iter().cloned());
         let shared = line.as_ref().zip(tenant.as_ref()).map(|(line, tenant)| self.shared(&line.value, tenant));
@@ -214,6 +217,7 @@ impl Job<'_> {
             backoff: attempts.backoff,
             guards: guards?,
             on_pull: on_pull?,
+            wall,
             done: done?,
             checks,
             seed,
@@ -240,6 +244,25 @@ impl Job<'_> {
             None => self.reader.set(ITEM.name, "each run is an item of its own", Origin::Default),
         }
         item
+    }
+
+    /// The command line's wall, which is no less than the operator's.
+    fn wall(&mut self) -> Wall {
+        let least = self.operator.policy.wall;
+        let (wall, origin) = match self.overrides.wall {
+            Some(asked) => (asked, Origin::Flag),
+            None if least == Wall::None => (least, Origin::Default),
+            None => (least, Origin::Operator),
+        };
+        if wall < least {
+            self.reader.mistake(Mistake::of_flag(
+                format!("--wall is {}, and the operator's `policy.wall` is {}", wall.name(), least.name()),
+                least.name().to_owned(),
+                &format!("--wall {}", least.name()),
+            ));
+        }
+        self.reader.set("wall", wall.name(), origin);
+        wall
     }
 
     /// What the run shares with others, and the settings that say so.

@@ -46,12 +46,36 @@ pub struct RunSpec {
     /// What a pull of the line does to this run while it is on its way.
     #[serde(default)]
     pub on_pull: OnPull,
+    /// Of the worker and of its checks that are components.
+    #[serde(default)]
+    pub wall: Wall,
     pub done: Done,
     pub checks: Vec<Check>,
     /// Seed of all randomness of the guest; `None` means drawn fresh and recorded.
     pub seed: Option<u64>,
     /// Every setting with its value and where it came from, for `jidoka explain`.
     pub settings: Vec<Setting>,
+}
+
+/// What stands between a guest and this host, beside the sandbox that every guest is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wall {
+    /// Nothing more: it runs in the host's own process.
+    #[default]
+    None,
+    /// A process of its own, which the kernel lets do nothing but compute, reach its trees and speak to its gate.
+    Process,
+}
+
+impl Wall {
+    /// The wall's name, as it is chosen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Wall::None => "none",
+            Wall::Process => "process",
+        }
+    }
 }
 
 /// How long an item rests between two attempts.

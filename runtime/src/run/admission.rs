@@ -26,7 +26,7 @@ use crate::rules::ledger::{Denial, Ledger, Limits, Line, ScopeId, Terms};
 use crate::rules::model::Profile;
 use crate::rules::progress::{Mark, Passed};
 use crate::rules::record::Record;
-use crate::rules::spec::{Allowance, RunSpec};
+use crate::rules::spec::{Allowance, RunSpec, Wall};
 use crate::rules::verdict::{Verdict, used_up};
 
 use super::cord::Cord;
@@ -409,6 +409,10 @@ impl Opened {
 
 /// Compiles the worker and the checks. Blocking.
 pub(super) fn compile(host: &Runner, job: &Job) -> Result<(Prepared, Vec<Option<Prepared>>), Verdict> {
+    if host.wall(&job.spec) == Wall::Process {
+        let stands = host.sandbox.process_wall();
+        stands.map_err(|why| not_admitted(format!("the process wall does not stand on this machine: {why}")))?;
+    }
     let prepare = |bytes: &[u8], world, what: &str| {
         host.sandbox.prepare(bytes, world).map_err(|error| not_admitted(format!("{what}: {}", chain(&error))))
     };

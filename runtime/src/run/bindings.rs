@@ -10,6 +10,8 @@ pub mod worker {
         imports: { default: async | trappable },
         exports: { default: async },
         require_store_data_send: true,
+        // A guest in a cell is told its task, and answers, through a pipe.
+        additional_derives: [serde::Serialize, serde::Deserialize],
     });
 }
 
@@ -21,6 +23,8 @@ pub mod verifier {
         imports: { default: async | trappable },
         exports: { default: async },
         require_store_data_send: true,
+        // A guest in a cell is told its task, and answers, through a pipe.
+        additional_derives: [serde::Serialize, serde::Deserialize],
         with: {
             "jidoka:agent/types": super::worker::jidoka::agent::types,
             "jidoka:agent/model": super::worker::jidoka::agent::model,

@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cap_std::fs::Dir;
-use wasmtime::component::ResourceTable;
 use wasmtime_wasi::filesystem::FsPerms;
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::doors::command::{self, CommandEnd, Order};
 use crate::doors::state::RunDir;
@@ -24,24 +22,21 @@ use crate::rules::guard::Memory;
 use crate::rules::ledger::{CallId, Limits as LineLimits, Line, ScopeId, Terms};
 use crate::rules::progress::{Progress, Seen};
 use crate::rules::record::Evidence;
-use crate::rules::spec::{Caps, Check, CheckRun, FileGrant, Grants, Guards, OnPull, RunSpec};
+use crate::rules::spec::{Caps, Check, CheckRun, FileGrant, Grants, Guards, OnPull, RunSpec, Wall};
 use crate::rules::verdict::{CheckEnd, Outcome, Stop};
 
 use super::RunEnd;
-use super::alarms::Alarms;
 use super::bindings::verifier::jidoka::agent::review;
 use super::cord::Cord;
-use super::files::FileBooks;
 use super::gate::{Gate, Passage, WorkspaceView};
-use super::host::Guest;
 use super::journal::Journal;
-use super::limits::Limits;
 use super::meter::Meter;
 use super::output::Output;
 use super::race::GuestCall;
 use super::runner::Runner;
 use super::sandbox::{Call, Prepared, Returned};
-use super::senses::{Chances, VirtualClock};
+use super::seat::{Draw, Preopen, Seat, Setup, Ties};
+use super::senses::VirtualClock;
 use super::supervisor::cut;
 
 /// What a path became.
@@ -55,6 +50,7 @@ pub(super) struct Bench<'a> {
     pub runner: &'a Arc<Runner>,
     pub check: &'a Check,
     pub caps: &'a Caps,
+    pub wall: Wall,
     pub serial: &'a str,
     pub journal: &'a Arc<Journal>,
     pub cord: &'a Cord,
@@ -89,18 +85,6 @@ pub(super) fn artifact(
     }
 }
 
-/// A WASI context with these directories and nothing else of the host's.
-pub(super) fn with_files(
-    wasi: &mut WasiCtxBuilder,
-    preopens: &[(&'static str, Dir, FsPerms)],
-) -> std::io::Result<WasiCtx> {
-    for (name, dir, perms) in preopens {
-        // wasmtime-wasi takes a path; this one names the very directory that the handle holds.
-        wasi.preopened_dir(handle_path(dir), name, *perms).map_err(std::io::Error::other)?;
-    }
-    Ok(wasi.build())
-}
-
 /// A path to an open directory, whatever happened to its name since.
 pub(super) fn handle_path(dir: &Dir) -> PathBuf {
     use std::os::fd::AsRawFd;
@@ -116,16 +100,16 @@ pub(super) struct Frozen {
 
 impl Frozen {
     /// The directories that a verifier gets.
-    pub fn preopens(&self, context: Option<&Dir>) -> Result<Vec<(&'static str, Dir, FsPerms)>, RunEnd> {
+    pub fn preopens(&self, context: Option<&Dir>) -> Result<Vec<Preopen>, RunEnd> {
         let again = |dir: &Dir| {
             dir.try_clone().map_err(|error| RunEnd::Fault(format!("the check's files could not be opened: {error}")))
         };
         let mut preopens = Vec::new();
         if self.has_work {
-            preopens.push(("/work", again(&self.dir)?, FsPerms::ReadOnly));
+            preopens.push(Preopen { name: "/work", dir: again(&self.dir)?, perms: FsPerms::ReadOnly });
         }
         if let Some(context) = context {
-            preopens.push(("/context", again(context)?, FsPerms::ReadOnly));
+            preopens.push(Preopen { name: "/context", dir: again(context)?, perms: FsPerms::ReadOnly });
         }
         Ok(preopens)
     }
@@ -139,7 +123,7 @@ impl Bench<'_> {
     pub async fn judge(
         &self,
         prepared: &Prepared,
-        preopens: Vec<(&'static str, Dir, FsPerms)>,
+        preopens: Vec<Preopen>,
         artifact: review::Artifact,
     ) -> Result<CheckEnd, RunEnd> {
         let wall_ms = self.check.wall_ms;
@@ -190,22 +174,20 @@ impl Bench<'_> {
             log_bytes: self.caps.log_bytes,
         }));
         let stdio = [Output::new(self.caps.stdio_bytes), Output::new(self.caps.stdio_bytes)];
-        let [stdout, stderr] = stdio.clone();
-        let wasi = with_files(WasiCtxBuilder::new().stdout(stdout).stderr(stderr), &preopens)
-            .map_err(|error| RunEnd::Fault(format!("the check's files could not be opened: {error}")))?;
-        let guest = Guest {
-            gate: Arc::clone(&gate),
-            time: Arc::clone(self.time),
-            alarms: Alarms::default(),
-            chances: Chances::of_check(self.seed, &self.check.name),
-            books: FileBooks::new(Arc::clone(&gate), self.start_ms, 0),
-            limits: Limits::new(self.caps.memory_bytes),
-            wasi,
-            table: ResourceTable::new(),
+        let setup = Setup {
+            call: Call::Judge(artifact),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            chances: Draw::Check { seed: self.seed, name: self.check.name.clone() },
+            start_ms: self.start_ms,
+            max_created: 0,
+            caps: *self.caps,
         };
-        let call = GuestCall { clock: self.runner.clock, cord, gate: Arc::clone(&gate), meter };
         let sandbox = &self.runner.sandbox;
-        let judged = call.race(|bounds| sandbox.call(prepared, guest, Call::Judge(artifact), bounds), self.caps);
+        let ties = Ties { gate: Arc::clone(&gate), time: Arc::clone(self.time), stdio: stdio.clone() };
+        let seat = Seat::take(sandbox, prepared, setup, preopens, ties, self.wall).await.map_err(RunEnd::Fault)?;
+        let call = GuestCall { clock: self.runner.clock, cord, gate: Arc::clone(&gate), meter };
+        let judged = call.race(|bounds| seat.call(sandbox, bounds));
         let ended = tokio::select! {
             biased;
             _ = self.cord.pulled() => return Err(RunEnd::Stopped),

@@ -33,7 +33,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, Outp
 
 use self::streams::{At, Reader, Writer};
 use self::trouble::heard;
-use super::gate::Gate;
+use super::way::Way;
 
 /// Directories below a preopen. The host walks the tree afterwards, with a bound of its own above this.
 pub const MAX_DEPTH: usize = 64;
@@ -46,7 +46,7 @@ pub const MAX_LISTED: usize = 100_000;
 
 /// What the host remembers of a guest's open files.
 pub struct FileBooks {
-    gate: Arc<Gate>,
+    gate: Way,
     /// The time that every file shows.
     time: Datetime,
     max_created: u64,
@@ -92,7 +92,7 @@ impl Place {
 
 impl FileBooks {
     /// Books for a guest that has no open file yet.
-    pub fn new(gate: Arc<Gate>, start_ms: u64, max_created: u64) -> Self {
+    pub fn new(gate: Way, start_ms: u64, max_created: u64) -> Self {
         let nanoseconds = u32::try_from(start_ms % 1_000).expect("below 1,000") * 1_000_000;
         Self {
             gate,
@@ -180,7 +180,7 @@ impl Files<'_> {
     }
 
     fn charged(&mut self, inner: Writer, hole: u64) -> FsResult<Resource<DynOutputStream>> {
-        let stream: DynOutputStream = Box::new(Charged { inner, gate: Arc::clone(&self.books.gate), hole });
+        let stream: DynOutputStream = Box::new(Charged { inner, gate: self.books.gate.clone(), hole });
         Ok(self.inner.table.push(stream)?)
     }
 }
@@ -443,7 +443,7 @@ impl HostDirectoryEntryStream for Files<'_> {
 /// An output stream into a file that pays for what it takes, before it takes it.
 struct Charged {
     inner: Writer,
-    gate: Arc<Gate>,
+    gate: Way,
     /// Bytes between the end of the file and the first write, paid with it.
     hole: u64,
 }

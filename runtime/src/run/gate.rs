@@ -371,8 +371,8 @@ impl Gate {
     }
 
     /// The granted models, as the guest may know them.
-    pub fn models(&self) -> impl Iterator<Item = (&str, &Profile)> {
-        self.passage.offers.iter().map(|(name, profile)| (name.as_str(), profile))
+    pub fn offers(&self) -> &BTreeMap<String, Profile> {
+        &self.passage.offers
     }
 
     /// Notes that were dropped because they were past their cap.

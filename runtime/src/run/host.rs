@@ -10,7 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::rules::andon::Category;
 use crate::rules::effect::{Answer, Denied, Effect, Failure, FailureKind, Heard, Level, LineLeft, Reason, Refusal};
 use crate::rules::ledger::Line;
-use crate::rules::model::{Message, Request, Role, Stop, ToolCall, ToolDefinition};
+use crate::rules::model::{Message, Profile, Request, Role, Stop, ToolCall, ToolDefinition};
 use crate::rules::policy::{self, MAX_RANDOM_BYTES};
 use crate::rules::question::Risk;
 
@@ -18,18 +18,23 @@ use super::RunEnd;
 use super::alarms::Alarms;
 use super::bindings::worker::jidoka::agent as wit;
 use super::files::{FileBooks, Files};
-use super::gate::{Ask, Gate};
+use super::gate::Ask;
 use super::limits::Limits;
 use super::senses::{Chances, GuestTime, VirtualClock};
+use super::way::Way;
 
 /// Everything that the host holds for one guest. Thrown away with its store.
 pub struct Guest {
-    pub gate: Arc<Gate>,
+    pub gate: Way,
     pub time: Arc<VirtualClock>,
     pub alarms: Alarms,
     pub chances: Chances,
     pub books: FileBooks,
     pub limits: Limits,
+    /// Bytes of strings and lists that one call may lift into the host.
+    pub lifted_bytes: usize,
+    /// Handles and other resources at once.
+    pub handles: usize,
     pub wasi: WasiCtx,
     pub table: ResourceTable,
 }
@@ -118,14 +123,14 @@ impl wit::model::Host for Guest {
     }
 
     async fn catalogue(&mut self) -> wasmtime::Result<Vec<wit::model::Offer>> {
-        let offer = |(name, profile): (&str, &crate::rules::model::Profile)| wit::model::Offer {
-            name: name.to_owned(),
+        let offer = |(name, profile): (String, Profile)| wit::model::Offer {
+            name,
             window: profile.window,
             max_output: profile.max_output,
             micro_usd_per_mtok_in: profile.price.map_or(0, |price| price.micro_usd_per_mtok_in),
             micro_usd_per_mtok_out: profile.price.map_or(0, |price| price.micro_usd_per_mtok_out),
         };
-        Ok(self.gate.models().map(offer).collect())
+        Ok(self.gate.offers()?.into_iter().map(offer).collect())
     }
 }
 

@@ -126,6 +126,7 @@ impl Admitted {
             runner,
             check,
             caps: &self.job.spec.caps,
+            wall: runner.wall(&self.job.spec),
             serial: &self.serial,
             journal: &self.journal,
             cord: &self.cord,

@@ -148,6 +148,21 @@ impl CpuMeter {
         passed.then(|| lock(&self.0.stop).clone()).flatten()
     }
 
+    /// Says what was used in all, for a guest in another process.
+    pub fn count(&self, total_ns: u64) {
+        self.0.total_ns.fetch_max(total_ns, Ordering::Relaxed);
+    }
+
+    /// What may still be used when so much is used; `None`: nothing.
+    pub fn left_ns(&self, used_ns: u64) -> Option<u64> {
+        self.0.bound_ns.load(Ordering::Acquire).checked_sub(used_ns)
+    }
+
+    /// What to pull the cord with when the bound is passed.
+    pub fn stop(&self) -> Option<Stop> {
+        lock(&self.0.stop).clone()
+    }
+
     /// Counts every poll of `future`.
     pub fn measure<F: Future>(&self, future: F) -> Measured<F> {
         Measured { future: Box::pin(future), meter: self.clone() }

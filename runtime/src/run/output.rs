@@ -2,30 +2,44 @@
 //!
 //! Never: blocks a guest, reaches the host's own terminal.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::rules::effect::Stream;
+
+use super::cell::pipe::Pipe;
+use super::lock;
+
 /// One of a guest's output streams. Clones share what was printed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Output {
     printed: Arc<Mutex<Printed>>,
     max_bytes: usize,
+    /// For a guest in a cell: where it is kept instead.
+    pipe: Option<(Arc<Pipe>, Stream)>,
 }
 
 #[derive(Debug, Default)]
 struct Printed {
     bytes: Vec<u8>,
+    /// Of these, or through the pipe.
+    kept_bytes: usize,
     dropped_bytes: u64,
 }
 
 impl Output {
     /// A stream that keeps its first `max_bytes`.
     pub fn new(max_bytes: u64) -> Self {
-        Self { printed: Arc::default(), max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX) }
+        Self { printed: Arc::default(), max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX), pipe: None }
+    }
+
+    /// A stream whose first `max_bytes` go through a pipe, and are kept at its other end.
+    pub fn piped(max_bytes: u64, pipe: Arc<Pipe>, stream: Stream) -> Self {
+        Self { pipe: Some((pipe, stream)), ..Self::new(max_bytes) }
     }
 
     /// What was printed, and how many bytes were dropped. Bytes that are not UTF-8 are replaced.
@@ -34,16 +48,24 @@ impl Output {
         (String::from_utf8_lossy(&printed.bytes).into_owned(), printed.dropped_bytes)
     }
 
-    fn print(&self, bytes: &[u8]) {
+    /// Keeps what is printed, and counts what was dropped before it came here.
+    pub fn keep(&self, bytes: &[u8], dropped_bytes: u64) {
         let mut printed = self.printed();
-        let room = self.max_bytes - printed.bytes.len();
+        let room = self.max_bytes - printed.kept_bytes;
         let kept = bytes.len().min(room);
-        printed.bytes.extend_from_slice(&bytes[..kept]);
-        printed.dropped_bytes = printed.dropped_bytes.saturating_add((bytes.len() - kept) as u64);
+        let dropped_bytes = dropped_bytes.saturating_add((bytes.len() - kept) as u64);
+        printed.kept_bytes += kept;
+        match &self.pipe {
+            Some((pipe, stream)) => pipe.printed(*stream, &bytes[..kept], dropped_bytes),
+            None => {
+                printed.bytes.extend_from_slice(&bytes[..kept]);
+                printed.dropped_bytes = printed.dropped_bytes.saturating_add(dropped_bytes);
+            }
+        }
     }
 
     fn printed(&self) -> MutexGuard<'_, Printed> {
-        self.printed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.printed)
     }
 }
 
@@ -74,7 +96,7 @@ const PERMIT_BYTES: usize = 64 << 10;
 
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.print(&bytes);
+        self.keep(&bytes, 0);
         Ok(())
     }
 
@@ -94,8 +116,8 @@ mod tests {
     #[test]
     fn the_cap_is_kept_and_what_is_over_is_counted() {
         let output = Output::new(4);
-        output.print(b"abcd");
-        output.print(b"e");
+        output.keep(b"abcd", 0);
+        output.keep(b"e", 0);
         assert_eq!(output.take(), ("abcd".to_owned(), 1));
     }
 }

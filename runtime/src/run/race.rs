@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use crate::doors::clock::Clock;
-use crate::rules::spec::Caps;
 use crate::rules::verdict::Outcome;
 
 use super::cord::Cord;
 use super::gate::Gate;
 use super::meter::Meter;
-use super::sandbox::{CallBounds, Returned};
+use super::sandbox::Returned;
+use super::seat::CallBounds;
 
 /// A guest's call against its clocks: whoever is first ends it.
 pub(super) struct GuestCall {
@@ -27,17 +27,11 @@ impl GuestCall {
     pub async fn race<F: Future<Output = Result<Returned, Outcome>>>(
         self,
         call: impl FnOnce(CallBounds) -> F,
-        caps: &Caps,
     ) -> Result<Returned, Outcome> {
         let Self { clock, cord, gate, meter } = self;
         let waited = || gate.waited_ms();
         meter.start(clock.now());
-        let bounds = CallBounds {
-            cord: cord.clone(),
-            cpu: meter.cpu().clone(),
-            lifted_bytes: caps.lifted_bytes,
-            handles: caps.handles,
-        };
+        let bounds = CallBounds { cord: cord.clone(), cpu: meter.cpu().clone() };
         let watch = async {
             match meter.run_out(waited).await {
                 Ok(stop) => {

@@ -20,7 +20,7 @@ use crate::rules::effect::Entry;
 use crate::rules::model::Request;
 use crate::rules::quote::NetNeed;
 use crate::rules::record::Record;
-use crate::rules::spec::{Check, RunSpec};
+use crate::rules::spec::{Check, RunSpec, Wall};
 use crate::rules::verdict::{Stop, Verdict};
 
 use super::RunEnd;
@@ -101,6 +101,8 @@ pub struct Runner {
     pub(super) bounds: Bounds,
     pub(super) commands: CommandEnvironment,
     slots: Arc<Semaphore>,
+    /// Every guest has at least this wall.
+    least_wall: Wall,
 }
 
 /// A run on its way.
@@ -121,7 +123,18 @@ impl Runner {
         runs: usize,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(runs));
-        Self { sandbox, state, store, clock, bounds: Bounds::default(), commands, slots }
+        let least_wall = Wall::None;
+        Self { sandbox, state, store, clock, bounds: Bounds::default(), commands, slots, least_wall }
+    }
+
+    /// With every guest at least behind this wall, whatever its job says.
+    pub fn behind(self, wall: Wall) -> Self {
+        Self { least_wall: wall, ..self }
+    }
+
+    /// The wall of a run's guests.
+    pub(super) fn wall(&self, spec: &RunSpec) -> Wall {
+        spec.wall.max(self.least_wall)
     }
 
     /// Starts a run. It goes on to its verdict whether or not anybody watches.

@@ -6,10 +6,12 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::component::{Component, HasData, Linker, Resource, ResourceTable};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig, Store,
@@ -21,6 +23,7 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi_io::bindings::wasi::io::{error, poll, streams};
 
 use crate::doors::cache::Cache;
+use crate::doors::program::Program;
 use crate::rules::digest::Digest;
 use crate::rules::verdict::Outcome;
 
@@ -28,10 +31,13 @@ use super::RunEnd;
 use super::bindings::verifier::{Verifier, VerifierPre};
 use super::bindings::worker::{Worker, WorkerPre};
 use super::bindings::{verifier, worker};
+use super::cell;
+use super::compiler::{self, CompileError};
 use super::cord::Cord;
 use super::files::HasFiles;
 use super::host::{Guest, HasGuest};
-use super::limits::{CpuMeter, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
+use super::limits::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
+use super::seat::CallBounds;
 use super::senses::{HasChances, HasTime};
 use super::shape::{self, ShapeError};
 
@@ -65,8 +71,13 @@ pub struct Sandbox {
     workers: Linker<Guest>,
     verifiers: Linker<Guest>,
     cache: Option<Cache>,
+    /// Stands where a process of its own is wanted.
+    program: Option<Program>,
+    /// What the process wall would be: the version of Landlock's interface, or what is missing.
+    process_wall: OnceLock<Result<u32, String>>,
     prepared: Mutex<HashMap<(Digest, World), Prepared>>,
-    _ticker: Ticker,
+    /// Moves the epoch, where others wait for the guest's thread.
+    _ticker: Option<Ticker>,
 }
 
 /// What a component must export.
@@ -91,6 +102,28 @@ pub struct Prepared {
     /// BLAKE3 of the component's bytes.
     pub digest: Digest,
     pre: Pre,
+    component: Component,
+    /// Its code as a file, once a cell needed it.
+    code: Arc<OnceLock<Arc<OwnedFd>>>,
+}
+
+impl Prepared {
+    /// The compiled code as a file that nobody can change.
+    ///
+    /// # Errors
+    /// The machine has no memory for it.
+    pub(super) async fn code(&self) -> std::io::Result<Arc<OwnedFd>> {
+        if let Some(code) = self.code.get() {
+            return Ok(Arc::clone(code));
+        }
+        let component = self.component.clone();
+        let sealed = tokio::task::spawn_blocking(move || {
+            let code = component.serialize().map_err(std::io::Error::other)?;
+            cell::sealed(&code)
+        });
+        let sealed = sealed.await.map_err(std::io::Error::other)??;
+        Ok(Arc::clone(self.code.get_or_init(|| sealed)))
+    }
 }
 
 #[derive(Clone)]
@@ -107,7 +140,7 @@ pub enum LoadError {
     Shape(#[from] ShapeError),
     /// The compiler refused it.
     #[error("the component does not compile: {0}")]
-    Compile(String),
+    Compile(#[from] CompileError),
     /// It imports or exports what the world does not have.
     #[error("the component does not fit world `{world}`: {problem}")]
     World { world: &'static str, problem: String },
@@ -117,38 +150,89 @@ pub enum LoadError {
 }
 
 /// What a guest is asked.
+#[derive(Serialize, Deserialize)]
 pub enum Call {
     Run(worker::jidoka::agent::work::Task),
     Judge(verifier::jidoka::agent::review::Artifact),
 }
 
+impl Call {
+    /// The world of the guest that is asked so.
+    pub(super) fn world(&self) -> World {
+        match self {
+            Call::Run(_) => World::Worker,
+            Call::Judge(_) => World::Verifier,
+        }
+    }
+}
+
 /// What a guest answered.
+#[derive(Serialize, Deserialize)]
 pub enum Returned {
     Report(Result<worker::jidoka::agent::work::Report, String>),
     Judgement(Result<verifier::jidoka::agent::review::Judgement, String>),
 }
 
-/// Bounds of one call that the store enforces.
-pub struct CallBounds {
-    pub cord: Cord,
-    pub cpu: CpuMeter,
-    pub lifted_bytes: u64,
-    pub handles: u64,
-}
-
 impl Sandbox {
-    /// An engine for `slots` guests at once, with compiled code kept in `cache` if there is one.
+    /// An engine for `slots` guests at once, with compiled code kept in `cache` if there is one. `program` stands where a
+    /// process of its own is wanted: to compile, and for guests behind the process wall.
     ///
     /// # Errors
     /// The machine cannot give what the engine needs; most likely address space or mappings for this many slots.
-    pub fn new(slots: u32, cache: Option<Cache>) -> wasmtime::Result<Self> {
+    pub fn new(slots: u32, cache: Option<Cache>, program: Program) -> wasmtime::Result<Self> {
         let engine = engine(slots)?;
-        let ticker = Ticker::start(&engine)?;
+        let ticker = Some(Ticker::start(&engine)?);
+        Self::of_engine(engine, cache, Some(program), ticker)
+    }
+
+    /// For one guest in a process of its own, whose code is handed over.
+    ///
+    /// # Errors
+    /// As [`Sandbox::new`]; or the code is not of this engine.
+    pub(super) fn of_code(code: &OwnedFd, world: World) -> wasmtime::Result<(Self, Prepared)> {
+        let sandbox = Self::of_engine(engine(1)?, None, None, None)?;
+        let component = load_file(&sandbox.engine, code)?;
+        // Whose it is, is the host's to know.
+        let prepared = sandbox.linked(component, Digest::from_bytes([0; 32]), world)?;
+        Ok((sandbox, prepared))
+    }
+
+    fn of_engine(
+        engine: Engine,
+        cache: Option<Cache>,
+        program: Option<Program>,
+        ticker: Option<Ticker>,
+    ) -> wasmtime::Result<Self> {
         let mut workers = wasi_linker(&engine)?;
         worker::Worker::add_to_linker::<_, HasGuest>(&mut workers, |guest| guest)?;
         let mut verifiers = wasi_linker(&engine)?;
         verifier::Verifier::add_to_linker::<_, HasGuest>(&mut verifiers, |guest| guest)?;
-        Ok(Self { engine, workers, verifiers, cache, prepared: Mutex::default(), _ticker: ticker })
+        Ok(Self {
+            engine,
+            workers,
+            verifiers,
+            cache,
+            program,
+            process_wall: OnceLock::new(),
+            prepared: Mutex::default(),
+            _ticker: ticker,
+        })
+    }
+
+    /// The program that stands where a process of its own is wanted.
+    pub(super) fn program(&self) -> std::io::Result<&Program> {
+        self.program
+            .as_ref()
+            .ok_or_else(|| std::io::Error::other("there is no program for processes of the host's own"))
+    }
+
+    /// Whether guests can be put behind the process wall: tried once, in a process that locks itself in. Blocking.
+    ///
+    /// # Errors
+    /// A sentence: what this machine lacks.
+    pub(super) fn process_wall(&self) -> Result<u32, String> {
+        let tried = || cell::probe(self.program().map_err(|error| error.to_string())?);
+        self.process_wall.get_or_init(tried).clone()
     }
 
     /// Compiles and links a component for a world, or takes it from memory or the cache. Blocking.
@@ -163,7 +247,7 @@ impl Sandbox {
         }
         shape::check(bytes)?;
         let component = self.compile(bytes, &digest)?;
-        let prepared = Prepared { digest, pre: self.link(&component, world)? };
+        let prepared = self.linked(component, digest, world)?;
         let mut known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_PREPARED {
             known.clear();
@@ -196,15 +280,20 @@ impl Sandbox {
         if let Some(cache) = &self.cache
             && let Some(code) = cache.get(digest, &fingerprint)
         {
-            return load(&self.engine, &code).map_err(|error| LoadError::Host(error.to_string()));
-        }
-        let component = Component::new(&self.engine, bytes).map_err(|error| LoadError::Compile(plain(&error)))?;
-        if let Some(cache) = &self.cache {
-            let code = component.serialize().map_err(|error| LoadError::Host(error.to_string()))?;
-            if let Err(error) = cache.put(digest, &fingerprint, &code) {
-                // A cache that cannot be written costs time, not correctness.
-                tracing::warn!(%error, "compiled code could not be cached");
+            match load(&self.engine, &code) {
+                Ok(component) => return Ok(component),
+                // Whole and ours, and still of no use: built again.
+                Err(error) => tracing::warn!(%error, "cached code could not be loaded"),
             }
+        }
+        let program = self.program().map_err(|error| LoadError::Host(error.to_string()))?;
+        let code = compiler::compile(program, bytes)?;
+        let component = load(&self.engine, &code).map_err(|error| LoadError::Host(error.to_string()))?;
+        if let Some(cache) = &self.cache
+            && let Err(error) = cache.put(digest, &fingerprint, &code)
+        {
+            // A cache that cannot be written costs time, not correctness.
+            tracing::warn!(%error, "compiled code could not be cached");
         }
         Ok(component)
     }
@@ -215,6 +304,11 @@ impl Sandbox {
         let mut hasher = DefaultHasher::new();
         self.engine.precompile_compatibility_hash().hash(&mut hasher);
         format!("{ENGINE_NAME} {:016x}", hasher.finish())
+    }
+
+    fn linked(&self, component: Component, digest: Digest, world: World) -> Result<Prepared, LoadError> {
+        let pre = self.link(&component, world)?;
+        Ok(Prepared { digest, pre, component, code: Arc::default() })
     }
 
     fn link(&self, component: &Component, world: World) -> Result<Pre, LoadError> {
@@ -252,54 +346,64 @@ impl Sandbox {
         missing
     }
 
-    /// Calls a guest once, to its end or until its cord is pulled. The guest's store is gone when this returns.
-    pub async fn call(
+    /// Calls a guest once, to its end or until its cord is pulled. The guest's store is gone when this returns. Without
+    /// bounds nobody else waits for this thread, and whoever wants the guest gone ends the process.
+    pub(super) async fn call(
         &self,
         prepared: &Prepared,
         guest: Guest,
         call: Call,
-        bounds: CallBounds,
+        bounds: Option<CallBounds>,
     ) -> Result<Returned, Outcome> {
-        let CallBounds { cord, cpu, lifted_bytes, handles } = bounds;
+        let (lifted_bytes, handles) = (guest.lifted_bytes, guest.handles);
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.limits);
-        store.set_hostcall_fuel(usize::try_from(lifted_bytes).unwrap_or(usize::MAX));
-        let handles = usize::try_from(handles).unwrap_or(usize::MAX);
+        store.set_hostcall_fuel(lifted_bytes);
         store.set_max_component_handles(handles);
         store.data_mut().table.set_max_capacity(handles);
         store.set_epoch_deadline(1);
-        let (ticks, meter) = (cord.clone(), cpu.clone());
-        store.epoch_deadline_callback(move |_| {
-            if let Some(stop) = meter.used_up() {
-                ticks.pull(stop);
-            }
-            if ticks.is_pulled() {
-                return Err(RunEnd::Stopped.into());
-            }
-            // Plain `Yield` starves neighbours: https://github.com/bytecodealliance/wasmtime/issues/10667
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
-        });
-        let guest = cpu.measure(async {
-            match (&prepared.pre, call) {
-                (Pre::Worker(pre), Call::Run(task)) => {
-                    let worker: Worker = pre.instantiate_async(&mut store).await?;
-                    worker.call_run(&mut store, &task).await.map(Returned::Report)
-                }
-                (Pre::Verifier(pre), Call::Judge(artifact)) => {
-                    let verifier: Verifier = pre.instantiate_async(&mut store).await?;
-                    verifier.call_judge(&mut store, &artifact).await.map(Returned::Judgement)
-                }
-                (Pre::Worker(_), Call::Judge(_)) | (Pre::Verifier(_), Call::Run(_)) => {
-                    Err(RunEnd::Fault("a component was called for another world".into()).into())
-                }
-            }
-        });
+        let Some(bounds) = bounds else {
+            return enter(&mut store, prepared, call).await.map_err(|error| fate(&error, None));
+        };
+        heed(&mut store, &bounds);
+        let CallBounds { cord, cpu } = bounds;
         let ended = tokio::select! {
             biased;
             stop = cord.pulled() => return Err(Outcome::Interrupted(stop)),
-            ended = guest => ended,
+            ended = cpu.measure(enter(&mut store, prepared, call)) => ended,
         };
-        ended.map_err(|error| fate(&error, &cord))
+        ended.map_err(|error| fate(&error, Some(&cord)))
+    }
+}
+
+/// Stops a guest at a tick that is out of time or whose cord is pulled, and lets others have the thread.
+fn heed(store: &mut Store<Guest>, bounds: &CallBounds) {
+    let (ticks, meter) = (bounds.cord.clone(), bounds.cpu.clone());
+    store.epoch_deadline_callback(move |_| {
+        if let Some(stop) = meter.used_up() {
+            ticks.pull(stop);
+        }
+        if ticks.is_pulled() {
+            return Err(RunEnd::Stopped.into());
+        }
+        // Plain `Yield` starves neighbours: https://github.com/bytecodealliance/wasmtime/issues/10667
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    });
+}
+
+async fn enter(store: &mut Store<Guest>, prepared: &Prepared, call: Call) -> wasmtime::Result<Returned> {
+    match (&prepared.pre, call) {
+        (Pre::Worker(pre), Call::Run(task)) => {
+            let worker: Worker = pre.instantiate_async(&mut *store).await?;
+            worker.call_run(store, &task).await.map(Returned::Report)
+        }
+        (Pre::Verifier(pre), Call::Judge(artifact)) => {
+            let verifier: Verifier = pre.instantiate_async(&mut *store).await?;
+            verifier.call_judge(store, &artifact).await.map(Returned::Judgement)
+        }
+        (Pre::Worker(_), Call::Judge(_)) | (Pre::Verifier(_), Call::Run(_)) => {
+            Err(RunEnd::Fault("a component was called for another world".into()).into())
+        }
     }
 }
 
@@ -317,34 +421,44 @@ const SERVED: [&str; 7] =
     ["jidoka:agent/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
 
 /// What an error out of a guest's call means.
-fn fate(error: &wasmtime::Error, cord: &Cord) -> Outcome {
-    match error.downcast_ref::<RunEnd>() {
-        Some(RunEnd::Stopped) => match cord.stop() {
+fn fate(error: &wasmtime::Error, cord: Option<&Cord>) -> Outcome {
+    if let Some(end) = error.downcast_ref::<RunEnd>() {
+        return match cord {
+            Some(cord) => ended(end, cord),
+            None => ended(end, &Cord::default()),
+        };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Outcome::Faulted(format!("no room for one more guest: {}", plain(error)));
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(trap) => Outcome::Trapped(format!("{trap}\n{}", plain(error))),
+        None => Outcome::Trapped(plain(error)),
+    }
+}
+
+/// What it means that a host call did not return.
+pub(super) fn ended(end: &RunEnd, cord: &Cord) -> Outcome {
+    match end {
+        RunEnd::Stopped => match cord.stop() {
             Some(stop) => Outcome::Interrupted(stop),
             None => Outcome::Faulted("a guest was stopped and nobody pulled its cord".into()),
         },
-        Some(RunEnd::Cap(cap)) => Outcome::Trapped(format!("past a cap: {cap}")),
-        Some(RunEnd::Fault(fault)) => Outcome::Faulted(fault.clone()),
-        Some(RunEnd::Diverged(divergence)) => Outcome::Diverged(divergence.clone()),
-        None if error.is::<PoolConcurrencyLimitError>() => {
-            Outcome::Faulted(format!("no room for one more guest: {}", plain(error)))
-        }
-        None => match error.downcast_ref::<Trap>() {
-            Some(trap) => Outcome::Trapped(format!("{trap}\n{}", plain(error))),
-            None => Outcome::Trapped(plain(error)),
-        },
+        RunEnd::Cap(cap) => Outcome::Trapped(format!("past a cap: {cap}")),
+        RunEnd::Fault(fault) => Outcome::Faulted(fault.clone()),
+        RunEnd::Diverged(divergence) => Outcome::Diverged(divergence.clone()),
     }
 }
 
 /// An error's whole chain as plain text: a guest may have put control characters into its names.
-fn plain(error: &wasmtime::Error) -> String {
+pub(super) fn plain(error: &wasmtime::Error) -> String {
     let text = format!("{error:#}");
     let clean = text.chars().map(|char| if char.is_control() && char != '\n' { '\u{fffd}' } else { char });
     clean.take(MAX_TRAP_CHARS).collect()
 }
 
 /// The one engine configuration. Every switch that a replay depends on is set here, and nowhere else.
-fn engine(slots: u32) -> wasmtime::Result<Engine> {
+fn configuration() -> Config {
     let mut config = Config::new();
     config
         .concurrency_support(false)
@@ -362,6 +476,19 @@ fn engine(slots: u32) -> wasmtime::Result<Engine> {
         .wasm_backtrace_max_frames(NonZeroUsize::new(20))
         .memory_reservation(4 << 30)
         .memory_init_cow(true);
+    config
+}
+
+/// An engine that compiles and runs nothing: it keeps no room for guests.
+pub(super) fn compiling_engine() -> wasmtime::Result<Engine> {
+    let mut config = configuration();
+    // One thread, so that its processor time is the time that it takes.
+    config.parallel_compilation(false);
+    Engine::new(&config)
+}
+
+fn engine(slots: u32) -> wasmtime::Result<Engine> {
+    let mut config = configuration();
     let for_each_slot = |most: usize| slots.saturating_mul(u32::try_from(most).expect("small"));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
@@ -390,6 +517,14 @@ fn engine(slots: u32) -> wasmtime::Result<Engine> {
 fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `Cache::get` returns only bytes that carry a MAC made with this host's own key over this fingerprint.
     unsafe { Component::deserialize(engine, code) }
+}
+
+/// As [`load`], of a file that a cell was handed: mapped, not copied.
+#[expect(unsafe_code, reason = "compiled code is machine code; the host that handed it over authenticated it")]
+fn load_file(engine: &Engine, code: &OwnedFd) -> wasmtime::Result<Component> {
+    let path = format!("/proc/self/fd/{}", code.as_raw_fd());
+    // SAFETY: the file is sealed, and the host that made it has checked what is in it as `load` says.
+    unsafe { Component::deserialize_file(engine, path) }
 }
 
 /// Moves the epoch. A thread of its own: a task could not tick while guests spin on every worker thread.

@@ -47,6 +47,21 @@ impl VirtualClock {
         self.now_ns.fetch_max(unix_ms.saturating_mul(1_000_000), Ordering::Relaxed);
     }
 
+    /// As [`VirtualClock::move_to_ms`], in nanoseconds.
+    pub fn move_to_ns(&self, unix_ns: u64) {
+        self.now_ns.fetch_max(unix_ns, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds since 1970, without moving the clock.
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns.load(Ordering::Relaxed)
+    }
+
+    /// Where the clock started. Milliseconds since 1970.
+    pub fn start_ms(&self) -> u64 {
+        self.start_ns / 1_000_000
+    }
+
     /// Milliseconds since the start, without moving the clock.
     pub fn elapsed_ms(&self) -> u64 {
         (self.now_ns.load(Ordering::Relaxed) - self.start_ns) / 1_000_000

@@ -8,8 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
-use wasmtime::component::ResourceTable;
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::doors::apply::{self, ApplyError, ChangeSet};
@@ -30,20 +28,16 @@ use crate::rules::verdict::{
 
 use super::RunEnd;
 use super::admission::{Admitted, Scopes, chain, faulted};
-use super::alarms::Alarms;
 use super::bindings::worker::jidoka::agent::work;
 use super::checks;
-use super::files::FileBooks;
 use super::gate::{Gate, KeptTree, ModelDoor, Passage, WorkspaceView, keep_tree};
-use super::host::Guest;
-use super::limits::Limits;
 use super::line::{self, Place};
 use super::lock;
 use super::output::Output;
 use super::race::GuestCall;
 use super::runner::{Apply, Runner};
 use super::sandbox::{Call, Returned};
-use super::senses::Chances;
+use super::seat::{Draw, Preopen, Seat, Setup, Ties};
 
 /// Where the tree is kept that a guest left.
 enum Kept {
@@ -228,27 +222,19 @@ impl Admitted {
             FileGrant::ReadOnly => Some(FsPerms::ReadOnly),
             FileGrant::ReadWrite => Some(FsPerms::ReadWrite),
         };
-        let guest = self.guest(gate, &stdio, work);
-        let guest = match guest {
-            Ok(guest) => guest,
-            Err(error) => {
+        let seat = match self.seat(runner, gate, &stdio, work).await {
+            Ok(seat) => seat,
+            Err(why) => {
                 // It never ran: nothing that was reserved for it is in doubt.
                 drop(self.meter.finish(0).await);
-                return Outcome::Faulted(format!("the guest's files could not be opened: {error}"));
+                return Outcome::Faulted(why);
             }
         };
         if let Some(stop) = self.journal.cut() {
             // It was stopped before it did anything that the journal knows of.
             self.cord.pull(stop);
         }
-        let task = work::Task {
-            item: self.told.item.clone(),
-            attempt: self.told.attempt,
-            text: spec.task.text.clone(),
-            inputs: spec.task.inputs.clone().into_iter().collect(),
-        };
-        let ended =
-            call.race(|bounds| runner.sandbox.call(&self.prepared, guest, Call::Run(task), bounds), &spec.caps).await;
+        let ended = call.race(|bounds| seat.call(&runner.sandbox, bounds)).await;
         let [stdout, stderr] = stdio.map(|output| output.take());
         let outputs = [(Stream::Stdout, stdout.0, stdout.1), (Stream::Stderr, stderr.0, stderr.1)];
         if let Err(end) = self.record_output(gate, outputs, &ended).await {
@@ -280,37 +266,43 @@ impl Admitted {
     }
 
     /// A guest with its files. `work` is `None` for no files at all.
-    fn guest(&self, gate: &Arc<Gate>, stdio: &[Output; 2], work: Option<FsPerms>) -> std::io::Result<Guest> {
+    async fn seat(
+        &self,
+        runner: &Runner,
+        gate: &Arc<Gate>,
+        stdio: &[Output; 2],
+        work: Option<FsPerms>,
+    ) -> Result<Seat, String> {
         let spec = &self.job.spec;
-        let mut table = ResourceTable::new();
-        let mut wasi = WasiCtxBuilder::new();
-        let [stdout, stderr] = stdio.clone();
-        wasi.stdout(stdout).stderr(stderr).args(&spec.args);
-        for (name, value) in &spec.env {
-            wasi.env(name, value);
-        }
-        let wasi = checks::with_files(&mut wasi, &self.preopens(work)?)?;
-        table.set_max_capacity(usize::try_from(spec.caps.handles).unwrap_or(usize::MAX));
-        Ok(Guest {
-            gate: Arc::clone(gate),
-            time: Arc::clone(&self.time),
-            alarms: Alarms::default(),
-            chances: Chances::new(self.origin.seed),
-            books: FileBooks::new(Arc::clone(gate), self.origin.start_ms, spec.caps.files),
-            limits: Limits::new(spec.caps.memory_bytes),
-            wasi,
-            table,
-        })
+        let task = work::Task {
+            item: self.told.item.clone(),
+            attempt: self.told.attempt,
+            text: spec.task.text.clone(),
+            inputs: spec.task.inputs.clone().into_iter().collect(),
+        };
+        let setup = Setup {
+            call: Call::Run(task),
+            args: spec.args.clone(),
+            env: spec.env.clone(),
+            chances: Draw::Worker { seed: self.origin.seed },
+            start_ms: self.origin.start_ms,
+            max_created: spec.caps.files,
+            caps: spec.caps,
+        };
+        let preopens =
+            self.preopens(work).map_err(|error| format!("the guest's files could not be opened: {error}"))?;
+        let ties = Ties { gate: Arc::clone(gate), time: Arc::clone(&self.time), stdio: stdio.clone() };
+        Seat::take(&runner.sandbox, &self.prepared, setup, preopens, ties, runner.wall(spec)).await
     }
 
     /// The directories that a guest gets, by the name that it sees.
-    fn preopens(&self, work: Option<FsPerms>) -> std::io::Result<Vec<(&'static str, Dir, FsPerms)>> {
+    fn preopens(&self, work: Option<FsPerms>) -> std::io::Result<Vec<Preopen>> {
         let mut preopens = Vec::new();
         if let (Some(perms), Some(trees)) = (work, &self.trees) {
-            preopens.push(("/work", trees.work.try_clone()?, perms));
+            preopens.push(Preopen { name: "/work", dir: trees.work.try_clone()?, perms });
         }
         if let (Some(_), Some(context)) = (work, &self.context) {
-            preopens.push(("/context", context.try_clone()?, FsPerms::ReadOnly));
+            preopens.push(Preopen { name: "/context", dir: context.try_clone()?, perms: FsPerms::ReadOnly });
         }
         Ok(preopens)
     }

@@ -123,6 +123,7 @@ pub fn again(
         // Nobody stops or crowds a line of this host's by sending a run of it.
         IMPORTED_LINE.clone_into(&mut spec.line);
     }
+    spec.wall = spec.wall.max(policy.wall);
     let (tenant, line) = (operator.tenants.get(&spec.tenant), operator.lines.get(&spec.line));
     spec.shared = SharedBudget {
         declared,

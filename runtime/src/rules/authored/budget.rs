@@ -40,7 +40,7 @@ pub(super) struct Circumstances<'a> {
     /// `None`: the grant has a mistake, so nothing follows from it.
     pub models: Option<Models>,
     pub files: Option<FileGrant>,
-    /// `--wall`.
+    /// `--wall-time`.
     pub wall_ms: Option<u64>,
     pub policy: &'a Policy,
 }

@@ -52,7 +52,7 @@ impl Excess<'_> {
         let Self { key, span, asked, most, ceiling: Ceiling { section, name: theirs }, instead } = self;
         let write = instead.map_or("write".to_owned(), |section| format!("write in [{section}]"));
         let (_, name) = key.rsplit_once('.').unwrap_or(("", key));
-        let subject = if span.is_some() { format!("`{key}`") } else { format!("--{name}") };
+        let subject = if span.is_some() { format!("`{key}`") } else { format!("--{name}-time") };
         Mistake {
             span,
             message: format!("{subject} is {}, and the operator allows {}", asked.text, most.text),

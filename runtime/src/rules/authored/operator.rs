@@ -20,7 +20,7 @@ use super::tenant::{self, Tenant};
 use super::{caps, document, models};
 use crate::rules::hook::Hook;
 use crate::rules::line::Line;
-use crate::rules::spec::{Caps, FileGrant, Origin, Setting};
+use crate::rules::spec::{Caps, FileGrant, Origin, Setting, Wall};
 
 /// What the operator says about all jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub struct Policy {
     pub budget: BTreeMap<Line, u64>,
     /// The most of each cap.
     pub caps: Caps,
+    /// The least that stands between a guest and this host.
+    pub wall: Wall,
     /// The settings above with their origins; of `budget` and `caps` those that are written.
     pub settings: Vec<Setting>,
 }
@@ -71,6 +73,7 @@ impl Default for Policy {
             max_wall_ms: DEFAULT_MAX_WALL_MS,
             budget: BTreeMap::new(),
             caps: caps::WIDEST,
+            wall: Wall::None,
             settings: Vec::new(),
         };
         policy.settings = [
@@ -78,6 +81,7 @@ impl Default for Policy {
             (COMMANDS.name, "[]".to_owned()),
             (MODELS.name, "[]".to_owned()),
             (MAX_WALL.name, MAX_WALL.kind.show(&policy.max_wall_ms)),
+            (WALL.name, WALL.kind.show(&policy.wall)),
         ]
         .map(|(key, value)| Setting { key: format!("policy.{key}"), value, origin: Origin::Default })
         .into();
@@ -109,6 +113,8 @@ const MODELS: Key<List<Name>> = Key {
 };
 const MAX_WALL: Key<Amount> =
     Key { name: "max-wall", kind: Amount::new(Unit::Duration, 1, MOST_MS), example: "\"1h\"" };
+const WALL: Key<Choice<Wall>> =
+    Key { name: "wall", kind: Choice(&[("none", Wall::None), ("process", Wall::Process)]), example: "\"process\"" };
 
 /// Reads an operator's file.
 ///
@@ -167,6 +173,7 @@ fn policy_of(
                 .section(reader, "caps")
                 .found()
                 .map_or(caps::WIDEST, |found| caps::ceilings(found.value, reader)),
+            wall: section.or_default(reader, &WALL, Wall::None),
             settings: Vec::new(),
         }
     });

@@ -88,7 +88,7 @@ fn the_command_line_is_held_against_the_ceiling_too() {
     let at = |wall_ms| job(JOB, &file, &Overrides { wall_ms: Some(wall_ms), ..Overrides::default() });
     assert!(at(60_000).is_ok());
     let mistakes = at(60_001).expect_err("above it");
-    assert_eq!(seen(JOB, &mistakes), [("-", "--wall is 60001ms, and the operator allows 1m")]);
+    assert_eq!(seen(JOB, &mistakes), [("-", "--wall-time is 60001ms, and the operator allows 1m")]);
 }
 
 #[test]

@@ -245,6 +245,7 @@ fn a_flag_is_judged_like_the_file() {
         models: BTreeMap::from([("coder".to_owned(), "gpt".to_owned()), ("ghost".to_owned(), "gpt".to_owned())]),
         seed: None,
         wall_ms: Some(3_600_001),
+        wall: None,
     };
     let mistakes = job(JOB, &nobody(), &overrides).expect_err("five flags are wrong");
     let mut messages: Vec<&str> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
@@ -256,7 +257,7 @@ fn a_flag_is_judged_like_the_file() {
             "--model coder=gpt is not defined",
             "--model ghost=gpt is for a model that the job does not grant",
             "--tenant \"Acme\" has the character 'A'",
-            "--wall is 3600001ms, and the operator allows 1h",
+            "--wall-time is 3600001ms, and the operator allows 1h",
         ]
     );
     assert!(mistakes.iter().all(|mistake| mistake.span.is_none()));

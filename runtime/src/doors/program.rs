@@ -1,0 +1,76 @@
+//! Processes of the host's own: for a guest behind the process wall, and to compile what strangers made.
+//!
+//! Never: gives one anything of the host's environment, or a descriptor beside its pipe.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+/// The program that is started where a process of its own is wanted; it serves in the role that is its last argument.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub path: PathBuf,
+    /// What comes before the role.
+    pub arguments: Vec<OsString>,
+}
+
+/// What a process of the host's own is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A guest.
+    Guest,
+    /// To compile a component.
+    Compiler,
+    /// To say what this kernel has.
+    Probe,
+}
+
+impl Role {
+    const ALL: [Role; 3] = [Role::Guest, Role::Compiler, Role::Probe];
+
+    /// The role's name, as the program is told it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Guest => "guest",
+            Role::Compiler => "compiler",
+            Role::Probe => "probe",
+        }
+    }
+
+    /// The role of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
+impl Program {
+    /// Starts it in a role. Its standard input is the other end of the pipe.
+    ///
+    /// # Errors
+    /// The machine cannot start it.
+    pub fn start(&self, role: Role) -> io::Result<(std::process::Child, UnixStream)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let theirs = Stdio::from(std::os::fd::OwnedFd::from(theirs));
+        Ok((self.command(role).stdin(theirs).stderr(Stdio::null()).spawn()?, ours))
+    }
+
+    /// As [`Program::start`], of a process that is gone when its handle is dropped, and whose last words can be read.
+    ///
+    /// # Errors
+    /// As [`Program::start`].
+    pub fn start_owned(&self, role: Role) -> io::Result<(tokio::process::Child, UnixStream)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let theirs = Stdio::from(std::os::fd::OwnedFd::from(theirs));
+        let mut command = tokio::process::Command::from(self.command(role));
+        Ok((command.stdin(theirs).stderr(Stdio::piped()).kill_on_drop(true).spawn()?, ours))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "these processes are the host's own, and this is where they start")]
+    fn command(&self, role: Role) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.path);
+        command.args(&self.arguments).arg(role.name()).env_clear().current_dir("/").stdout(Stdio::null());
+        command
+    }
+}
