@@ -487,7 +487,7 @@ impl Bench {
             Some(program) => Arc::new(Sandbox::new(2, None, program).expect("an engine")),
             None => sandbox(),
         };
-        let runner = runner_in(sandbox, &home.state(), books, self.start_ms);
+        let runner = Arc::new(new_runner(sandbox, &home.state(), books, self.start_ms));
         (home, runner, job)
     }
 }
@@ -497,6 +497,11 @@ pub fn runner(dir: &Path) -> Arc<Runner> {
     runner_with(dir, store(dir))
 }
 
+/// A runner with its state in `dir` whose guests are at least behind this wall.
+pub fn runner_behind(dir: &Path, wall: Wall) -> Arc<Runner> {
+    Arc::new(new_runner(sandbox(), dir, store(dir), START_MS).behind(wall))
+}
+
 /// A runner with its state in `dir` and its books in `store`.
 pub fn runner_with(dir: &Path, store: Arc<dyn Store>) -> Arc<Runner> {
     runner_at(dir, store, START_MS)
@@ -504,14 +509,14 @@ pub fn runner_with(dir: &Path, store: Arc<dyn Store>) -> Arc<Runner> {
 
 /// As [`runner_with`], at another time.
 pub fn runner_at(dir: &Path, store: Arc<dyn Store>, start_ms: u64) -> Arc<Runner> {
-    runner_in(sandbox(), dir, store, start_ms)
+    Arc::new(new_runner(sandbox(), dir, store, start_ms))
 }
 
-fn runner_in(sandbox: Arc<Sandbox>, dir: &Path, store: Arc<dyn Store>, start_ms: u64) -> Arc<Runner> {
+fn new_runner(sandbox: Arc<Sandbox>, dir: &Path, store: Arc<dyn Store>, start_ms: u64) -> Runner {
     let state = state(dir);
     let clock = Clock::starting_at(start_ms);
     let commands = CommandEnvironment::from_variables(std::env::vars());
-    Arc::new(Runner::new(sandbox, state, store, clock, commands, 64))
+    Runner::new(sandbox, state, store, clock, commands, 64)
 }
 
 /// Tells a run again with every door shut, perhaps with another component.

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let open = |name: &str| std::fs::File::open(trees.join(name)).expect("a directory");
     let (work, context) = (open("work"), open("context"));
     let program = std::env::current_exe().expect("this program");
+    let parent = rustix::process::getppid().expect("somebody started this");
     // A positive control may use all of it.
     if !free {
         let lockdown = Lockdown {
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         };
         lockdown.enter().expect("this kernel has it");
     }
-    match attempt(&word, trees, &program) {
+    match attempt(&word, trees, &program, parent) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("{error}");
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn attempt(word: &str, trees: &Path, program: &Path) -> Result<(), Error> {
+fn attempt(word: &str, trees: &Path, program: &Path, parent: rustix::process::Pid) -> Result<(), Error> {
     match word {
         "write-own" => std::fs::write(trees.join("work/new"), "own"),
         "read-context" => std::fs::read(trees.join("context/file")).map(drop),
@@ -47,7 +48,7 @@ fn attempt(word: &str, trees: &Path, program: &Path) -> Result<(), Error> {
         }
         "read-beside" => std::fs::read(trees.join("secret")).map(drop),
         "read-passwords" => std::fs::read("/etc/passwd").map(drop),
-        "read-memory-of-another" => std::fs::File::open("/proc/1/mem").map(drop),
+        "read-environment-of-another" => std::fs::read(format!("/proc/{}/environ", parent.as_raw_nonzero())).map(drop),
         "list-root" => std::fs::read_dir("/").map(drop),
         "symlink" => std::os::unix::fs::symlink("/etc/passwd", trees.join("work/link")),
         "hardlink" => std::fs::hard_link(trees.join("work/file"), trees.join("work/link")),
@@ -58,10 +59,7 @@ fn attempt(word: &str, trees: &Path, program: &Path) -> Result<(), Error> {
             _ => Err(error),
         }),
         "start-a-program" => Command::new(program).arg("free").arg("nothing").arg(trees).status().map(drop),
-        "kill-parent" => {
-            let parent = rustix::process::getppid().expect("somebody started this");
-            Ok(rustix::process::test_kill_process(parent)?)
-        }
+        "kill-parent" => Ok(rustix::process::test_kill_process(parent)?),
         "change-owner" => std::os::unix::fs::chown(trees.join("work/file"), Some(1), None),
         "change-mode" => {
             use std::os::unix::fs::PermissionsExt;
