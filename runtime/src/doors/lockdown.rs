@@ -117,7 +117,9 @@ impl Lockdown<'_> {
             | AccessFs::MakeDir
             | AccessFs::RemoveFile
             | AccessFs::RemoveDir
-            | AccessFs::Refer;
+            | AccessFs::Refer
+            // To move a link that is there already. The call that makes one is not allowed.
+            | AccessFs::MakeSym;
         let rules = self.trees.iter().map(|(tree, reach)| {
             let access = match reach {
                 Reach::Read => read,
@@ -211,6 +213,9 @@ const PAGEMAP_SCAN: u64 = 0xc060_6610;
 /// `PR_SET_VMA` of <https://man7.org/linux/man-pages/man2/PR_SET_VMA.2const.html>: a name for a mapping.
 const PR_SET_VMA: u64 = 0x5356_4d41;
 
+/// `PR_GET_AUXV`, with which a library finds out how to read clocks without a call.
+const PR_GET_AUXV: u64 = 0x4155_5856;
+
 /// What is answered with an error instead of an end, which is stronger; and all that is allowed.
 fn filters() -> Result<[BpfProgram; 2], String> {
     let is = |argument, value| condition(argument, SeccompCmpOp::Eq, value);
@@ -227,7 +232,7 @@ fn filters() -> Result<[BpfProgram; 2], String> {
     calls.insert(libc::SYS_clone, vec![rule(vec![condition(0, SeccompCmpOp::MaskedEq(thread), thread)?])?]);
     // What `abort` does to the process itself.
     calls.insert(libc::SYS_tgkill, one_of(0, &[this_process])?);
-    calls.insert(libc::SYS_prctl, one_of(0, &[word(libc::PR_SET_NAME), PR_SET_VMA])?);
+    calls.insert(libc::SYS_prctl, one_of(0, &[word(libc::PR_SET_NAME), PR_SET_VMA, PR_GET_AUXV])?);
     let ioctls = [libc::FIONBIO, libc::FIOCLEX].map(|request| request & 0xffff_ffff);
     calls.insert(libc::SYS_ioctl, one_of(1, &[ioctls[0], ioctls[1], PAGEMAP_SCAN])?);
     let fcntls = [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD, libc::F_DUPFD_CLOEXEC];

@@ -15,6 +15,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cap_std::fs::Dir;
 use nix::time::ClockId;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::AsyncReadExt;
@@ -89,22 +90,13 @@ impl Cell {
         let code = prepared.code().await.map_err(CellError::Start)?;
         let trees = preopens.iter().map(|tree| (tree.name.to_owned(), !tree.perms.write_not_permitted())).collect();
         let order = Order { setup, trees, now: now(time), clock_start_ms: time.start_ms() };
-        let program = sandbox.program().map_err(CellError::Start)?;
-        let (child, ours) = program.start_owned(Role::Guest).map_err(CellError::Start)?;
-        let descriptors: Vec<BorrowedFd<'_>> =
-            std::iter::once(code.as_fd()).chain(preopens.iter().map(|tree| tree.dir.as_fd())).collect();
-        hand_over(&ours, &descriptors).map_err(CellError::Pipe)?;
-        ours.set_nonblocking(true).map_err(CellError::Pipe)?;
-        let mut socket = UnixStream::from_std(ours).map_err(CellError::Pipe)?;
-        frame::send(&mut socket, &order, &[]).await.map_err(CellError::Pipe)?;
-        let said = tokio::time::timeout(READY, frame::receive(&mut socket, FRAME_BYTES)).await;
-        let late = |_| CellError::Unfit(format!("it was not ready after {} s", READY.as_secs()));
-        let (Said { word, .. }, _) = said.map_err(late)?.map_err(CellError::Pipe)?;
-        let landlock = match word {
-            Word::Ready { landlock } => landlock,
-            Word::Unfit(why) => return Err(CellError::Unfit(why)),
-            _ => return Err(CellError::Unfit("it did not say that it is ready".to_owned())),
-        };
+        let program = sandbox.program().map_err(CellError::Start)?.clone();
+        let trees = preopens.iter().map(|tree| tree.dir.try_clone()).collect::<Result<Vec<_>, _>>();
+        let trees = trees.map_err(CellError::Start)?;
+        // Away from the threads that guests run on, and by the machine's own clock.
+        let made = tokio::task::spawn_blocking(move || make_ready(&program, &code, &trees, &order));
+        let (child, ours, landlock) = made.await.map_err(|error| CellError::Start(std::io::Error::other(error)))??;
+        let socket = ours.set_nonblocking(true).and_then(|()| UnixStream::from_std(ours)).map_err(CellError::Pipe)?;
         let clock = clock_of(&child).map_err(CellError::Start)?;
         Ok(Self { child, socket, most_bytes, clock, ready_ns: time_of(clock).unwrap_or(0), landlock })
     }
@@ -189,10 +181,8 @@ impl Cell {
         if error.kind() == std::io::ErrorKind::Other || error.kind() == std::io::ErrorKind::InvalidData {
             return violated(cord, &error.to_string());
         }
-        let status = match tokio::time::timeout(READY, self.child.wait()).await {
-            Ok(Ok(status)) => status,
-            Ok(Err(_)) | Err(_) => return violated(cord, "it closed its pipe"),
-        };
+        // One that closes its pipe and stays is ended with its run.
+        let Ok(status) = self.child.wait().await else { return violated(cord, "it closed its pipe") };
         if status.signal() == Some(libc::SIGSYS) {
             return violated(cord, "it made a call to the kernel that no guest needs, and was ended");
         }
@@ -209,6 +199,32 @@ impl Cell {
             Some(_) => Outcome::Trapped(why),
             None => Outcome::Faulted(why),
         }
+    }
+}
+
+/// Starts a cell and waits until it is locked in. Blocking.
+fn make_ready(
+    program: &Program,
+    code: &OwnedFd,
+    trees: &[Dir],
+    order: &Order,
+) -> Result<(Child, std::os::unix::net::UnixStream, u32), CellError> {
+    let (child, mut ours) = program.start_owned(Role::Guest).map_err(CellError::Start)?;
+    let descriptors: Vec<BorrowedFd<'_>> = std::iter::once(code.as_fd()).chain(trees.iter().map(AsFd::as_fd)).collect();
+    hand_over(&ours, &descriptors).map_err(CellError::Pipe)?;
+    ours.set_read_timeout(Some(READY)).map_err(CellError::Pipe)?;
+    frame::write(&mut ours, order, &[]).map_err(CellError::Pipe)?;
+    let said = frame::read(&mut ours, FRAME_BYTES);
+    let (Said { word, .. }, _) = said.map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
+            CellError::Unfit(format!("it was not ready after {} s", READY.as_secs()))
+        }
+        _ => CellError::Pipe(error),
+    })?;
+    match word {
+        Word::Ready { landlock } => Ok((child, ours, landlock)),
+        Word::Unfit(why) => Err(CellError::Unfit(plain(&why))),
+        _ => Err(CellError::Unfit("it did not say that it is ready".to_owned())),
     }
 }
 
