@@ -279,6 +279,9 @@ mod tests {
 
     #[test]
     fn random_bytes_hold_at_n_and_end_the_run_at_n_plus_1() {
+        use insecure::Host as _;
+        use random::Host as _;
+
         let mut chances = Chances::new(7);
         let most = u64::from(MAX_RANDOM_BYTES);
         assert_eq!(chances.get_random_bytes(most).expect("as many as there are").len() as u64, most);

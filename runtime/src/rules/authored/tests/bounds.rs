@@ -156,7 +156,7 @@ fn a_model_of_the_job_ends_where_it_says() {
 fn values_are_nested_80_deep_and_not_deeper() {
     let nested = |depth: usize| least_with("worker.args", &("[".repeat(depth) + &"]".repeat(depth)));
     // Far from a stack that is too small: what is nested further is no TOML here.
-    for (depth, said) in [(79, "is a list"), (100, "recursion limit"), (100_000, "recursion limit")] {
+    for (depth, said) in [(80, "is a list"), (81, "max recursion depth"), (100_000, "max recursion depth")] {
         let mistakes = plain(&nested(depth)).expect_err("no argument");
         assert!(mistakes[0].message.contains(said), "{depth}: {}", mistakes[0].message);
     }
