@@ -21,11 +21,13 @@ pub mod rules {
     pub mod guard;
     pub mod hook;
     pub mod http;
+    pub mod interface;
     pub mod item;
     pub mod ledger;
     pub mod line;
     pub mod model;
     pub mod operate;
+    pub mod pin;
     pub mod policy;
     pub mod progress;
     pub mod question;
@@ -53,6 +55,7 @@ pub mod doors {
     pub mod command;
     mod complaint;
     mod draft;
+    pub mod ed25519;
     mod encode;
     pub mod evidence;
     pub mod export;
@@ -90,6 +93,7 @@ pub mod doors {
 pub mod run {
     mod admission;
     pub mod alarms;
+    pub mod anatomy;
     pub mod around;
     pub mod bindings;
     pub mod cell;
@@ -101,6 +105,7 @@ pub mod run {
     pub mod fixture;
     pub mod fork;
     pub mod gate;
+    pub mod held;
     pub mod hooks;
     pub mod host;
     mod inspection;
@@ -111,6 +116,7 @@ pub mod run {
     pub mod meter;
     mod output;
     pub mod past;
+    pub mod pinned;
     mod race;
     mod recovery;
     pub mod replay;
@@ -167,6 +173,7 @@ pub mod front {
     mod calendar;
     pub mod cli;
     mod fixture;
+    mod inspect;
     pub mod items;
     pub mod load;
     pub mod machine;
@@ -174,6 +181,7 @@ pub mod front {
     pub mod quote;
     pub mod runs;
     pub mod screen;
+    mod sign;
     mod table;
     pub mod template;
     mod ticket;

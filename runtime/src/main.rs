@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the one place with ambient authority")]
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ use jidoka::doors::state::State;
 use jidoka::doors::store::{MemoryStore, Store};
 use jidoka::doors::{evidence, toolchain};
 use jidoka::front::cli::{self, Arguments};
+use jidoka::front::load::MAX_TEXT_BYTES;
 use jidoka::front::machine::{Health, Machine, Scratch};
 use jidoka::rules::hook::Hook;
 use jidoka::rules::spec::{KeySource, ModelSpec, Provider, Reach, RunSpec, Wall};
@@ -37,6 +38,7 @@ use jidoka::run::hooks::{HookEnvironment, Hooks};
 use jidoka::run::runner::{Account, Reached, Runner};
 use jidoka::run::sandbox::{ENGINE_NAME, Sandbox, Surface};
 use jidoka::run::serial;
+use rustix::fs::OFlags;
 
 /// Runs at once in one process of the command line, which starts one; its checks need a second slot.
 const RUNS: usize = 1;
@@ -204,8 +206,20 @@ impl Drop for ScratchFiles {
 }
 
 impl Machine for RealMachine {
-    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
-        std::fs::read(path)
+    fn read_at_most(&self, path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+        // A pipe or a device is opened without waiting for whoever is at its other end, and is no file.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("a small flag");
+        let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let other = |why: String| std::io::Error::new(std::io::ErrorKind::InvalidInput, why);
+        if !file.metadata()?.is_file() {
+            return Err(other("it is no regular file".to_owned()));
+        }
+        let mut bytes = Vec::new();
+        file.take(most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most {
+            return Err(other(format!("it is larger than {most} bytes")));
+        }
+        Ok(bytes)
     }
 
     fn open(&self, path: &Path) -> std::io::Result<Dir> {
@@ -261,7 +275,9 @@ impl Machine for RealMachine {
         Ok(match &spec.reach {
             Reach::Script { transcript } => {
                 let path = job_dir.join(transcript);
-                let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+                let text =
+                    self.read_at_most(&path, MAX_TEXT_BYTES).with_context(|| format!("read {}", path.display()))?;
+                let text = String::from_utf8(text).with_context(|| format!("read {}", path.display()))?;
                 let model = ScriptedModel::parse(&text).with_context(|| format!("read {}", path.display()))?;
                 Reached { model: Arc::new(model), pace: None, max_response_bytes: 0 }
             }

@@ -275,10 +275,10 @@ fn inspect_shows_what_a_component_could_ask_for() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["fits"], serde_json::json!(["worker"]));
-    let imports = document["imports"].as_array().unwrap();
+    let imports = document["imports"]["listed"].as_array().unwrap();
     assert!(imports.iter().any(|import| import == "jidoka:agent/model@0.1.0"));
     assert!(!imports.iter().any(|import| import == "jidoka:agent/human@0.1.0"), "what it does not use is not there");
-    assert_eq!(document["grants"]["models"], serde_json::json!(["writer"]));
+    assert_eq!(document["job"]["grants"]["models"], serde_json::json!(["writer"]));
 }
 
 #[test]

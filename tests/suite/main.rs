@@ -4,6 +4,7 @@
 
 mod alphabet;
 mod architecture;
+mod bounds;
 mod budgets;
 mod chaos;
 mod crash;

@@ -387,4 +387,17 @@ mod tests {
         let end = run_in(&CommandEnvironment::default(), &["/no/such/program"]).await;
         assert!(matches!(end, CommandEnd::Broken(_)));
     }
+
+    #[tokio::test]
+    async fn output_is_kept_up_to_n_bytes_and_what_is_over_is_dropped() {
+        let printed = async |bytes: usize| {
+            let script = format!("printf 'a%.0s' {{1..{bytes}}}; printf end >&2");
+            let CommandEnd::Exited { success: true, output, .. } = bash(&script, None, LONG).await else {
+                panic!("it prints");
+            };
+            output.len() - "end".len()
+        };
+        assert_eq!(printed(MAX_OUTPUT_BYTES).await, MAX_OUTPUT_BYTES);
+        assert_eq!(printed(MAX_OUTPUT_BYTES + 1).await, MAX_OUTPUT_BYTES);
+    }
 }

@@ -67,4 +67,14 @@ mod tests {
         keep(&handle, &digest, b"the proof").expect("is there");
         assert_eq!(std::fs::read_dir(dir.path()).expect("reads").count(), 1, "once, and no draft");
     }
+
+    #[test]
+    fn evidence_is_read_up_to_n_bytes_and_not_n_plus_1() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let handle = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).expect("opens");
+        let digest = address(b"123456789");
+        keep(&handle, &digest, b"123456789").expect("kept");
+        assert_eq!(read(&handle, &digest, 9).expect("as many as allowed").len(), 9);
+        assert!(read(&handle, &digest, 8).is_err());
+    }
 }

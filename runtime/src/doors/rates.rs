@@ -274,4 +274,13 @@ mod tests {
         };
         assert_eq!(read(&openai::RATE_HEADERS, &several), news);
     }
+
+    #[test]
+    fn a_headers_value_is_read_up_to_n_bytes_and_not_n_plus_1() {
+        let said = |bytes: usize| {
+            let value = format!("{}7", "0".repeat(bytes - 1));
+            read(&openai::RATE_HEADERS, &[("x-ratelimit-remaining-tokens", value.as_str())]).remaining_tokens
+        };
+        assert_eq!((said(LONGEST_VALUE), said(LONGEST_VALUE + 1)), (Some(7), None));
+    }
 }

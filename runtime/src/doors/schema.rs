@@ -139,4 +139,26 @@ mod tests {
         assert!(Schema::compile(&nested(MAX_DEPTH)).is_ok());
         assert!(Schema::compile(&nested(MAX_DEPTH + 1)).is_err());
     }
+
+    #[test]
+    fn values_to_compare_with_hold_at_n_and_are_refused_at_n_plus_1() {
+        let schema = |count: usize| format!("{{\"enum\":{:?}}}", (0..count).collect::<Vec<_>>());
+        assert!(Schema::compile(&schema(MAX_ENUM)).is_ok());
+        assert!(Schema::compile(&schema(MAX_ENUM + 1)).is_err());
+    }
+
+    #[test]
+    fn a_complaint_quotes_up_to_n_characters() {
+        let text = |chars: usize| "ä".repeat(chars);
+        assert_eq!(cut(&text(MAX_COMPLAINT_CHARS)), text(MAX_COMPLAINT_CHARS));
+        assert_eq!(cut(&text(MAX_COMPLAINT_CHARS + 1)), text(MAX_COMPLAINT_CHARS));
+    }
+
+    #[test]
+    fn json_is_read_127_deep_and_not_128() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let any = Schema::compile("true").expect("compiles");
+        assert_eq!(any.check(&nested(127)), Ok(()));
+        assert!(any.check(&nested(128)).expect_err("refused").contains("recursion limit"));
+    }
 }

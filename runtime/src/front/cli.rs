@@ -18,10 +18,12 @@ use crate::rules::ledger::Line;
 use crate::rules::spec::Origin;
 use crate::rules::verdict::Stop;
 use crate::run::runner::{Apply, RunHandle};
+use crate::run::shape::MAX_COMPONENT_BYTES;
 
 use super::andon::{self, AndonCommand};
 use super::budget::{self, BudgetCommand};
 use super::fixture::{self, FixtureArguments, TestArguments};
+use super::inspect;
 use super::items::{self, AnswerArguments, ItemsCommand};
 use super::load::{self, LoadError, Loaded};
 use super::machine::Machine;
@@ -30,6 +32,7 @@ use super::runs::{
     self, ForkArguments, PruneArguments, ReplayArguments, ResumeArguments, RunsArguments, ShowArguments,
 };
 use super::screen::{self, Screen};
+use super::sign::{self, SignArguments};
 use super::template;
 use super::ticket;
 use super::why;
@@ -68,6 +71,8 @@ pub enum Command {
         #[command(flatten)]
         overrides: OverrideArguments,
     },
+    /// Sign a component, for jobs and operators that ask for it: writes COMPONENT.sig.
+    Sign(SignArguments),
     /// Show every setting of a job and where it comes from.
     Explain {
         /// A job file, or a directory with one.
@@ -215,7 +220,8 @@ async fn interrupt() -> Option<&'static str> {
 pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
     let done = match command {
         Command::Run(arguments) => start(machine, arguments).await,
-        Command::Inspect { path, json, overrides } => inspect(machine, &path, json, &overrides.overrides()),
+        Command::Inspect { path, json, overrides } => inspect::inspect(machine, &path, json, &overrides.overrides()),
+        Command::Sign(arguments) => sign::sign(machine, &arguments),
         Command::Explain { path, json, overrides } => explain(machine, &path, json, &overrides.overrides()),
         Command::Runs(arguments) => runs::runs(machine, arguments).await,
         Command::Show(arguments) => runs::show(machine, arguments).await,
@@ -330,49 +336,6 @@ pub(super) async fn follow(
     Ok(record.exit_code)
 }
 
-fn inspect(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides: &Overrides) -> Result<u8, LoadError> {
-    let is_component = path.extension().is_some_and(|extension| extension == "wasm");
-    let (bytes, job) = if is_component {
-        (machine.read(path).with_context(|| format!("read {}", path.display()))?, None)
-    } else {
-        let Loaded { dir, spec, .. } = load::load(machine, path, overrides)?;
-        let spinner = Spinner::new(json);
-        let bytes = load::component(machine, &dir, &spec.worker, &|what| spinner.say(what));
-        spinner.end();
-        (bytes?, Some(spec))
-    };
-    let (digest, surface) = machine.inspect(&bytes)?;
-    if json {
-        let document = serde_json::json!({
-            "digest": digest,
-            "bytes": bytes.len(),
-            "imports": surface.imports,
-            "exports": surface.exports,
-            "fits": surface.fits,
-            "grants": job.as_ref().map(|spec| &spec.grants),
-        });
-        say!("{}", serde_json::to_string_pretty(&document).context("write the document")?);
-        return Ok(0);
-    }
-    say!("{} {digest} · {} bytes", style("component").bold(), bytes.len());
-    say!("  fits     {}", if surface.fits.is_empty() { "no world".to_owned() } else { surface.fits.join(", ") });
-    say!("  exports  {}", surface.exports.join(", "));
-    say!("{}", style("could ask for").bold());
-    for import in &surface.imports {
-        say!("  {import}");
-    }
-    if let Some(spec) = job {
-        say!("{}", style("this job lets it").bold());
-        let none = || "none".to_owned();
-        let models: Vec<&str> = spec.grants.models.iter().map(String::as_str).collect();
-        say!("  files    {:?}", spec.grants.files);
-        say!("  models   {}", if models.is_empty() { none() } else { models.join(", ") });
-        let names: Vec<&str> = spec.env.keys().map(String::as_str).collect();
-        say!("  env      {}", if names.is_empty() { none() } else { names.join(", ") });
-    }
-    Ok(0)
-}
-
 fn explain(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides: &Overrides) -> Result<u8, LoadError> {
     let Loaded { spec, .. } = load::load(machine, path, overrides)?;
     if json {
@@ -396,7 +359,9 @@ fn explain(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides:
 
 fn build(machine: &dyn Machine, path: &std::path::Path) -> Result<u8, LoadError> {
     let component = machine.build(path)?;
-    let bytes = machine.read(&component).with_context(|| format!("read {}", component.display()))?;
+    let bytes = machine
+        .read_at_most(&component, MAX_COMPONENT_BYTES as u64)
+        .with_context(|| format!("read {}", component.display()))?;
     let (digest, surface) = machine.inspect(&bytes)?;
     eprintln!("{digest} · {} bytes · fits {}", bytes.len(), surface.fits.join(", "));
     say!("{}", component.display());
@@ -441,10 +406,10 @@ fn doctor(machine: &dyn Machine, json: bool) -> Result<u8, LoadError> {
 }
 
 /// Shows that something takes a while; on a terminal only, and never with `--json`.
-struct Spinner(Option<ProgressBar>);
+pub(super) struct Spinner(Option<ProgressBar>);
 
 impl Spinner {
-    fn new(quiet: bool) -> Self {
+    pub(super) fn new(quiet: bool) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(ProgressBar::new_spinner);
         if let Some(bar) = &bar {
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -452,13 +417,13 @@ impl Spinner {
         Self(bar)
     }
 
-    fn say(&self, what: &str) {
+    pub(super) fn say(&self, what: &str) {
         if let Some(bar) = &self.0 {
             bar.set_message(what.to_owned());
         }
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }

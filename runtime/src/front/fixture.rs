@@ -15,7 +15,7 @@ use crate::rules::expectation::{self, Expectation};
 use crate::run::fixture::{self, Draft, Opened};
 
 use super::cli::say;
-use super::load::{self, LoadError};
+use super::load::{self, LoadError, Signatures};
 use super::machine::Machine;
 use super::runs::another;
 use super::screen::{plain, plain_long};
@@ -130,9 +130,11 @@ async fn run(
     component: Option<Vec<u8>>,
     tested: &mut Tested,
 ) -> anyhow::Result<()> {
-    let opened = Opened::read(dir)?;
+    let mut opened = Opened::read(dir)?;
     tested.expected = Some(opened.fixture.expect.clone());
     again::rehearsed(&opened.fixture.job, operator).map_err(|why| anyhow!("not run: {}", why.join("; ")))?;
+    again::demand_signatures(&mut opened.fixture.job, operator);
+    load::read_pins(machine, &mut opened.fixture.job, std::path::Path::new(""), Signatures::AsKept);
     let expected = opened.fixture.expect.clone();
     let scratch = machine.scratch(opened.fixture.start_ms, operator.policy.wall)?;
     let rehearsed = opened.rehearse(&scratch.runner, component, machine.serial()?).await?;

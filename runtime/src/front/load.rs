@@ -14,12 +14,17 @@ use crate::rules::authored::{self, Mistake, OperatorFile, Overrides};
 use crate::rules::hook::Hook;
 use crate::rules::spec::{CheckRun, ComponentSource, ModelSpec, RunSpec};
 use crate::run::past::Past;
+use crate::run::pinned::{self, Places};
 use crate::run::runner::{CheckJob, Job, Reached};
+use crate::run::shape::MAX_COMPONENT_BYTES;
 
 use super::machine::Machine;
 
 /// The name of a job file.
 pub const JOB_FILE: &str = "jidoka.toml";
+
+/// Bytes of a job's file and of the operator's. The inputs, arguments and variables of a job may have 16 MiB each.
+pub const MAX_TEXT_BYTES: u64 = 64 << 20;
 
 /// A job that loaded: its directory and its settings, and the operator's hooks.
 pub struct Loaded {
@@ -93,7 +98,7 @@ fn locate(path: &Path) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
 }
 
 fn read_text(machine: &dyn Machine, file: &Path) -> anyhow::Result<String> {
-    let bytes = machine.read(file).with_context(|| format!("read {}", file.display()))?;
+    let bytes = machine.read_at_most(file, MAX_TEXT_BYTES).with_context(|| format!("read {}", file.display()))?;
     String::from_utf8(bytes).with_context(|| format!("read {}: it is not UTF-8", file.display()))
 }
 
@@ -113,8 +118,9 @@ fn reports(file: &Path, text: &str, mistakes: Vec<Mistake>) -> Vec<Report> {
 /// # Errors
 /// What is missing, unreadable or does not build. Nothing ran.
 pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> anyhow::Result<Job> {
-    let Loaded { dir, spec, hooks } = loaded;
+    let Loaded { dir, mut spec, hooks } = loaded;
     let component = component(machine, &dir, &spec.worker, building).context("load the worker")?;
+    read_pins(machine, &mut spec, &dir, Signatures::BesideComponents);
     let mut checks = Vec::new();
     for check in &spec.checks {
         let component = match &check.run {
@@ -144,8 +150,10 @@ pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> a
 pub fn again(machine: &dyn Machine, past: &Past, whose: Whose, changed: &Changed) -> Result<Job, LoadError> {
     let operator = operator(machine)?;
     let declared = machine.operator_file().is_some();
-    let spec = authored::again::again(past.job.spec.clone(), &operator, declared, whose, changed)
+    let mut spec = authored::again::again(past.job.spec.clone(), &operator, declared, whose, changed)
         .map_err(|why| anyhow!("run {}: {}", past.serial, why.join("; ")))?;
+    // The component is the one that the run has, and so is its signature.
+    read_pins(machine, &mut spec, Path::new(&past.job.dir), Signatures::AsKept);
     let (component, components) = past.components(machine.desk()?.state().blobs()).context("read the components")?;
     let dir = PathBuf::from(&past.job.dir);
     let checks = spec.checks.iter().cloned().zip(components);
@@ -157,6 +165,33 @@ pub fn again(machine: &dyn Machine, past: &Past, whose: Whose, changed: &Changed
     let models = reached(machine, &spec, &dir)?;
     let (account, hooks) = (machine.account(&spec), machine.hooks(operator.hooks));
     Ok(Job { component, checks, workspace, context: None, models, account, hooks, dir: past.job.dir.clone(), spec })
+}
+
+/// Where the signatures of components are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signatures {
+    BesideComponents,
+    /// In the pins, as they were when the components were loaded.
+    AsKept,
+}
+
+/// Reads the keys and the signatures that the pins of a job ask for.
+pub(super) fn read_pins(machine: &dyn Machine, spec: &mut RunSpec, dir: &Path, signatures: Signatures) {
+    let operator = machine.operator_file().unwrap_or_default();
+    let operator = operator.parent().unwrap_or(Path::new(""));
+    let checks = spec.checks.iter_mut().filter_map(|check| match &check.run {
+        CheckRun::Component(source) => Some((source, &mut check.pin)),
+        CheckRun::Command(_) => None,
+    });
+    for (source, pin) in [(&spec.worker, &mut spec.worker_pin)].into_iter().chain(checks) {
+        let component = match (source, signatures) {
+            (ComponentSource::File(path), Signatures::BesideComponents) => Some(dir.join(path)),
+            (ComponentSource::Crate(_), _) | (_, Signatures::AsKept) => None,
+        };
+        let job = (signatures == Signatures::BesideComponents).then_some(dir);
+        let places = Places { job, operator, component };
+        pinned::read(pin, &places, &|path, most| machine.read_at_most(path, most));
+    }
 }
 
 fn reached(machine: &dyn Machine, spec: &RunSpec, dir: &Path) -> anyhow::Result<BTreeMap<String, Reached>> {
@@ -190,5 +225,6 @@ pub fn component(
             machine.build(&crate_dir)?
         }
     };
-    machine.read(&path).with_context(|| format!("read the component {}", path.display()))
+    let bytes = machine.read_at_most(&path, MAX_COMPONENT_BYTES as u64);
+    bytes.with_context(|| format!("read the component {}", path.display()))
 }

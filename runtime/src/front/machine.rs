@@ -18,11 +18,11 @@ use crate::run::sandbox::Surface;
 
 /// What a front end may ask of the machine.
 pub trait Machine {
-    /// Reads a file that the operator or a job named.
+    /// Reads a file that the operator or a job named, if it is one and has at most so many bytes.
     ///
     /// # Errors
-    /// It is not there or not readable.
-    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
+    /// It is not there, not readable, no regular file, or larger.
+    fn read_at_most(&self, path: &Path, most: u64) -> std::io::Result<Vec<u8>>;
 
     /// Opens a directory that the operator or a job named.
     ///

@@ -98,7 +98,8 @@ impl QuoteArguments {
         let Some(file) = &self.prompt_file else {
             return Ok(self.prompt.clone().unwrap_or_else(|| spec.task.text.clone()));
         };
-        let bytes = machine.read(file).with_context(|| format!("read {}", file.display()))?;
+        let bytes =
+            machine.read_at_most(file, load::MAX_TEXT_BYTES).with_context(|| format!("read {}", file.display()))?;
         String::from_utf8(bytes).with_context(|| format!("read {}: it is not UTF-8", file.display()))
     }
 }

@@ -23,6 +23,7 @@ use crate::run::fork::Branch;
 use crate::run::past::{Change, ChangeKind, Manifest, Past, RunRow};
 use crate::run::retention::{self, Retention};
 use crate::run::runner::Apply;
+use crate::run::shape::MAX_COMPONENT_BYTES;
 use crate::run::transfer::{self, Summary, TransferError};
 
 use super::calendar::utc;
@@ -334,7 +335,8 @@ pub(super) async fn replay(machine: &dyn Machine, arguments: ReplayArguments) ->
 pub(super) fn another(machine: &dyn Machine, path: &Path) -> Result<Vec<u8>, LoadError> {
     let is_component = path.extension().is_some_and(|extension| extension == "wasm");
     if is_component {
-        return Ok(machine.read(path).with_context(|| format!("read {}", path.display()))?);
+        let bytes = machine.read_at_most(path, MAX_COMPONENT_BYTES as u64);
+        return Ok(bytes.with_context(|| format!("read {}", path.display()))?);
     }
     let loaded = load::load(machine, path, &Default::default())?;
     Ok(load::component(machine, &loaded.dir, &loaded.spec.worker, &|_| ())?)
@@ -480,7 +482,8 @@ pub(super) async fn fork(machine: &dyn Machine, arguments: ForkArguments) -> Res
         let Some((number @ 1.., file)) = number else {
             return Ok(cli::usage(&format!("--edit-message {edit:?} is not N=FILE with N from 1")));
         };
-        let text = machine.read(Path::new(file)).with_context(|| format!("read {file}"))?;
+        let text =
+            machine.read_at_most(Path::new(file), load::MAX_TEXT_BYTES).with_context(|| format!("read {file}"))?;
         edits.insert(number, String::from_utf8(text).with_context(|| format!("read {file}: it is not UTF-8"))?);
     }
     let desk = machine.desk()?;

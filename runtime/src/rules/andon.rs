@@ -342,4 +342,16 @@ mod tests {
         let over = format!("{}é", "x".repeat(MAX_REASON_BYTES - 1));
         assert_eq!(Pull::by_worker(Category::Defect, &over, vec![]).reason.len(), MAX_REASON_BYTES - 1);
     }
+
+    #[test]
+    fn the_evidence_of_a_pull_is_cut_by_number_and_by_length() {
+        let pull = |count: usize, chars: usize| {
+            Pull::by_worker(Category::Defect, "why", vec!["ä".repeat(chars); count]).evidence
+        };
+        assert_eq!(pull(MAX_PULL_EVIDENCE, 1).len(), MAX_PULL_EVIDENCE);
+        assert_eq!(pull(MAX_PULL_EVIDENCE + 1, 1).len(), MAX_PULL_EVIDENCE);
+        for chars in [MAX_ADDRESS_CHARS, MAX_ADDRESS_CHARS + 1] {
+            assert_eq!(pull(1, chars), ["ä".repeat(MAX_ADDRESS_CHARS)]);
+        }
+    }
 }

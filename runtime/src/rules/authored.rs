@@ -21,6 +21,7 @@ pub mod limit;
 mod mistake;
 mod models;
 mod operator;
+mod pin;
 mod provider;
 mod reader;
 mod shared;
@@ -43,6 +44,7 @@ pub use self::provider::OperatorModel;
 use self::reader::{Found, Key, Read, Reader, Required, Section};
 pub use self::shared::Shared;
 pub use self::tenant::{Tenant, TenantLines};
+use super::pin::Pin;
 use super::spec::{
     Budget, ComponentSource, FileGrant, Grants, ModelSpec, OnPull, Origin, Reach, RunSpec, SharedBudget, TaskSpec,
     Wall, WorkspaceSpec,
@@ -204,6 +206,7 @@ impl Job<'_> {
             line: line?.value,
             item,
             worker: worker.source?,
+            worker_pin: worker.pin,
             task: task?,
             workspace,
             grants: Grants { files: granted.files?, models: names, human_ms },
@@ -305,10 +308,11 @@ impl Job<'_> {
             };
             self.reader.set(section.key(key), path.display().to_string(), Origin::Job);
         }
+        let pin = pin::read(&mut section, self.reader, source.as_ref(), &self.operator.policy);
         let env = section.or_default(self.reader, &ENV, BTreeMap::new());
         let args = section.or_default(self.reader, &ARGS, Vec::new());
         section.finish(self.reader);
-        Worker { source, env, args: args.into_iter().map(|(argument, _)| argument).collect() }
+        Worker { source, pin, env, args: args.into_iter().map(|(argument, _)| argument).collect() }
     }
 
     fn task(&mut self, mut section: Section<'_>) -> Option<TaskSpec> {
@@ -409,6 +413,7 @@ impl Job<'_> {
 /// `[worker]`; without a source it has a mistake.
 struct Worker {
     source: Option<ComponentSource>,
+    pin: Pin,
     env: BTreeMap<String, String>,
     args: Vec<String>,
 }

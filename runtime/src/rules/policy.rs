@@ -148,7 +148,7 @@ pub fn at_most(what: &str, asked: u64, cap: u64) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::model::{Message, Request, Role};
+    use crate::rules::model::{Message, Request, Role, ToolCall, ToolDefinition};
 
     fn ask(model: &str, bytes: usize) -> Effect {
         let message = Message { role: Role::User, content: "x".repeat(bytes), tool_calls: vec![], tool_call_id: None };
@@ -217,5 +217,44 @@ mod tests {
         let sleep = Effect::Sleep { ms: 0 };
         assert!(at(Counts { sleeps: MAX_SLEEPS - 1, ..none }, &sleep).is_ok());
         assert!(at(Counts { sleeps: MAX_SLEEPS, ..none }, &sleep).is_err());
+    }
+
+    #[test]
+    fn each_cap_of_a_request_and_of_a_question_holds_at_n_and_refuses_n_plus_1() {
+        let grants = Grants { human_ms: Some(1), ..coder() };
+        let none = Counts::default();
+        let holds = |counts: Counts, effect: Effect| match rule(&grants, counts, &effect) {
+            Ok(()) => true,
+            Err(refused) => {
+                assert_eq!(refused.reason, Reason::TooLarge, "{refused:?}");
+                false
+            }
+        };
+        let ask = |change: &dyn Fn(&mut Request)| {
+            let Effect::Model { mut request } = ask("coder", 1) else { unreachable!("a model's") };
+            change(&mut request);
+            Effect::Model { request }
+        };
+        let messages = |count: usize| ask(&|it| it.messages = vec![it.messages[0].clone(); count]);
+        assert!(holds(none, messages(MAX_MESSAGES)) && !holds(none, messages(MAX_MESSAGES + 1)));
+        let call = || ToolCall { id: String::new(), name: String::new(), arguments: String::new() };
+        let calls = |count: usize| ask(&|it| it.messages[0].tool_calls = (1..count).map(|_| call()).collect());
+        assert!(holds(none, calls(MAX_MESSAGES)) && !holds(none, calls(MAX_MESSAGES + 1)), "calls count as messages");
+        let tool = || ToolDefinition { name: String::new(), description: String::new(), schema: String::new() };
+        let tools = |count: usize| ask(&|it| it.tools = (0..count).map(|_| tool()).collect());
+        assert!(holds(none, tools(MAX_TOOLS)) && !holds(none, tools(MAX_TOOLS + 1)));
+        let schema = |bytes: usize| ask(&|it| it.schema = Some("x".repeat(bytes)));
+        assert!(holds(none, schema(MAX_SCHEMA_BYTES)) && !holds(none, schema(MAX_SCHEMA_BYTES + 1)));
+        let looks = |looks| Counts { looks, ..none };
+        assert!(holds(looks(MAX_LOOKS - 1), Effect::Left) && !holds(looks(MAX_LOOKS), Effect::Left));
+        let question = |bytes: usize, options: usize| Effect::Human {
+            question: "x".repeat(bytes - options),
+            options: vec!["y".to_owned(); options],
+            risk: Default::default(),
+        };
+        assert!(holds(none, question(MAX_QUESTION_BYTES, 1)) && !holds(none, question(MAX_QUESTION_BYTES + 1, 1)));
+        assert!(holds(none, question(99, MAX_OPTIONS)) && !holds(none, question(99, MAX_OPTIONS + 1)));
+        let asked = |questions| Counts { questions, ..none };
+        assert!(holds(asked(MAX_QUESTIONS - 1), question(9, 1)) && !holds(asked(MAX_QUESTIONS), question(9, 1)));
     }
 }

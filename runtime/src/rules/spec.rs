@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::line::Line;
 use super::model::Profile;
+use super::pin::Pin;
 use super::window::Span;
 
 /// Everything that one run needs to know, as the job and the operator said it.
@@ -22,6 +23,9 @@ pub struct RunSpec {
     /// The item, if the job or the command line names one. Without a name each run is an item of its own.
     pub item: Option<String>,
     pub worker: ComponentSource,
+    /// What its component must be.
+    #[serde(default, skip_serializing_if = "Pin::is_open")]
+    pub worker_pin: Pin,
     pub task: TaskSpec,
     /// `None`: the worker gets no files at all.
     pub workspace: Option<WorkspaceSpec>,
@@ -381,6 +385,9 @@ pub enum NoChange {
 pub struct Check {
     pub name: String,
     pub run: CheckRun,
+    /// What its component must be. A command has none.
+    #[serde(default, skip_serializing_if = "Pin::is_open")]
+    pub pin: Pin,
     /// Time for this check. Its own clock: the worker's budget is not touched.
     pub wall_ms: u64,
 }

@@ -33,6 +33,7 @@ use super::cord::Cord;
 use super::journal::{Beginning, Journal};
 use super::line::{self, Pulls};
 use super::meter::Meter;
+use super::pinned;
 use super::recovery::{self, Left};
 use super::runner::{Job, Runner};
 use super::sandbox::{ENGINE_NAME, Prepared, World};
@@ -407,8 +408,9 @@ impl Opened {
     }
 }
 
-/// Compiles the worker and the checks. Blocking.
+/// Compiles the worker and the checks, if they are what they must be. Blocking.
 pub(super) fn compile(host: &Runner, job: &Job) -> Result<(Prepared, Vec<Option<Prepared>>), Verdict> {
+    pinned::check(job)?;
     if host.wall(&job.spec) == Wall::Process {
         let stands = host.sandbox.process_wall();
         stands.map_err(|why| not_admitted(format!("the process wall does not stand on this machine: {why}")))?;

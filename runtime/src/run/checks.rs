@@ -319,3 +319,24 @@ fn judged_as(judgement: review::Judgement) -> CheckEnd {
 fn last_line(output: &str) -> String {
     output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("passed").to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::policy::MAX_SUMMARY_BYTES;
+
+    #[test]
+    fn findings_are_kept_up_to_n_and_each_is_cut() {
+        let judged = |count: usize, bytes: usize| {
+            let findings = vec!["x".repeat(bytes); count];
+            match judged_as(review::Judgement { pass: false, summary: "y".repeat(bytes), findings }) {
+                CheckEnd::Failed { summary, findings } => (summary.len(), findings),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(judged(MAX_FINDINGS, 1).1.len(), MAX_FINDINGS);
+        assert_eq!(judged(MAX_FINDINGS + 1, 1).1.len(), MAX_FINDINGS);
+        let (summary, findings) = judged(1, MAX_SUMMARY_BYTES + 1);
+        assert_eq!((summary, findings[0].len()), (MAX_SUMMARY_BYTES, MAX_SUMMARY_BYTES));
+    }
+}

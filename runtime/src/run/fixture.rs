@@ -39,6 +39,7 @@ use super::RunEnd;
 use super::admission::Scopes;
 use super::hooks::Hooks;
 use super::past::{Flaw, Past, PastError};
+use super::pinned;
 use super::runner::{Account, Apply, CheckJob, Job, Reached, Runner};
 use super::shape::MAX_COMPONENT_BYTES;
 
@@ -323,6 +324,9 @@ impl Opened {
             recorded.push((name.clone(), Arc::clone(&model)));
             models.insert(name.clone(), Reached { model, pace: None, max_response_bytes: 0 });
         }
+        if component.is_some() {
+            pinned::stand_in(&mut spec);
+        }
         let component = component.unwrap_or(own);
         let (workspace, context) = (workspace.on(runner, WORKSPACE_DIR)?, context.on(runner, CONTEXT_DIR)?);
         let (account, dir) = (Account::default(), String::new());
@@ -586,5 +590,14 @@ mod tests {
         {
             assert_eq!(file_name(name, 3), expected);
         }
+    }
+
+    #[test]
+    fn a_document_of_a_fixture_is_read_up_to_n_bytes_and_not_n_plus_1() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let handle = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).expect("opens");
+        std::fs::write(dir.path().join("document"), "123456789").expect("writes");
+        assert_eq!(read(&handle, "document", 9).expect("as many as allowed").len(), 9);
+        assert!(matches!(read(&handle, "document", 8), Err(FixtureError::TooLarge { most: 8, .. })));
     }
 }

@@ -693,3 +693,19 @@ pub(super) fn shown(effect: Effect) -> Effect {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunEnd> {
     tokio::task::spawn_blocking(work).await.map_err(|error| RunEnd::Fault(format!("host work failed: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_kept_up_to_n_and_cut_at_n_plus_1() {
+        // A character may take four bytes.
+        let most = MAX_REFUSED_BYTES / 4;
+        let kept = |chars: usize| match shown(Effect::CheckIn { note: "ä".repeat(chars) }) {
+            Effect::CheckIn { note } => note.chars().count(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((kept(most), kept(most + 1)), (most, most));
+    }
+}

@@ -531,4 +531,22 @@ mod tests {
         let seen: Vec<Entry> = std::iter::from_fn(|| watched.try_recv().ok()).collect();
         assert_eq!(seen.len(), 1, "who watches sees what waits, and nothing that was not kept: {seen:?}");
     }
+
+    #[tokio::test]
+    async fn entries_wait_up_to_n_bytes_and_are_written_at_n_plus_1() {
+        let store: Arc<dyn Store> = Arc::new(Told::default());
+        // A time that has as many digits for as long as this takes.
+        let (clock, time) = (Clock::starting_at(1_700_000_000_000), Arc::new(VirtualClock::starting_at_ms(0)));
+        let journal = Journal::new(store, "run", clock, time, None, Beginning::blank(Key::from_bytes([7; 32])));
+        let waiting = || lock(&journal.pages.state).waiting_bytes;
+        let wait = || journal.append(note("waits"), Durability::Lazy).now_or_never();
+        assert!(wait().is_some());
+        let before = waiting();
+        assert!(wait().is_some());
+        let bytes = waiting() - before;
+        lock(&journal.pages.state).waiting_bytes = MAX_WAITING_BYTES - bytes;
+        assert!(wait().is_some() && waiting() == MAX_WAITING_BYTES, "{} of {MAX_WAITING_BYTES}", waiting());
+        lock(&journal.pages.state).waiting_bytes = MAX_WAITING_BYTES - bytes + 1;
+        assert!(wait().is_none(), "it is handed to the store, which takes its time");
+    }
 }

@@ -30,6 +30,7 @@ use super::journal::{Beginning, Journal};
 use super::launch::blank_record;
 use super::meter::Meter;
 use super::past::{Past, PastError};
+use super::pinned;
 use super::resume::{Begun, restored};
 use super::runner::{Account, Apply, CheckJob, Job, Reached, Runner};
 use super::senses::VirtualClock;
@@ -87,7 +88,10 @@ impl Model for Shut {
 /// [`PastError::Component`].
 pub(super) fn shut_job(runner: &Runner, past: &Past, component: Option<Vec<u8>>) -> Result<Job, PastError> {
     let (own, checks) = past.components(runner.state.blobs())?;
-    let spec: RunSpec = past.job.spec.clone();
+    let mut spec: RunSpec = past.job.spec.clone();
+    if component.is_some() {
+        pinned::stand_in(&mut spec);
+    }
     let checks = spec.checks.iter().zip(checks);
     let checks = checks.map(|(check, component): (&Check, _)| CheckJob { check: check.clone(), component });
     let shut = || Reached { model: Arc::new(Shut), pace: None, max_response_bytes: 0 };

@@ -291,4 +291,17 @@ mod tests {
         let (ours, secure, insecure, _) = draw(7);
         assert!(ours != secure && secure != insecure && ours != insecure);
     }
+
+    #[test]
+    fn random_bytes_hold_at_n_and_end_the_run_at_n_plus_1() {
+        use insecure::Host as _;
+        use random::Host as _;
+
+        let mut chances = Chances::new(7);
+        let most = u64::from(MAX_RANDOM_BYTES);
+        assert_eq!(chances.get_random_bytes(most).expect("as many as there are").len() as u64, most);
+        assert!(chances.get_random_bytes(most + 1).is_err());
+        assert_eq!(chances.get_insecure_random_bytes(most).expect("as many as there are").len() as u64, most);
+        assert!(chances.get_insecure_random_bytes(most + 1).is_err());
+    }
 }

@@ -201,4 +201,13 @@ mod tests {
         let module = wat::parse_str("(module)").expect("valid text");
         assert!(check(&module).expect_err("refused").to_string().contains("core module"));
     }
+
+    #[test]
+    fn items_hold_at_n_and_are_refused_at_n_plus_1() {
+        let with = |count: u64| component(&"(type (func))".repeat(usize::try_from(count).expect("small")));
+        // The module is no item, and its types are.
+        assert_eq!(check(&with(MAX_ITEMS)), Ok(()));
+        let refused = ShapeError::TooMany { what: "items", count: MAX_ITEMS + 1, max: MAX_ITEMS };
+        assert_eq!(check(&with(MAX_ITEMS + 1)), Err(refused));
+    }
 }

@@ -662,3 +662,25 @@ pub(super) fn cut(mut text: String) -> String {
     text.truncate(end);
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_kept_up_to_n_bytes_and_cut_at_n_plus_1() {
+        let text = |bytes: usize| "x".repeat(bytes);
+        assert_eq!(cut(text(MAX_SUMMARY_BYTES)).len(), MAX_SUMMARY_BYTES);
+        assert_eq!(cut(text(MAX_SUMMARY_BYTES + 1)).len(), MAX_SUMMARY_BYTES);
+        // Never inside a character.
+        assert_eq!(cut(format!("{}ä", text(MAX_SUMMARY_BYTES - 1))).len(), MAX_SUMMARY_BYTES - 1);
+    }
+
+    #[test]
+    fn a_report_cites_one_piece_of_evidence_more_than_there_can_be_and_no_more() {
+        let ids = |count: u64| (0..count).map(|number| number.to_string()).collect::<Vec<_>>();
+        let most = usize::try_from(MAX_EVIDENCE).expect("small") + 1;
+        assert_eq!(cited(&ids(MAX_EVIDENCE + 1)).len(), most);
+        assert_eq!(cited(&ids(MAX_EVIDENCE + 2)).len(), most);
+    }
+}

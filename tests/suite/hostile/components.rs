@@ -216,6 +216,28 @@ async fn compile_bombs_are_refused_before_the_compiler() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_imports_are_named_up_to_n_and_counted_from_n_plus_1() {
+    let end = async |count: usize| {
+        let imports: String = (0..count).map(|index| format!("(import \"evil:it/i{index:02}\" (instance))")).collect();
+        Bench::of_bytes(wat::parse_str(format!("(component {imports})")).unwrap()).run().await
+    };
+    let named = |end: &End| end.record.why.matches("evil:it/i").count();
+    let at = end(16).await;
+    assert_eq!((named(&at), at.record.why.contains("more")), (16, false), "{}", at.record.why);
+    let over = end(17).await;
+    assert_eq!((named(&over), over.record.why.contains("1 more")), (16, true), "{}", over.record.why);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_traps_words_are_cut() {
+    let long = "x".repeat(10_000);
+    let trapping = worker(&format!("(func ${long} unreachable)"), &format!("(call ${long})"));
+    let end = Bench::of_bytes(trapping).run().await;
+    end.expect("trapped");
+    assert!(end.record.why.contains("xxxx") && end.record.why.chars().count() < 2_200, "{}", end.record.why);
+}
+
 /// A verdict that a component of whatever bytes may have. `fault` is not among them: that would be the host's own.
 const POSSIBLE: [&str; 5] = ["not-admitted", "no-progress", "trapped", "exhausted", "unable"];
 

@@ -1,7 +1,7 @@
 //! Attacks by quantity: what a guest can make the host write down or remember is bounded, whatever it repeats.
 
 use jidoka::rules::effect::{Body, Stream};
-use jidoka::rules::policy::{MAX_CHECK_INS, MAX_EVIDENCE, MAX_SUMMARY_BYTES};
+use jidoka::rules::policy::{MAX_CHECK_INS, MAX_EVIDENCE, MAX_REFUSALS, MAX_SUMMARY_BYTES};
 use jidoka_tests::hostile;
 
 use super::*;
@@ -17,6 +17,22 @@ pub(super) async fn log_flood() {
     assert_eq!(end.notes_dropped() + end.notes().len() as u64, 40_000);
     // A short note's line in the journal is about twice what it is charged.
     assert!(written_down(&end) < 3 * (64 << 10) + FRAME_BYTES, "{}", written_down(&end));
+}
+
+/// Each note costs its text and 64 bytes: two hold at N, and the second is dropped at N - 1.
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_hold_at_n_and_are_dropped_at_n_plus_1() {
+    let bench = |log: u64| {
+        let note = "x".repeat(36);
+        let text = format!("note {note}\\nnote {note}\\ndone");
+        Bench::new(jidoka_tests::plain::SCRIPT)
+            .set("task", &format!("text = \"{text}\""))
+            .set("caps", &format!("log = \"{log}B\""))
+    };
+    let at = bench(200).run().await;
+    assert_eq!((at.notes().len(), at.notes_dropped()), (2, 0));
+    let over = bench(199).run().await;
+    assert_eq!((over.notes().len(), over.notes_dropped()), (1, 1));
 }
 
 /// Fields and characters that grow when they are written down are charged for what they grow to.
@@ -141,6 +157,8 @@ pub(super) async fn refusal_flood() {
     let end = Bench::new(hostile::REFUSAL_FLOOD).run().await;
     end.expect("trapped");
     assert!(end.record.why.contains("past a cap") && end.record.why.contains("refused"), "{}", end.record.why);
+    let refused = end.entries.iter().filter(|entry| matches!(entry.body, Body::Refused { .. })).count() as u64;
+    assert_eq!(refused, MAX_REFUSALS + 1, "the one that ends the run is written down, too");
     assert!(written_down(&end) < 2 << 20, "{}", written_down(&end));
 }
 

@@ -124,6 +124,7 @@ pub fn again(
         IMPORTED_LINE.clone_into(&mut spec.line);
     }
     spec.wall = spec.wall.max(policy.wall);
+    demand_signatures(&mut spec, operator);
     let (tenant, line) = (operator.tenants.get(&spec.tenant), operator.lines.get(&spec.line));
     spec.shared = SharedBudget {
         declared,
@@ -133,6 +134,18 @@ pub fn again(
         tenant_requests_per_minute: tenant.and_then(|it| it.requests_per_minute),
     };
     Ok(spec)
+}
+
+/// Asks for the signatures that the operator's file of today asks for, in the place of those of an earlier one.
+pub fn demand_signatures(spec: &mut RunSpec, operator: &OperatorFile) {
+    let keys = &operator.policy.signed_by;
+    spec.worker_pin.under(keys);
+    for check in &mut spec.checks {
+        match check.run {
+            CheckRun::Component(_) => check.pin.under(keys),
+            CheckRun::Command(_) => {}
+        }
+    }
 }
 
 /// Whether a fixture may be run under the operator's file of today: its commands, its time and its caps. What it spends is
@@ -249,7 +262,7 @@ mod tests {
         assert_eq!(rehearsed(&spec, &OperatorFile::default()), Ok(()));
         let argv = vec!["make".to_owned(), "test".to_owned()];
         let (name, run) = ("tests".to_owned(), CheckRun::Command(argv));
-        spec.checks.push(crate::rules::spec::Check { name, run, wall_ms: 1 });
+        spec.checks.push(crate::rules::spec::Check { name, run, pin: Default::default(), wall_ms: 1 });
         let why = rehearsed(&spec, &before).expect_err("is refused");
         assert!(why.len() == 1 && why[0].contains("[policy] commands"), "{why:?}");
         let allowed = operator("[policy]\ncommands = [[\"make\", \"test\"]]\n");

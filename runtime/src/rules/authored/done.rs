@@ -11,7 +11,9 @@ use super::kinds::{Characters, Choice, HostPath, List, Name, Repeats, TreePath, 
 use super::limit::MOST_MS;
 use super::mistake::{Mistake, nearest};
 use super::operator::{COMMAND, Policy};
+use super::pin;
 use super::reader::{Found, Key, Read, Reader, Section};
+use crate::rules::pin::Pin;
 use crate::rules::spec::{Check, CheckRun, ComponentSource, Done, FileGrant, MarkKind, NoChange, Origin};
 
 /// What an item or a check may be called.
@@ -151,12 +153,21 @@ fn check(mut section: Section<'_>, reader: &mut Reader, policy: &Policy) -> Writ
         };
         reader.set(section.key(key), shown, Origin::Job);
     }
+    let pin = match &run {
+        Some(CheckRun::Component(source)) => pin::read(&mut section, reader, Some(source), policy),
+        None => pin::read(&mut section, reader, None, policy),
+        Some(CheckRun::Command(_)) => {
+            pin::refuse(&mut section, reader);
+            Pin::default()
+        }
+    };
     let wall = section.required(reader, &CHECK_WALL);
     if let Some(wall) = &wall {
         within_max_wall(reader, policy, &section.key(CHECK_WALL.name), wall);
     }
     section.finish(reader);
-    let check = |name: &Found<String>| Some(Check { name: name.value.clone(), run: run?, wall_ms: wall?.value });
+    let check =
+        move |name: &Found<String>| Some(Check { name: name.value.clone(), run: run?, pin, wall_ms: wall?.value });
     let check = name.as_ref().and_then(check);
     Written { name, check }
 }

@@ -4,6 +4,7 @@
 //! one that every run without a name is of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -17,7 +18,7 @@ use super::provider::{self, OperatorModel};
 use super::reader::{Key, Reader, Section};
 use super::shared::{self, Shared};
 use super::tenant::{self, Tenant};
-use super::{caps, document, models};
+use super::{caps, document, models, pin};
 use crate::rules::hook::Hook;
 use crate::rules::line::Line;
 use crate::rules::spec::{Caps, FileGrant, Origin, Setting, Wall};
@@ -52,6 +53,8 @@ pub struct Policy {
     pub commands: BTreeSet<Vec<String>>,
     /// The operator's models that jobs may use.
     pub models: BTreeSet<String>,
+    /// Files of the keys of which one must have signed every component that runs; with none, nobody must.
+    pub signed_by: Vec<PathBuf>,
     /// The most wall time of a run, and of each of its checks.
     pub max_wall_ms: u64,
     /// The most that one attempt may be given of a line. A line that is not named has no ceiling here.
@@ -70,6 +73,7 @@ impl Default for Policy {
             files: FileGrant::ReadWrite,
             commands: BTreeSet::new(),
             models: BTreeSet::new(),
+            signed_by: Vec::new(),
             max_wall_ms: DEFAULT_MAX_WALL_MS,
             budget: BTreeMap::new(),
             caps: caps::WIDEST,
@@ -80,6 +84,7 @@ impl Default for Policy {
             (FILES.name, FILES.kind.show(&policy.files)),
             (COMMANDS.name, "[]".to_owned()),
             (MODELS.name, "[]".to_owned()),
+            (pin::POLICY.name, "[]".to_owned()),
             (MAX_WALL.name, MAX_WALL.kind.show(&policy.max_wall_ms)),
             (WALL.name, WALL.kind.show(&policy.wall)),
         ]
@@ -162,11 +167,13 @@ fn policy_of(
                 });
             }
         }
+        let signed_by = section.or_default(reader, &pin::POLICY, Vec::new());
         let names = named.map(|named| named.value.into_iter().map(|(name, _)| name).collect());
         Policy {
             files,
             commands: commands.into_iter().map(|(command, _)| command).collect(),
             models: names.unwrap_or(defined),
+            signed_by: signed_by.into_iter().map(|(path, _)| path).collect(),
             max_wall_ms: section.or_default(reader, &MAX_WALL, DEFAULT_MAX_WALL_MS),
             budget: budget_ceilings(&mut section, reader),
             caps: section

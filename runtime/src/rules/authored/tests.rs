@@ -7,6 +7,7 @@ mod defaults;
 mod gaps;
 mod hooks;
 mod mistakes;
+mod pins;
 mod providers;
 mod shared;
 mod tenants;

@@ -193,3 +193,17 @@ fn what_a_run_that_crashed_has_shown_is_remembered() {
     seen.insert(mark);
     assert_eq!(item.seen, seen);
 }
+
+#[test]
+fn judgements_are_remembered_up_to_n_and_the_oldest_goes_at_n_plus_1() {
+    let judged = |number: usize| {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        Judged { of: Digest::from_bytes(bytes), passed: true }
+    };
+    let mut item = ItemRecord::default();
+    item.was_judged((0..MAX_JUDGED).map(judged).collect());
+    assert_eq!((item.judged.len(), item.judged[0]), (MAX_JUDGED, judged(0)));
+    item.was_judged(vec![judged(MAX_JUDGED)]);
+    assert_eq!((item.judged.len(), item.judged[0]), (MAX_JUDGED, judged(1)));
+}

@@ -151,3 +151,23 @@ fn a_model_of_the_job_ends_where_it_says() {
         assert_eq!(plain(&with(JOB, old, outside)).expect_err(outside).len(), 1, "{outside}");
     }
 }
+
+#[test]
+fn values_are_nested_80_deep_and_not_deeper() {
+    let nested = |depth: usize| least_with("worker.args", &("[".repeat(depth) + &"]".repeat(depth)));
+    // Far from a stack that is too small: what is nested further is no TOML here.
+    for (depth, said) in [(80, "is a list"), (81, "max recursion depth"), (100_000, "max recursion depth")] {
+        let mistakes = plain(&nested(depth)).expect_err("no argument");
+        assert!(mistakes[0].message.contains(said), "{depth}: {}", mistakes[0].message);
+    }
+}
+
+#[test]
+fn the_keys_of_an_operator_end_where_they_say() {
+    let keys = |count: usize| {
+        let keys: Vec<String> = (0..count).map(|number| format!("{number}.pub")).collect();
+        operator(&format!("[policy]\nsigned-by = {keys:?}\n"))
+    };
+    assert_eq!(keys(16).expect("as many as allowed").policy.signed_by.len(), 16);
+    assert!(keys(17).expect_err("one too many")[0].message.contains("17 of at most 16"));
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rules::line::Line;
+use crate::rules::pin::Pin;
 use crate::rules::spec::{Backoff, Caps, Check, CheckRun, Done, Guards, MarkKind, NoChange};
 
 fn bounded(spec: &RunSpec) -> bool {
@@ -31,7 +32,7 @@ fn a_job_means_what_it_says() {
         }
     );
     let run = CheckRun::Component(ComponentSource::Crate("..".into()));
-    assert_eq!(spec.checks, [Check { name: "tests".to_owned(), run, wall_ms: 20_000 }]);
+    assert_eq!(spec.checks, [Check { name: "tests".to_owned(), run, pin: Pin::default(), wall_ms: 20_000 }]);
     let profile = &spec.models["coder"].profile;
     assert_eq!((profile.window, profile.max_output, profile.norm_factor_milli), (32_768, 4_096, 1_000));
     let price = profile.price.expect("it has one");
@@ -80,6 +81,8 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "item = each run is an item of its own (Default)",
             "seed = drawn fresh and recorded (Default)",
             "worker.component = worker.wasm (Job)",
+            "worker.digest = any (Default)",
+            "worker.signed-by = nobody (Default)",
             "worker.env = {} (Default)",
             "worker.args = [] (Default)",
             "task.text = \"Say hello.\" (Job)",
@@ -125,6 +128,7 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "policy.files = read-write (Default)",
             "policy.commands = [] (Default)",
             "policy.models = [] (Default)",
+            "policy.signed-by = [] (Default)",
             "policy.max-wall = 1h (Default)",
         ]
     );
