@@ -125,11 +125,13 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "caps.files = 10000 (Default)",
             "caps.handles = 1024 (Default)",
             "caps.lifted = 2MiB (Default)",
+            "wall = none (Default)",
             "policy.files = read-write (Default)",
             "policy.commands = [] (Default)",
             "policy.models = [] (Default)",
             "policy.signed-by = [] (Default)",
             "policy.max-wall = 1h (Default)",
+            "policy.wall = none (Default)",
         ]
     );
 }
