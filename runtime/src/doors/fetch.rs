@@ -4,7 +4,7 @@
 //! secret across a redirect. Invariants: every request that leaves was judged, the first and each redirect, by its method,
 //! its address and every address of its name; a secret is put in after that, into the first request alone, for the servers
 //! that it is for; what comes back went through the scrubber of all secrets that are held; an exchange ends by its
-//! deadline, and no more of a body is read than its rule and the budget allow, to the chunk that is over.
+//! deadline; of a body no more is kept than its rule and the budget allow, and never more is counted than the budget had.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -265,7 +265,8 @@ impl Web {
         let body = HttpBody(self.scrubber.bytes(body.0));
         let changed = body.0.len() != bytes;
         let kept = headers.into_iter().filter(|(name, _)| {
-            !self.scrubber.finds(name.as_bytes()) && !(changed && name == header::CONTENT_LENGTH.as_str())
+            let lies = changed && name == header::CONTENT_LENGTH.as_str();
+            !lies && !self.scrubber.finds(name.as_bytes())
         });
         let headers = kept.map(|(name, value)| (name, self.scrubber.text(value))).collect();
         HttpReply { status, headers, body, redirects }
@@ -447,7 +448,10 @@ async fn read(
 ) -> Result<HttpReply, Denied> {
     let too_long = || match most <= budget {
         true => failed(FailureKind::Broken, &format!("the reply is longer than {most} bytes")),
-        false => failed(FailureKind::Broken, &format!("the reply is longer than {budget} bytes, which is all the budget has left")),
+        false => failed(
+            FailureKind::Broken,
+            &format!("the reply is longer than {budget} bytes, which is all the budget has left"),
+        ),
     };
     let (head, mut body) = response.into_parts();
     let said = head.headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok()?.parse::<u64>().ok());
@@ -460,7 +464,9 @@ async fn read(
             failed(FailureKind::Broken, &format!("the reply broke off after {} bytes: {}", bytes.len(), told(&error)))
         })?;
         let Some(data) = frame.data_ref() else { continue };
-        *moved = moved.saturating_add(data.len() as u64);
+        // What of the last piece is beyond the budget was never taken: no server can overdraw it.
+        let taken = (data.len() as u64).min(budget.saturating_sub(bytes.len() as u64));
+        *moved = moved.saturating_add(taken);
         if (bytes.len() + data.len()) as u64 > most.min(budget) {
             return Err(too_long());
         }
@@ -500,7 +506,9 @@ fn after(redirects: u32, denied: Denied) -> Denied {
         _ => format!("after {redirects} redirects"),
     };
     match denied {
-        Denied::Refused(refusal) => Denied::Refused(Refusal { asked: format!("{times}, {}", refusal.asked), ..refusal }),
+        Denied::Refused(refusal) => {
+            Denied::Refused(Refusal { asked: format!("{times}, {}", refusal.asked), ..refusal })
+        }
         Denied::Failed(Failure { kind, message }) => {
             Denied::Failed(Failure { kind, message: format!("{times}: {message}") })
         }

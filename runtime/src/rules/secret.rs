@@ -41,9 +41,8 @@ impl Placement {
         match (self, other) {
             (Placement::Header { name, .. }, Placement::Header { name: other, .. })
             | (Placement::Query { name }, Placement::Query { name: other }) => name == other,
-            (Placement::Header { .. }, Placement::Query { .. }) | (Placement::Query { .. }, Placement::Header { .. }) => {
-                false
-            }
+            (Placement::Header { .. }, Placement::Query { .. })
+            | (Placement::Query { .. }, Placement::Header { .. }) => false,
         }
     }
 }

@@ -55,7 +55,13 @@ fn every_special_range_is_refused_from_its_first_address_to_its_last_and_not_bey
         ("100::", "100::ffff:ffff:ffff:ffff", "discarded", None, None),
         ("2001::", "2001:0:ffff:ffff:ffff:ffff:ffff:ffff", "Teredo", Some("2000:ffff::"), None),
         ("2001:1::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff", "protocols", None, Some("2001:200::")),
-        ("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "documentation", Some("2001:db7::"), Some("2001:db9::")),
+        (
+            "2001:db8::",
+            "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+            "documentation",
+            Some("2001:db7::"),
+            Some("2001:db9::"),
+        ),
         ("2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "6to4", Some("2001:ffff::"), Some("2003::")),
         ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", "documentation", Some("3ffe:ffff::"), Some("3fff:1000::")),
         ("fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "private", None, None),
@@ -158,8 +164,20 @@ fn a_network_is_written_in_one_way() {
         assert!(Network::parse(text).is_ok(), "{text}");
     }
     for text in [
-        "10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/08", "10.0.0.0/+8", "10/8", "::/129",
-        "fe80::%1/10", "", "/8", "a/8", "10.0.0.0/8 ", "010.0.0.0/8",
+        "10.0.0.0",
+        "10.0.0.0/",
+        "10.0.0.0/33",
+        "10.0.0.1/8",
+        "10.0.0.0/08",
+        "10.0.0.0/+8",
+        "10/8",
+        "::/129",
+        "fe80::%1/10",
+        "",
+        "/8",
+        "a/8",
+        "10.0.0.0/8 ",
+        "010.0.0.0/8",
     ] {
         assert!(Network::parse(text).is_err(), "{text}");
     }

@@ -265,7 +265,9 @@ impl Draft {
         }
         match (circumstances.web, circumstances.models) {
             // What a worker fetches is its own choice: no default would fit.
-            (Some(Web::Granted), _) => self.need(section, reader, Line::NetBytes, "http is granted, so this needs a bound"),
+            (Some(Web::Granted), _) => {
+                self.need(section, reader, Line::NetBytes, "http is granted, so this needs a bound")
+            }
             (Some(Web::Closed), Some(Models::None | Models::Scripts)) => self.otherwise(Line::NetBytes, 0),
             (Some(Web::Closed), Some(Models::Providers)) => self.otherwise(Line::NetBytes, DEFAULT_NET),
             (None, _) | (_, None) => {}

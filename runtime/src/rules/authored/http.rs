@@ -218,8 +218,7 @@ pub(super) fn grants(
     if sections.is_empty() {
         reader.set(section.key(HTTP), NONE, Origin::Default);
     }
-    let grants: Vec<Option<HttpGrant>> =
-        sections.into_iter().map(|section| grant(section, reader, operator)).collect();
+    let grants: Vec<Option<HttpGrant>> = sections.into_iter().map(|section| grant(section, reader, operator)).collect();
     let grants: Vec<HttpGrant> = grants.into_iter().collect::<Option<_>>()?;
     let named: BTreeSet<&String> = grants.iter().flat_map(|grant| &grant.secrets).collect();
     for name in named {
@@ -279,7 +278,8 @@ fn held(
         return None;
     };
     let within = |rule: &&HttpGrant| {
-        let bounds = written.limits.iter().all(|(bound, amount, span)| span.is_none() || *amount <= bound.of(&rule.limits));
+        let bounds =
+            written.limits.iter().all(|(bound, amount, span)| span.is_none() || *amount <= bound.of(&rule.limits));
         bounds && asked.methods.iter().all(|method| rule.methods.contains(method))
     };
     let Some(rule) = candidates.find(within) else {

@@ -189,8 +189,18 @@ fn each_cap_of_an_address_and_of_headers_holds_at_n_and_refuses_n_plus_1() {
 #[test]
 fn headers_that_carry_a_message_are_the_hosts() {
     for name in [
-        "host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect",
-        "keep-alive", "proxy-authorization", "proxy-connection", "http2-settings",
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "upgrade",
+        "te",
+        "trailer",
+        "expect",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "http2-settings",
     ] {
         let refusal = with(vec![(name.into(), "x".into())]).expect_err(name);
         assert_eq!(refusal.reason, Reason::Invalid, "{name}");

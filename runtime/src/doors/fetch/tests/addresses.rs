@@ -44,8 +44,7 @@ async fn a_name_with_no_address_or_with_thousands_is_nobody() {
     let server = Server::saying(ok("x")).await;
     let grants = [grant("api.example", server.port)];
     for (count, why) in [(0, "has no address"), (65, "has 65 addresses"), (5_000, "has 5000 addresses")] {
-        let (kind, message) =
-            failure(&web(names(&[&vec!["127.0.0.1"; count]])), get(&server.url("/")), &grants).await;
+        let (kind, message) = failure(&web(names(&[&vec!["127.0.0.1"; count]])), get(&server.url("/")), &grants).await;
         assert_eq!(kind, FailureKind::Unavailable);
         assert!(message.contains(why), "{message}");
     }

@@ -18,7 +18,10 @@ async fn broken_by(server: &Server) -> String {
 async fn a_body_is_read_up_to_its_cap_and_not_a_byte_beyond() {
     let frame = |kind: usize, bytes: usize| match kind {
         0 => ok(&"x".repeat(bytes)),
-        1 => format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{bytes:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(bytes)),
+        1 => format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{bytes:x}\r\n{}\r\n0\r\n\r\n",
+            "x".repeat(bytes)
+        ),
         _ => format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(bytes)),
     };
     for kind in 0..3 {
@@ -33,7 +36,7 @@ async fn a_body_is_read_up_to_its_cap_and_not_a_byte_beyond() {
 async fn bodies_are_held_against_what_the_budget_has_left() {
     let server = Server::saying(ok("12345")).await;
     let of = |max_net_bytes| {
-        let exchange = exchange(post(&server.url("/"), "body"), &[grant("api.example", server.port)]);
+        let exchange = super::exchange(post(&server.url("/"), "body"), &[grant("api.example", server.port)]);
         Exchange { max_net_bytes, ..exchange }
     };
     let web = web(here());
@@ -42,6 +45,12 @@ async fn bodies_are_held_against_what_the_budget_has_left() {
     let short = web.fetch(&of(8)).await;
     let Err(Denied::Failed(failure)) = short.result else { panic!("{:?}", short.result) };
     assert_eq!(failure.message, "the reply is longer than 4 bytes, which is all the budget has left");
+    // Also of a body of which nobody knew the length before, and that comes in one piece.
+    let endless = Server::then("HTTP/1.1 200 OK\r\n\r\n12345", Then::Hang).await;
+    let exchange = super::exchange(post(&endless.url("/"), "body"), &[grant("api.example", endless.port)]);
+    let over = web.fetch(&Exchange { max_net_bytes: 8, ..exchange }).await;
+    assert!(over.result.is_err());
+    assert_eq!((short.net_bytes, over.net_bytes), (4, 8));
     let before = server.heard().len();
     let none = web.fetch(&of(3)).await;
     let Err(Denied::Refused(refusal)) = none.result else { panic!("{:?}", none.result) };

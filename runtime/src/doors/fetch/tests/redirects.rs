@@ -15,7 +15,8 @@ async fn turning(status: u16, location: &str) -> Server {
 #[tokio::test]
 async fn a_redirect_to_what_is_granted_is_followed() {
     let other = Server::saying(ok("other")).await;
-    for location in [other.url("/b?c=1"), format!("//api.example:{}/b?c=1", other.port), other.url("/a/../b?c=1#part")] {
+    for location in [other.url("/b?c=1"), format!("//api.example:{}/b?c=1", other.port), other.url("/a/../b?c=1#part")]
+    {
         let server = turning(302, &location).await;
         let grants = [grant("api.example", server.port), grant("api.example", other.port)];
         let reply = reply(&web(here()), get(&server.url("/a")), &grants).await;

@@ -114,7 +114,10 @@ async fn an_echo_has_no_secret_whatever_it_says() {
     // The whole request comes back, in the head and in the body, plain and in base64.
     let server = Server::new(|_, request| {
         let line = request.lines().next().unwrap_or_default();
-        let echo = format!("{request} {KEY} Y2FuYXJ5L0szeSswMTI9JQ== Bearer {} {{\"k\":\"canary\\/K3y\\u002b012=%\"}}", KEY.to_uppercase());
+        let echo = format!(
+            "{request} {KEY} Y2FuYXJ5L0szeSswMTI9JQ== Bearer {} {{\"k\":\"canary\\/K3y\\u002b012=%\"}}",
+            KEY.to_uppercase()
+        );
         let head = format!("x-echo: {KEY}\r\nx-line: {line}\r\ncanary{}: name\r\n", "x".repeat(3));
         (format!("HTTP/1.1 200 OK\r\n{head}content-length: {}\r\n\r\n{echo}", echo.len()).into(), Then::Close)
     })

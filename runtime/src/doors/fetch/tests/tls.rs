@@ -71,9 +71,15 @@ async fn a_server_must_show_that_it_has_the_name_that_was_judged() {
         assert!(!wrong.heard().iter().any(|heard| heard.contains("HTTP/1.1")), "{:?}", wrong.heard());
     }
     // One that speaks no TLS is not spoken to without it.
-    let plain = Server::saying(ok("x")).await;
-    let (kind, _) = failure(&web, of(&plain), &[secure(plain.port)]).await;
+    let plain = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = plain.local_addr().expect("bound").port();
+    let task = tokio::spawn(async move {
+        let (mut stream, _) = plain.accept().await.expect("a client");
+        stream.write_all(ok("x").as_bytes()).await.expect("it listens");
+    });
+    let (kind, _) = failure(&web, get(&format!("https://api.example:{port}/a")), &[secure(port)]).await;
     assert_eq!(kind, FailureKind::Unavailable);
+    task.await.expect("it answered");
 }
 
 #[tokio::test]

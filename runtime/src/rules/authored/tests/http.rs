@@ -284,10 +284,22 @@ fn a_run_of_the_past_fetches_only_what_the_operator_allows_today() {
     let forged = again(forged, &theirs(WEB), true, Whose::Theirs, &Changed::default());
     assert_eq!(forged.expect("is covered").grants.http[0].networks, [""; 0]);
     for (old, new, why) in [
-        ("url = \"https://api.example/v1/\"", "url = \"https://api.example/v2/\"", "no [[policy.http]] of today covers GET, POST https://api.example/v1/items/"),
-        ("response = \"4MiB\"", "response = \"1MiB\"", "no [[policy.http]] of today covers GET, POST https://api.example/v1/items/"),
+        (
+            "url = \"https://api.example/v1/\"",
+            "url = \"https://api.example/v2/\"",
+            "no [[policy.http]] of today covers GET, POST https://api.example/v1/items/",
+        ),
+        (
+            "response = \"4MiB\"",
+            "response = \"1MiB\"",
+            "no [[policy.http]] of today covers GET, POST https://api.example/v1/items/",
+        ),
         ("[secrets.app]", "[secrets.gone]", "no secret \"app\" of the operator's is for https://api.example today"),
-        ("origins = [\"https://api.example\", \"http://127.0.0.1:9\"]", "origins = [\"https://elsewhere.example\"]", "no secret \"api-key\" of the operator's is for https://api.example today"),
+        (
+            "origins = [\"https://api.example\", \"http://127.0.0.1:9\"]",
+            "origins = [\"https://elsewhere.example\"]",
+            "no secret \"api-key\" of the operator's is for https://api.example today",
+        ),
     ] {
         let why_not = now(&with(WEB, old, new)).expect_err(new);
         assert!(why_not.len() == 1 && why_not[0].contains(why), "{why_not:?}");
