@@ -24,10 +24,13 @@ fn refused(networks: &[&str], address: &str) -> Option<String> {
     judge_address(&grant(networks), ip(address)).err().map(|refusal| refusal.asked)
 }
 
+/// The first address, the last, what it is, and what lies before and after.
+type Row = (&'static str, &'static str, &'static str, Option<&'static str>, Option<&'static str>);
+
 #[test]
 fn every_special_range_is_refused_from_its_first_address_to_its_last_and_not_beyond() {
-    // What lies before and after: `None` where another special range or nothing does.
-    let rows: [(&str, &str, &str, Option<&str>, Option<&str>); 34] = [
+    // `None` where another special range or nothing lies.
+    let rows: [Row; 34] = [
         ("0.0.0.0", "0.255.255.255", "this network", None, Some("1.0.0.0")),
         ("10.0.0.0", "10.255.255.255", "private", Some("9.255.255.255"), Some("11.0.0.0")),
         ("100.64.0.0", "100.127.255.255", "carrier", Some("100.63.255.255"), Some("100.128.0.0")),

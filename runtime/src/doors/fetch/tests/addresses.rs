@@ -15,7 +15,7 @@ async fn every_address_of_a_name_is_judged_before_one_is_dialled() {
         (&["127.0.0.1", "8.8.8.8"], &granted),
         (&many, &granted),
     ] {
-        assert_eq!(body(&reply(&web(names(&[answer])), get(&server.url("/")), &[grant.clone()]).await), "x");
+        assert_eq!(body(&reply(&web(names(&[answer])), get(&server.url("/")), std::slice::from_ref(grant)).await), "x");
     }
     let before = server.heard().len();
     for (answer, grant) in [
@@ -31,7 +31,7 @@ async fn every_address_of_a_name_is_judged_before_one_is_dialled() {
         (&["2002:7f00:1::"], &granted),
         (&["0.0.0.0"], &granted),
     ] {
-        let refusal = refused(&web(names(&[answer])), get(&server.url("/")), &[grant.clone()]).await;
+        let refusal = refused(&web(names(&[answer])), get(&server.url("/")), std::slice::from_ref(grant)).await;
         assert_eq!(refusal.reason, Reason::NotGranted, "{answer:?}");
         assert!(refusal.asked.starts_with("a connection to "), "{}", refusal.asked);
         assert!(refusal.setting.contains("networks = ["), "{}", refusal.setting);
@@ -79,7 +79,7 @@ async fn an_address_of_numbers_is_judged_as_it_will_be_dialled() {
         let request = get(&format!("http://{host}:{port}/"));
         let names = names(&[&["8.8.8.8"]]);
         let web = web(Arc::clone(&names));
-        assert_eq!(body(&reply(&web, request.clone(), &[granted.clone()]).await), "x", "{host}");
+        assert_eq!(body(&reply(&web, request.clone(), std::slice::from_ref(&granted)).await), "x", "{host}");
         let closed = HttpGrant { networks: vec![], ..granted.clone() };
         assert_eq!(refused(&web, request, &[closed]).await.asked, "a connection to 127.0.0.1: loopback", "{host}");
         assert!(names.asked.lock().unwrap().is_empty(), "numbers are nobody's name");
