@@ -9,12 +9,14 @@
 /// Decisions: plain data in, plain answer out. No I/O, no clock, no async, no wasmtime.
 #[deny(clippy::wildcard_enum_match_arm)]
 pub mod rules {
+    pub mod address;
     pub mod andon;
     pub mod authored;
     pub mod call;
     pub mod digest;
     pub mod divergence;
     pub mod effect;
+    pub mod egress;
     pub mod expectation;
     pub mod explanation;
     pub mod facts;
@@ -34,6 +36,7 @@ pub mod rules {
     pub mod quote;
     pub mod record;
     pub mod scope;
+    pub mod secret;
     pub mod signature;
     pub mod spec;
     pub mod units;
@@ -54,6 +57,7 @@ pub mod doors {
     pub mod clock;
     pub mod command;
     mod complaint;
+    mod dial;
     mod draft;
     pub mod ed25519;
     mod encode;
@@ -65,6 +69,7 @@ pub mod doors {
     pub mod ignored;
     pub mod lockdown;
     pub mod model;
+    pub mod names;
     mod node;
     mod openai;
     pub mod pace;
@@ -76,6 +81,7 @@ pub mod doors {
     mod rows;
     pub mod schema;
     pub mod script;
+    mod scrub;
     pub mod secret;
     pub mod sqlite;
     mod sse;

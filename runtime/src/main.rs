@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the one place with ambient authority")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -18,11 +18,13 @@ use clap::Parser;
 use jidoka::doors::cache::Cache;
 use jidoka::doors::clock::{Clock, millis};
 use jidoka::doors::command::CommandEnvironment;
+use jidoka::doors::fetch::{Fetch, Web};
+use jidoka::doors::names::SystemNames;
 use jidoka::doors::pace::{Pace, Rates};
 use jidoka::doors::program::{Program, Role};
 use jidoka::doors::provider::HttpModel;
 use jidoka::doors::script::ScriptedModel;
-use jidoka::doors::secret::Secret;
+use jidoka::doors::secret::{HeldSecret, Secret};
 use jidoka::doors::sqlite::{self, SqliteStore};
 use jidoka::doors::state::State;
 use jidoka::doors::store::{MemoryStore, Store};
@@ -30,7 +32,9 @@ use jidoka::doors::{evidence, toolchain};
 use jidoka::front::cli::{self, Arguments};
 use jidoka::front::load::MAX_TEXT_BYTES;
 use jidoka::front::machine::{Health, Machine, Scratch};
+use jidoka::rules::authored::OperatorFile;
 use jidoka::rules::hook::Hook;
+use jidoka::rules::secret::SecretSource;
 use jidoka::rules::spec::{KeySource, ModelSpec, Provider, Reach, RunSpec, Wall};
 use jidoka::run::cell::{self, inside};
 use jidoka::run::desk::Desk;
@@ -175,12 +179,34 @@ impl RealMachine {
         Ok(match source {
             KeySource::None => None,
             KeySource::Environment(name) => Some(Secret::from_environment(name)?),
-            KeySource::File(path) => {
-                // As the operator's file says: from its own directory.
-                let beside = self.operator_file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-                Some(Secret::from_file(&beside.join(path))?)
+            KeySource::File(path) => Some(Secret::from_file(&self.beside().join(path))?),
+        })
+    }
+
+    /// From where paths of the operator's file start: its own directory.
+    fn beside(&self) -> &Path {
+        self.operator_file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""))
+    }
+
+    fn secret(&self, source: &SecretSource) -> anyhow::Result<Secret> {
+        Ok(match source {
+            SecretSource::Environment(name) => Secret::from_environment(name)?,
+            SecretSource::File(path) => Secret::from_file(&self.beside().join(path))?,
+            SecretSource::Command(argv) => {
+                let (directory, environment) = (Path::new(".").join(self.beside()), commands());
+                let said = Secret::from_command(argv, &directory, &environment);
+                // A front end asks from within the runtime, which has other threads.
+                tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(said))?
             }
         })
+    }
+
+    /// The operator's file of today.
+    fn operator(&self) -> anyhow::Result<OperatorFile> {
+        let Some(path) = &self.operator_file else { return Ok(OperatorFile::default()) };
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let read = jidoka::rules::authored::operator(&text);
+        read.map_err(|mistakes| anyhow!("read {}: {} mistakes", path.display(), mistakes.len()))
     }
 }
 
@@ -287,6 +313,20 @@ impl Machine for RealMachine {
                 Reached { model: Arc::new(model), pace: pace(provider), max_response_bytes }
             }
         })
+    }
+
+    fn web(&self, spec: &RunSpec) -> anyhow::Result<Arc<dyn Fetch>> {
+        let names: BTreeSet<&String> = spec.grants.http.iter().flat_map(|grant| &grant.secrets).collect();
+        let mut secrets = BTreeMap::new();
+        let operator = if names.is_empty() { OperatorFile::default() } else { self.operator()? };
+        for name in names {
+            let found = operator.secrets.get(name);
+            let found = found.with_context(|| format!("the operator's file has no secret {name:?} today"))?;
+            let secret = self.secret(&found.source).with_context(|| format!("read the secret {name:?}"))?;
+            let (origins, placement) = (found.sites.clone(), found.placement.clone());
+            secrets.insert(name.clone(), HeldSecret { secret, origins, placement });
+        }
+        Ok(Arc::new(Web::new(Arc::new(SystemNames), secrets)))
     }
 
     fn account(&self, spec: &RunSpec) -> Account {

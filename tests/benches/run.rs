@@ -18,7 +18,7 @@ use jidoka::rules::guard::Memory;
 use jidoka::rules::ledger::{CallId, LimitKind, Limits as LineLimits, Line, ScopeId, Terms};
 use jidoka::rules::model::{Message, Metered, Price, Profile, Reply, Request, Role, Stop, Usage};
 use jidoka::rules::progress::{Progress, Seen};
-use jidoka::rules::spec::{CountedBy, FileGrant, Grants, Guards, OnPull};
+use jidoka::rules::spec::{CountedBy, Grants, Guards, OnPull};
 use jidoka::rules::verdict::{Outcome, Stop as RunStop};
 use jidoka::run::alarms::Alarms;
 use jidoka::run::bindings::worker::WorkerPre;
@@ -280,7 +280,7 @@ async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
     let door = ModelDoor { profile, counted_by: CountedBy::Bytes, way };
     let dir = bench::open(&std::env::temp_dir());
     let gate = Gate::new(Passage {
-        grants: Grants { files: FileGrant::None, models: BTreeSet::from(["instant".to_owned()]), human_ms: None },
+        grants: Grants { models: BTreeSet::from(["instant".to_owned()]), ..Grants::default() },
         models: BTreeMap::from([("instant".to_owned(), door)]),
         offers: BTreeMap::new(),
         edits: BTreeMap::new(),

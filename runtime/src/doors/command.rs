@@ -50,7 +50,8 @@ pub struct Order<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandEnd {
     /// Its first process exited by itself. What it left in its group was killed.
-    Exited { success: bool, status: String, output: String },
+    /// Of the output the first `stdout_bytes` are its stdout.
+    Exited { success: bool, status: String, output: String, stdout_bytes: usize },
     /// It ran out of time and was killed with all of its group.
     TimedOut,
     /// It could not be started or watched.
@@ -135,8 +136,10 @@ async fn watch(mut group: Group, ends: Signals, order: &Order<'_>) -> io::Result
     }
     let status = status?;
     let text = |kept: Vec<u8>| String::from_utf8_lossy(&kept).into_owned();
-    let output = format!("{}{}", text(out), text(err));
-    Ok(CommandEnd::Exited { success: status.success(), status: status.to_string(), output })
+    let mut output = text(out);
+    let stdout_bytes = output.len();
+    output.push_str(&text(err));
+    Ok(CommandEnd::Exited { success: status.success(), status: status.to_string(), output, stdout_bytes })
 }
 
 /// Writes all of a text, or as much as is read. One who does not read it is no error.

@@ -15,6 +15,7 @@ mod done;
 mod gap;
 mod guards;
 mod hooks;
+mod http;
 mod human;
 mod kinds;
 pub mod limit;
@@ -24,6 +25,7 @@ mod operator;
 mod pin;
 mod provider;
 mod reader;
+mod secrets;
 mod shared;
 mod tenant;
 #[cfg(test)]
@@ -33,7 +35,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use self::amount::{Amount, Unit};
-use self::budget::{Circumstances, Models};
+use self::budget::{Circumstances, Models, Web};
 use self::ceiling::{Ceiling, Excess, Shown};
 use self::done::{COMPONENT, CRATE};
 use self::kinds::{Choice, HostPath, Kind, List, Name, Repeats, Text, Texts};
@@ -44,6 +46,7 @@ pub use self::provider::OperatorModel;
 use self::reader::{Found, Key, Read, Reader, Required, Section};
 pub use self::shared::Shared;
 pub use self::tenant::{Tenant, TenantLines};
+use super::http::HttpGrant;
 use super::pin::Pin;
 use super::spec::{
     Budget, ComponentSource, FileGrant, Grants, ModelSpec, OnPull, Origin, Reach, RunSpec, SharedBudget, TaskSpec,
@@ -169,7 +172,7 @@ impl Job<'_> {
         let human = human::read(&mut file, self.reader, &granted.human);
         let models = self.models(&mut file, granted.models.as_deref());
         let spenders = models.as_ref().map(|models| spenders(granted.models.as_deref(), models));
-        let budget = self.budget(&mut file, granted.files, spenders);
+        let budget = self.budget(&mut file, &granted, spenders);
         let attempts = file.required_section(self.reader, &ATTEMPTS);
         let attempts = attempts.and_then(|section| attempts::read(section, self.reader));
         let guards = file.optional_section(self.reader, "guards");
@@ -209,7 +212,7 @@ impl Job<'_> {
             worker_pin: worker.pin,
             task: task?,
             workspace,
-            grants: Grants { files: granted.files?, models: names, human_ms },
+            grants: Grants { files: granted.files?, models: names, human_ms, http: granted.http? },
             env: worker.env,
             args: worker.args,
             models: models?,
@@ -349,8 +352,9 @@ impl Job<'_> {
         let files = section.optional(self.reader, &FILES, "none");
         let models = section.optional(self.reader, &MODELS, "[]");
         let human = section.optional(self.reader, &human::HUMAN, "false");
+        let http = http::grants(&mut section, self.reader, self.operator);
         section.finish(self.reader);
-        let mut granted = Granted { human, ..Granted::wrong() };
+        let mut granted = Granted { human, http, ..Granted::wrong() };
         granted.files = match files {
             Read::Absent => Some(FileGrant::None),
             Read::Wrong => None,
@@ -396,10 +400,11 @@ impl Job<'_> {
         granted.map(|granted| names.resolve(self.reader, granted))
     }
 
-    fn budget(&mut self, file: &mut Section<'_>, files: Option<FileGrant>, models: Option<Models>) -> Option<Budget> {
+    fn budget(&mut self, file: &mut Section<'_>, granted: &Granted, models: Option<Models>) -> Option<Budget> {
         let section = file.required_section(self.reader, &BUDGET)?;
         let (wall_ms, policy) = (self.overrides.wall_ms, &self.operator.policy);
-        let circumstances = Circumstances { models, files, wall_ms, policy };
+        let web = granted.http.as_ref().map(|grants| if grants.is_empty() { Web::Closed } else { Web::Granted });
+        let circumstances = Circumstances { models, files: granted.files, web, wall_ms, policy };
         Some(budget::read(section, self.reader, &circumstances))
     }
 
@@ -423,12 +428,13 @@ struct Granted {
     files: Option<FileGrant>,
     models: Option<Vec<(String, Range<usize>)>>,
     human: Read<bool>,
+    http: Option<Vec<HttpGrant>>,
 }
 
 impl Granted {
     /// Nothing is known of any grant.
     fn wrong() -> Self {
-        Self { files: None, models: None, human: Read::Wrong }
+        Self { files: None, models: None, human: Read::Wrong, http: None }
     }
 }
 

@@ -2,7 +2,16 @@
 //!
 //! Never: resolves a name, opens a connection. Absent means denied: no list stands for "any".
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+pub use super::address::judge_address;
+pub use super::egress::judge;
+
+/// Methods that there can be a grant for. `CONNECT` would be a tunnel to anywhere, and `TRACE` says back what the host
+/// put into a request.
+pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// One request, as a guest makes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +29,7 @@ pub struct HttpRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpReply {
     pub status: u16,
-    /// In the server's order, names in lower case; those of the connection are left out.
+    /// In the server's order, those of one name together, names in lower case; those of the connection are left out.
     pub headers: Vec<(String, String)>,
     pub body: HttpBody,
     /// Redirects that were followed.
@@ -78,7 +87,7 @@ pub struct HttpGrant {
     /// In lower case; `*.` at its start stands for any names below the rest, and not for the rest itself.
     pub host: String,
     pub port: u16,
-    /// The start of the path, which ends at a `/` or is the whole path.
+    /// The start of the path if it ends with `/`, else the whole path.
     pub path: String,
     /// Addresses that are not public and may be dialled all the same, as `10.0.0.0/8`: the operator says so.
     pub networks: Vec<String>,
@@ -87,11 +96,82 @@ pub struct HttpGrant {
     pub limits: HttpLimits,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheme {
     Http,
     Https,
+}
+
+impl Scheme {
+    /// As an address begins.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+
+    /// The port of an address that names none.
+    pub fn port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        }
+    }
+}
+
+/// A server as an address names it: what the web calls an origin. Two that differ in anything are two.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Site {
+    pub scheme: Scheme,
+    /// In lower case; an IPv6 address in brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}://{}", self.scheme.name(), self.host)?;
+        if self.port == self.scheme.port() { Ok(()) } else { write!(out, ":{}", self.port) }
+    }
+}
+
+impl HttpGrant {
+    /// Of whom it speaks; the host may begin with `*.`.
+    pub fn site(&self) -> Site {
+        Site { scheme: self.scheme, host: self.host.clone(), port: self.port }
+    }
+
+    /// Whether it is for a place: a server and a path, as [`Target`](super::egress::Target) has them, or as another
+    /// grant has them.
+    pub fn covers(&self, site: &Site, path: &str) -> bool {
+        let below = if self.path.ends_with('/') { path.starts_with(&self.path) } else { path == self.path };
+        self.scheme == site.scheme && self.port == site.port && host_is_within(&site.host, &self.host) && below
+    }
+}
+
+/// What a person reads of a grant: its methods and its place.
+impl fmt::Display for HttpGrant {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {}{}", self.methods.join(", "), self.site(), self.path)
+    }
+}
+
+/// Whether a host is the one that a pattern names or, of `*.rest`, one below the rest. A host that is a pattern itself is
+/// within another if all that it stands for is.
+fn host_is_within(host: &str, pattern: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        None => host == pattern,
+        // An address of numbers has no names below it.
+        Some(_) if is_address(host) => false,
+        // `.rest`, with something before it.
+        Some(rest) => !host.starts_with('.') && host.ends_with(rest) && rest.starts_with('.'),
+    }
+}
+
+fn is_address(host: &str) -> bool {
+    host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 /// Bounds on one exchange, its redirects included.
@@ -110,6 +190,79 @@ pub struct HttpLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn grant(host: &str, path: &str) -> HttpGrant {
+        HttpGrant {
+            methods: vec!["GET".into()],
+            scheme: Scheme::Https,
+            host: host.into(),
+            port: 443,
+            path: path.into(),
+            networks: vec![],
+            secrets: vec![],
+            limits: HttpLimits { max_request_bytes: 0, max_response_bytes: 0, total_ms: 1, max_redirects: 0 },
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_for_names_below_and_for_nothing_that_only_ends_alike() {
+        for (pattern, host, within) in [
+            ("a.example", "a.example", true),
+            ("a.example", "b.a.example", false),
+            ("a.example", "xa.example", false),
+            ("*.a.example", "b.a.example", true),
+            ("*.a.example", "c.b.a.example", true),
+            ("*.a.example", "*.b.a.example", true),
+            ("*.a.example", "*.a.example", true),
+            ("*.a.example", "a.example", false),
+            ("*.a.example", ".a.example", false),
+            ("*.a.example", "xa.example", false),
+            ("*.a.example", "a.example.evil", false),
+            ("*.b.a.example", "*.a.example", false),
+            ("*.0.0.1", "127.0.0.1", false),
+            ("*", "anything.example", false),
+            ("*a.example", "xa.example", false),
+            ("[::1]", "[::1]", true),
+        ] {
+            let site = Site { host: host.into(), ..grant("", "").site() };
+            assert_eq!(grant(pattern, "/").covers(&site, "/"), within, "{pattern} {host}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_covered_from_a_slash_on_or_whole() {
+        for (granted, path, covered) in [
+            ("/", "/", true),
+            ("/", "/any/thing", true),
+            ("/v1/", "/v1/", true),
+            ("/v1/", "/v1/x", true),
+            ("/v1/", "/v1", false),
+            ("/v1/", "/v10", false),
+            ("/v1/", "/V1/x", false),
+            ("/v1", "/v1", true),
+            ("/v1", "/v1/x", false),
+            ("/v1", "/v1x", false),
+        ] {
+            let grant = grant("a.example", granted);
+            assert_eq!(grant.covers(&grant.site(), path), covered, "{granted} {path}");
+        }
+        let base = grant("a.example", "/");
+        for other in [
+            Site { scheme: Scheme::Http, ..base.site() },
+            Site { port: 444, ..base.site() },
+            Site { host: "b.example".into(), ..base.site() },
+        ] {
+            assert!(!base.covers(&other, "/"), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_site_is_shown_as_people_write_it() {
+        let site = |scheme, port| Site { scheme, host: "a.example".into(), port }.to_string();
+        assert_eq!(site(Scheme::Https, 443), "https://a.example");
+        assert_eq!(site(Scheme::Http, 443), "http://a.example:443");
+        assert_eq!(site(Scheme::Http, 80), "http://a.example");
+    }
 
     #[test]
     fn a_body_is_written_as_text_where_it_is_text_and_comes_back_byte_for_byte() {

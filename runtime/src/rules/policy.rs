@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn coder() -> Grants {
-        Grants { files: FileGrant::None, models: BTreeSet::from(["coder".to_owned()]), human_ms: None }
+        Grants { models: BTreeSet::from(["coder".to_owned()]), ..Grants::default() }
     }
 
     #[test]

@@ -295,7 +295,7 @@ impl Bench<'_> {
         };
         Ok(match ended {
             CommandEnd::Exited { success: true, output, .. } => CheckEnd::Passed { summary: last_line(&output) },
-            CommandEnd::Exited { success: false, status, output } => {
+            CommandEnd::Exited { success: false, status, output, .. } => {
                 CheckEnd::Failed { summary: status, findings: output.lines().map(str::to_owned).collect() }
             }
             CommandEnd::TimedOut => CheckEnd::Broken { why: format!("out of time after {} ms", self.check.wall_ms) },

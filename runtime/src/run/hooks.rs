@@ -81,7 +81,7 @@ impl Hooks {
                 let order = Order { argv, directory, environment: &environment, stdin, time };
                 match command::run(&order).await {
                     CommandEnd::Exited { success: true, .. } => HookResult::Done,
-                    CommandEnd::Exited { success: false, status, output } => {
+                    CommandEnd::Exited { success: false, status, output, .. } => {
                         HookResult::Refused { why: self.words(hook, status, &output) }
                     }
                     CommandEnd::TimedOut => HookResult::TimedOut { wall_ms: hook.wall_ms },

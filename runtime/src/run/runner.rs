@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::doors::clock::Clock;
 use crate::doors::command::CommandEnvironment;
+pub use crate::doors::fetch::Fetch;
 use crate::doors::model::Model;
 use crate::doors::pace::Pace;
 use crate::doors::state::State;

@@ -1,12 +1,12 @@
 //! A job of the past under the operator's file of today: what a run goes on with, or is forked with.
 //!
-//! A journal may come from anybody, and so may the job in it. Never: takes a model, a key's name, a command or a shared
-//! limit from it. Invariant here: nothing is allowed that the operator does not allow today.
+//! A journal may come from anybody, and so may the job in it. Never: takes a model, a key's name, a command, a network or a
+//! shared limit from it. Invariant here: nothing is allowed that the operator does not allow today.
 
 use std::collections::BTreeMap;
 
 use super::operator::OperatorFile;
-use super::{attempts, guards, human, shared};
+use super::{attempts, guards, http, human, shared};
 use crate::rules::line::{Amounts, Line};
 use crate::rules::spec::{Caps, CheckRun, ModelSpec, Reach, RunSpec, SharedBudget};
 use crate::rules::units;
@@ -80,6 +80,10 @@ pub fn again(
     }
     if spec.grants.files > policy.files {
         wrong.push(format!("files are {:?} in the run, and at most {:?} today", spec.grants.files, policy.files));
+    }
+    match http::again(&spec.grants.http, operator) {
+        Ok(grants) => spec.grants.http = grants,
+        Err(why) => wrong.extend(why),
     }
     for (line, amount) in changed.budget.iter() {
         spec.budget.attempt.insert(line, amount);

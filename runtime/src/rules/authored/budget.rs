@@ -35,11 +35,19 @@ pub(super) enum Models {
     Providers,
 }
 
+/// Whether requests over HTTP are granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Web {
+    Closed,
+    Granted,
+}
+
 /// What decides the bounds that are not written, and how far those that are may go.
 pub(super) struct Circumstances<'a> {
     /// `None`: the grant has a mistake, so nothing follows from it.
     pub models: Option<Models>,
     pub files: Option<FileGrant>,
+    pub web: Option<Web>,
     /// `--wall-time`.
     pub wall_ms: Option<u64>,
     pub policy: &'a Policy,
@@ -255,15 +263,23 @@ impl Draft {
             };
             self.otherwise(Line::DiskBytes, disk);
         }
+        match (circumstances.web, circumstances.models) {
+            // What a worker fetches is its own choice: no default would fit.
+            (Some(Web::Granted), _) => {
+                self.need(section, reader, Line::NetBytes, "http is granted, so this needs a bound")
+            }
+            (Some(Web::Closed), Some(Models::None | Models::Scripts)) => self.otherwise(Line::NetBytes, 0),
+            (Some(Web::Closed), Some(Models::Providers)) => self.otherwise(Line::NetBytes, DEFAULT_NET),
+            (None, _) | (_, None) => {}
+        }
         match circumstances.models {
             None => self.sum(),
             Some(Models::None) => {
-                let unused = [Line::ModelCalls, Line::TokensIn, Line::TokensOut, Line::MicroUsd, Line::NetBytes];
+                let unused = [Line::ModelCalls, Line::TokensIn, Line::TokensOut, Line::MicroUsd];
                 unused.into_iter().for_each(|line| self.otherwise(line, 0));
                 self.sum();
             }
-            Some(models @ (Models::Scripts | Models::Providers)) => {
-                self.otherwise(Line::NetBytes, if models == Models::Scripts { 0 } else { DEFAULT_NET });
+            Some(Models::Scripts | Models::Providers) => {
                 self.sum();
                 let [tokens_in, tokens_out] = [Line::TokensIn, Line::TokensOut].map(|line| self.said(line));
                 let tokens: &[Line] = match (tokens_in, tokens_out) {

@@ -1,6 +1,7 @@
-//! The operator's file: providers, what runs may spend together, how far any job may go, and hooks around runs.
+//! The operator's file: providers, what runs may spend together, how far any job may go, hooks around
+//! runs, and where secrets are kept.
 //!
-//! Never: holds a key, widens a grant. Without a file there are no providers, no approved commands and no tenants but the
+//! Never: holds a key or a secret, widens a grant. Without a file there are no providers, no approved commands and no tenants but the
 //! one that every run without a name is of.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,9 +19,11 @@ use super::provider::{self, OperatorModel};
 use super::reader::{Key, Reader, Section};
 use super::shared::{self, Shared};
 use super::tenant::{self, Tenant};
-use super::{caps, document, models, pin};
+use super::{caps, document, http, models, pin, secrets};
 use crate::rules::hook::Hook;
+use crate::rules::http::HttpGrant;
 use crate::rules::line::Line;
+use crate::rules::secret::SecretSpec;
 use crate::rules::spec::{Caps, FileGrant, Origin, Setting, Wall};
 
 /// What the operator says about all jobs.
@@ -41,6 +44,8 @@ pub struct OperatorFile {
     pub hooks: Vec<Hook>,
     /// The settings of each hook, in the same order.
     pub hook_settings: Vec<Vec<Setting>>,
+    /// What may be put into requests, by the names that jobs have for it.
+    pub secrets: BTreeMap<String, SecretSpec>,
 }
 
 /// Ceilings. A job above one of them does not load; only a default is cut down to one, and then it is the operator's.
@@ -63,6 +68,8 @@ pub struct Policy {
     pub caps: Caps,
     /// The least that stands between a guest and this host.
     pub wall: Wall,
+    /// To whom jobs may send requests, without secrets. A job's rule is within one of them.
+    pub http: Vec<HttpGrant>,
     /// The settings above with their origins; of `budget` and `caps` those that are written.
     pub settings: Vec<Setting>,
 }
@@ -78,6 +85,7 @@ impl Default for Policy {
             budget: BTreeMap::new(),
             caps: caps::WIDEST,
             wall: Wall::None,
+            http: Vec::new(),
             settings: Vec::new(),
         };
         policy.settings = [
@@ -87,6 +95,7 @@ impl Default for Policy {
             (pin::POLICY.name, "[]".to_owned()),
             (MAX_WALL.name, MAX_WALL.kind.show(&policy.max_wall_ms)),
             (WALL.name, WALL.kind.show(&policy.wall)),
+            (http::HTTP, http::NONE.to_owned()),
         ]
         .map(|(key, value)| Setting { key: format!("policy.{key}"), value, origin: Origin::Default })
         .into();
@@ -140,11 +149,13 @@ pub fn operator(text: &str) -> Result<OperatorFile, Vec<Mistake>> {
     let lines = file.optional_section(&mut reader, "lines");
     let lines = lines.map(|section| shared::lines(&section, &mut reader)).unwrap_or_default();
     let hooks = hooks::read(&mut file, &mut reader);
+    let secrets = file.optional_section(&mut reader, "secrets");
+    let secrets = secrets.map(|section| secrets::read(&section, &mut reader)).unwrap_or_default();
     file.finish(&mut reader);
     reader.finish()?;
     let models = models.into_iter().filter_map(|(name, model)| Some((name, model?))).collect();
     let (hooks, hook_settings) = hooks.into_iter().filter_map(|(hook, settings)| Some((hook?, settings))).unzip();
-    Ok(OperatorFile { models, policy, host, tenants, lines, hooks, hook_settings })
+    Ok(OperatorFile { models, policy, host, tenants, lines, hooks, hook_settings, secrets })
 }
 
 fn policy_of(
@@ -181,6 +192,7 @@ fn policy_of(
                 .found()
                 .map_or(caps::WIDEST, |found| caps::ceilings(found.value, reader)),
             wall: section.or_default(reader, &WALL, Wall::None),
+            http: http::rules(&mut section, reader),
             settings: Vec::new(),
         }
     });

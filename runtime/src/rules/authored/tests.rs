@@ -6,6 +6,7 @@ mod ceilings;
 mod defaults;
 mod gaps;
 mod hooks;
+mod http;
 mod mistakes;
 mod pins;
 mod providers;
@@ -162,6 +163,80 @@ on = "on-pull"
 url = "https://chat.example:8443/services/canary?sig=canary"
 wall = "1ms"
 lines = ["pages"]
+"#;
+
+/// A job that fetches.
+const FETCHER: &str = r#"line = "examples"
+[worker]
+component = "worker.wasm"
+[task]
+text = "Say hello."
+[[grants.http]]
+url = "https://api.example/v1/items/"
+methods = ["GET", "POST"]
+response = "2MiB"
+timeout = "5s"
+redirects = 2
+secrets = ["api-key", "app"]
+[[grants.http]]
+url = "http://*.docs.local:8080/"
+methods = ["GET"]
+[budget]
+wall = "5s"
+net = "8MiB"
+[attempts]
+max = 1
+backoff = "0s"
+[done]
+marks = ["artifact"]
+"#;
+
+/// An operator who lets jobs fetch.
+const WEB: &str = r#"[[policy.http]]
+url = "https://api.example/v1/"
+methods = ["GET", "POST"]
+response = "4MiB"
+timeout = "10s"
+redirects = 3
+
+[[policy.http]]
+url = "http://*.docs.local:8080/"
+methods = ["GET"]
+timeout = "1s"
+networks = ["10.0.0.0/8", "fd00::/8"]
+
+[[policy.http]]
+url = "https://split.example/"
+methods = ["GET"]
+[[policy.http]]
+url = "https://split.example/"
+methods = ["POST"]
+
+[secrets.api-key]
+env = "API_KEY"
+origins = ["https://api.example", "http://127.0.0.1:9"]
+header = "authorization"
+prefix = "Bearer "
+
+[secrets.app]
+command = ["pass", "canary"]
+origins = ["https://api.example"]
+query = "app"
+
+[secrets.elsewhere]
+env = "OTHER_KEY"
+origins = ["https://other.example"]
+header = "x-key"
+
+[secrets.same]
+env = "SAME_KEY"
+origins = ["https://api.example"]
+header = "authorization"
+
+[secrets.unused]
+file = "unused.key"
+origins = ["https://unused.example"]
+header = "x-same"
 "#;
 
 fn nobody() -> OperatorFile {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Pieces that break a file in more ways than letters do.
-const PIECES: [&str; 33] = [
+const PIECES: [&str; 38] = [
     "",
     "\n",
     "[",
@@ -39,6 +39,11 @@ const PIECES: [&str; 33] = [
     "[human]\n",
     "human = true\n",
     "a.b.c = ",
+    "[[grants.http]]\n",
+    "[[policy.http]]\n",
+    "https://*.",
+    "/../",
+    "networks = [\"::/0\"]\n",
 ];
 
 fn judged(text: &str) {
@@ -50,6 +55,7 @@ fn judged(text: &str) {
                 let Budget { gap, first_gap, .. } = &spec.budget;
                 assert!(spec.backoff.first_ms <= spec.backoff.most_ms, "{text}");
                 assert_eq!(guards::wrong_of(&spec.guards), [""; 0], "{text}");
+                assert!(spec.grants.http.is_empty(), "no operator allows it: {text}");
                 assert!(gap.iter().all(|(line, gap)| first_gap[line] <= *gap && first_gap[line] > 0), "{text}");
             }
             Ok(None) => {}
@@ -72,10 +78,10 @@ proptest! {
 
     #[test]
     fn no_damage_to_a_file_panics(
-        file in 0..5usize,
+        file in 0..7usize,
         edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..12usize, 0..PIECES.len()), 1..6),
     ) {
-        let mut text = [JOB, GAPS, OPERATOR, SHARED, HOOKS][file].to_owned();
+        let mut text = [JOB, GAPS, OPERATOR, SHARED, HOOKS, FETCHER, WEB][file].to_owned();
         for (at, length, piece) in edits {
             let from = text.floor_char_boundary(at.index(text.len() + 1));
             let to = text.floor_char_boundary((from + length).min(text.len()));

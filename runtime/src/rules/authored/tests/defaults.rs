@@ -91,6 +91,7 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "grants.files = none (Default)",
             "grants.models = [] (Default)",
             "grants.human = false (Default)",
+            "grants.http = none (Default)",
             "budget.tokens-in = 0 (Default)",
             "budget.tokens-out = 0 (Default)",
             "budget.tokens = 0 (Default)",
@@ -132,6 +133,7 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "policy.signed-by = [] (Default)",
             "policy.max-wall = 1h (Default)",
             "policy.wall = none (Default)",
+            "policy.http = none (Default)",
         ]
     );
 }
