@@ -203,7 +203,7 @@ impl Job<'_> {
             worker: worker.source?,
             task: task?,
             workspace,
-            grants: Grants { files: granted.files?, models: names, human_ms },
+            grants: Grants { files: granted.files?, models: names, human_ms, http: Vec::new() },
             env: worker.env,
             args: worker.args,
             models: models?,

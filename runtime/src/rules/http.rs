@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::effect::{Reason, Refusal};
+
 /// One request, as a guest makes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpRequest {
@@ -105,6 +107,27 @@ pub struct HttpLimits {
     pub total_ms: u64,
     /// Redirects that are followed; 0: the guest gets the redirect itself.
     pub max_redirects: u32,
+}
+
+/// The grant that covers a request: method, scheme, host and port as they are written, and the start of the path.
+///
+/// # Errors
+/// A refusal: no grant does.
+pub fn judge<'a>(grants: &'a [HttpGrant], request: &HttpRequest) -> Result<&'a HttpGrant, Refusal> {
+    let covers = |grant: &&HttpGrant| {
+        let scheme = match grant.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        let rest = request.url.strip_prefix(&format!("{scheme}://{}:{}", grant.host, grant.port));
+        grant.methods.contains(&request.method) && rest.is_some_and(|rest| rest.starts_with(&grant.path))
+    };
+    grants.iter().find(covers).ok_or_else(|| Refusal {
+        reason: Reason::NotGranted,
+        asked: format!("{} {}", request.method, request.url.chars().take(200).collect::<String>()),
+        allowed: if grants.is_empty() { "no requests".to_owned() } else { "other requests".to_owned() },
+        setting: "[grants] http".to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::http::HttpGrant;
 use super::line::Line;
 use super::model::Profile;
 use super::window::Span;
@@ -176,6 +177,8 @@ pub struct Grants {
     /// Questions to a person, and how long an answer may take. Milliseconds; `None`: no questions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub human_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<HttpGrant>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
