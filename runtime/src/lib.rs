@@ -99,6 +99,7 @@ pub mod run {
     pub mod gate;
     pub mod hooks;
     pub mod host;
+    pub mod http;
     mod inspection;
     pub mod journal;
     mod launch;

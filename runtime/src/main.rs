@@ -20,6 +20,7 @@ use jidoka::doors::clock::{Clock, millis};
 use jidoka::doors::command::CommandEnvironment;
 use jidoka::doors::pace::{Pace, Rates};
 use jidoka::doors::provider::HttpModel;
+use jidoka::doors::recorded::RecordedWeb;
 use jidoka::doors::script::ScriptedModel;
 use jidoka::doors::secret::Secret;
 use jidoka::doors::sqlite::{self, SqliteStore};
@@ -32,7 +33,7 @@ use jidoka::rules::hook::Hook;
 use jidoka::rules::spec::{KeySource, ModelSpec, Provider, Reach, RunSpec};
 use jidoka::run::desk::Desk;
 use jidoka::run::hooks::{HookEnvironment, Hooks};
-use jidoka::run::runner::{Account, Reached, Runner};
+use jidoka::run::runner::{Account, Reached, Runner, WebDoor};
 use jidoka::run::sandbox::{ENGINE_NAME, Sandbox, Surface};
 use jidoka::run::serial;
 
@@ -254,6 +255,10 @@ impl Machine for RealMachine {
                 Reached { model: Arc::new(model), pace: pace(provider), max_response_bytes }
             }
         })
+    }
+
+    fn web(&self, _: &RunSpec) -> anyhow::Result<WebDoor> {
+        Ok(Arc::new(RecordedWeb::default()))
     }
 
     fn account(&self, spec: &RunSpec) -> Account {

@@ -280,7 +280,7 @@ async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
     let door = ModelDoor { profile, counted_by: CountedBy::Bytes, way };
     let dir = bench::open(&std::env::temp_dir());
     let gate = Gate::new(Passage {
-        grants: Grants { files: FileGrant::None, models: BTreeSet::from(["instant".to_owned()]), human_ms: None },
+        grants: Grants { files: FileGrant::None, models: BTreeSet::from(["instant".to_owned()]), ..Grants::default() },
         models: BTreeMap::from([("instant".to_owned(), door)]),
         offers: BTreeMap::new(),
         edits: BTreeMap::new(),

@@ -13,7 +13,7 @@ use crate::rules::hook::Hook;
 use crate::rules::spec::{ModelSpec, RunSpec};
 use crate::run::desk::Desk;
 use crate::run::hooks::Hooks;
-use crate::run::runner::{Account, Reached, Runner};
+use crate::run::runner::{Account, Reached, Runner, WebDoor};
 use crate::run::sandbox::Surface;
 
 /// What a front end may ask of the machine.
@@ -74,6 +74,12 @@ pub trait Machine {
     /// # Errors
     /// The transcript is wrong, the key is missing, or the address is not allowed.
     fn reach(&self, name: &str, spec: &ModelSpec, job_dir: &Path) -> anyhow::Result<Reached>;
+
+    /// The way to the web, for what the job's grants allow.
+    ///
+    /// # Errors
+    /// A secret that a grant names is missing.
+    fn web(&self, spec: &RunSpec) -> anyhow::Result<WebDoor>;
 
     /// What the run shares with all others of its tenant.
     fn account(&self, spec: &RunSpec) -> Account;

@@ -14,6 +14,7 @@ use wasmtime_wasi::filesystem::FsPerms;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::doors::command::{self, CommandEnd, Order};
+use crate::doors::recorded::RecordedWeb;
 use crate::doors::state::RunDir;
 use crate::doors::store::{Durability, MemoryStore, Store, transact};
 use crate::doors::tree::{self, ChangeKind, Manifest};
@@ -34,6 +35,7 @@ use super::cord::Cord;
 use super::files::FileBooks;
 use super::gate::{Gate, Passage, WorkspaceView};
 use super::host::Guest;
+use super::http::Web;
 use super::journal::Journal;
 use super::limits::Limits;
 use super::meter::Meter;
@@ -167,6 +169,7 @@ impl Bench<'_> {
         let gate = Arc::new(Gate::new(Passage {
             grants: Grants { files: FileGrant::ReadOnly, ..Grants::default() },
             models: BTreeMap::new(),
+            web: Arc::new(RecordedWeb::default()),
             offers: BTreeMap::new(),
             edits: BTreeMap::new(),
             scope,
@@ -197,6 +200,7 @@ impl Bench<'_> {
             gate: Arc::clone(&gate),
             time: Arc::clone(self.time),
             alarms: Alarms::default(),
+            web: Web::default(),
             chances: Chances::of_check(self.seed, &self.check.name),
             books: FileBooks::new(Arc::clone(&gate), self.start_ms, 0),
             limits: Limits::new(self.caps.memory_bytes),

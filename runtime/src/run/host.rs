@@ -19,6 +19,7 @@ use super::alarms::Alarms;
 use super::bindings::worker::jidoka::agent as wit;
 use super::files::{FileBooks, Files};
 use super::gate::{Ask, Gate};
+use super::http::Web;
 use super::limits::Limits;
 use super::senses::{Chances, GuestTime, VirtualClock};
 
@@ -27,6 +28,7 @@ pub struct Guest {
     pub gate: Arc<Gate>,
     pub time: Arc<VirtualClock>,
     pub alarms: Alarms,
+    pub web: Web,
     pub chances: Chances,
     pub books: FileBooks,
     pub limits: Limits,

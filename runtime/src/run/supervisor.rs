@@ -36,6 +36,7 @@ use super::checks;
 use super::files::FileBooks;
 use super::gate::{Gate, KeptTree, ModelDoor, Passage, WorkspaceView, keep_tree};
 use super::host::Guest;
+use super::http::Web;
 use super::limits::Limits;
 use super::line::{self, Place};
 use super::lock;
@@ -191,6 +192,7 @@ impl Admitted {
         Ok(Gate::new(Passage {
             grants: self.job.spec.grants.clone(),
             models,
+            web: Arc::clone(&self.job.web),
             offers: self.offers.clone(),
             edits: self.edits.clone(),
             scope: self.scopes.attempt.clone(),
@@ -295,6 +297,7 @@ impl Admitted {
             gate: Arc::clone(gate),
             time: Arc::clone(&self.time),
             alarms: Alarms::default(),
+            web: Web::default(),
             chances: Chances::new(self.origin.seed),
             books: FileBooks::new(Arc::clone(gate), self.origin.start_ms, spec.caps.files),
             limits: Limits::new(spec.caps.memory_bytes),
