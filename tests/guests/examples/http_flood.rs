@@ -1,7 +1,7 @@
 //! Begins more exchanges than it may, holds more bodies than it may, and drops what it began.
 
 use jidoka::{Report, Result, Task};
-use jidoka_hostile_guests::tell;
+use jidoka_hostile_guests::{number, tell};
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{ErrorCode, Fields, FutureIncomingResponse, OutgoingBody, OutgoingRequest, Scheme};
 
@@ -17,19 +17,19 @@ fn word(code: &ErrorCode) -> String {
     format!("{code:?}").chars().take(120).collect()
 }
 
-/// Writes until the host takes no more. Returns how much it took.
-fn fill(body: &OutgoingBody) -> u64 {
+/// Writes so many bytes, or until the host takes no more. Returns how much it took.
+fn fill(body: &OutgoingBody, most: u64) -> u64 {
     let stream = body.write().expect("the first");
     let chunk = vec![b'x'; 4_096];
     let mut written = 0;
-    while stream.blocking_write_and_flush(&chunk).is_ok() {
+    while written < most && stream.blocking_write_and_flush(&chunk).is_ok() {
         written += chunk.len() as u64;
     }
     written
 }
 
 #[jidoka::worker]
-fn run(_: Task) -> Result<Report> {
+fn run(task: Task) -> Result<Report> {
     let mut begun: Vec<FutureIncomingResponse> = Vec::new();
     let over = loop {
         match handle(request(&format!("/{}", begun.len())), None) {
@@ -46,14 +46,15 @@ fn run(_: Task) -> Result<Report> {
         |future: &FutureIncomingResponse| future.get().expect("is ready").expect("the first").map(|it| it.status());
     tell("the one that was kept", status(&begun[0]).map_err(|code| word(&code)));
 
-    let held: Vec<_> = (0..4).map(|_| request("/big")).collect();
+    let most = number(&task, "most");
+    let held: Vec<_> = (0..3).map(|_| request("/big")).collect();
     let bodies: Vec<_> = held.iter().map(|request| request.body().expect("the first")).collect();
     for (number, body) in bodies.iter().enumerate() {
-        tell::<_, String>(&format!("body {number}"), Ok(fill(body)));
+        tell::<_, String>(&format!("body {number}"), Ok(fill(body, most)));
     }
     drop((bodies, held));
     let fresh = request("/fresh");
-    tell::<_, String>("a fresh body", Ok(fill(&fresh.body().expect("the first"))));
+    tell::<_, String>("a fresh body", Ok(fill(&fresh.body().expect("the first"), u64::MAX)));
 
     let mut fields = 0;
     let headers = Fields::new();
