@@ -46,8 +46,10 @@ pub const MAX_QUESTIONS: u64 = 32;
 pub const MAX_FETCHES: u64 = 10_000;
 /// Bytes of a request's address. Servers take 8 KiB: https://www.rfc-editor.org/rfc/rfc9110#section-4.1.
 pub const MAX_URL_BYTES: usize = 8 << 10;
-/// Bytes of one side's headers, names and values, each field with a little for itself. Most servers take no more.
+/// Bytes of a request's headers, names and values, each field with a little for itself. Most servers take no more.
 pub const MAX_HEADER_BYTES: usize = 16 << 10;
+/// Bytes of a reply's headers, counted alike: what the door reads, and the little for each.
+pub const MAX_REPLY_HEADER_BYTES: usize = 40 << 10;
 /// Bytes of one body of an exchange, whatever a grant says: the host holds it several times, and keeps it in the journal.
 pub const MAX_HTTP_BODY_BYTES: u64 = 8 << 20;
 /// Bytes of a report's or a judgement's text that are kept.

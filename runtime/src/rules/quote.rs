@@ -160,6 +160,9 @@ pub fn fit_bound(
     Ok(Quote { max_output, max_response_bytes, reserve, short: None })
 }
 
+/// The setting of an attempt's bytes. A door that stops where these end refuses with it.
+pub const NET_SETTING: &str = "[budget] net";
+
 /// Fits an exchange to what is left of `net`: its body goes whole, and its reply may have what is left of it, up to
 /// `max_response_bytes`.
 ///

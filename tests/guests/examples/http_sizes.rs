@@ -7,7 +7,8 @@ use jidoka_hostile_guests::{number, tell};
 #[jidoka::worker]
 fn run(task: Task) -> Result<Report> {
     let at = task.input("at").expect("the test gives it");
-    let (send, times) = (usize::try_from(number(&task, "send"))?, number(&task, "times"));
+    let send = usize::try_from(number(&task, "send")).expect("the test gives a size");
+    let times = number(&task, "times");
     let method = if send == 0 { "GET" } else { "POST" };
     for time in 1..=times {
         let request = Request::new(method, format!("{at}/{time}")).body(vec![b'x'; send]);

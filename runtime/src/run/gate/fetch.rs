@@ -6,10 +6,10 @@
 
 use crate::doors::fetch::{Exchange, Fetched};
 use crate::doors::store::{Durability, Need};
-use crate::rules::effect::{Answer, Body, Denied, Failure, FailureKind, Refusal};
+use crate::rules::effect::{Answer, Body, Denied, Failure, FailureKind, Reason, Refusal};
 use crate::rules::http::{self, HttpReply, HttpRequest};
 use crate::rules::ledger::{Amounts, Denial, Line};
-use crate::rules::policy::{MAX_HEADER_BYTES, MAX_HTTP_BODY_BYTES, header_bytes};
+use crate::rules::policy::{MAX_HTTP_BODY_BYTES, MAX_REPLY_HEADER_BYTES, header_bytes};
 use crate::rules::quote::{self, Quote};
 
 use super::super::RunEnd;
@@ -78,26 +78,35 @@ impl Gate {
         let Fetched { result, net_bytes } = self.passage.web.fetch(&exchange).await;
         let heard = match (result.and_then(within_caps), &quote.short) {
             (Ok(reply), _) => Ok(Answer::Fetched { reply }),
-            // The door stopped where the budget ends, and not the grant.
-            (Err(_), Some(short)) if net_bytes >= max_net_bytes => {
+            (Err(denied), Some(short)) if net_bytes >= max_net_bytes || is_of_the_budget(&denied) => {
                 let refusal = quote::exhausted((**short).clone());
                 self.was_cut_short(&refusal);
                 Err(Denied::Refused(refusal))
             }
             (Err(denied), _) => Err(denied),
         };
-        let spent = Some(Amounts::of(Line::NetBytes, net_bytes));
+        // The door may see the end of its bound only in the piece that is over, and throws that away. A server must not stop
+        // a line with it.
+        let spent = Some(Amounts::of(Line::NetBytes, net_bytes.min(max_net_bytes)));
         Ok(Performed { spent, ..Performed::free(heard) })
+    }
+}
+
+/// Whether the door said no because the budget is smaller than the grant.
+fn is_of_the_budget(denied: &Denied) -> bool {
+    match denied {
+        Denied::Refused(refusal) => refusal.reason == Reason::TooLarge && refusal.setting == quote::NET_SETTING,
+        Denied::Failed(_) => false,
     }
 }
 
 /// A reply that the host can hold and a guest can read.
 fn within_caps(reply: HttpReply) -> Result<HttpReply, Denied> {
     let bytes = header_bytes(&reply.headers);
-    if bytes <= MAX_HEADER_BYTES as u64 {
+    if bytes <= MAX_REPLY_HEADER_BYTES as u64 {
         return Ok(reply);
     }
-    let message = format!("the reply has {bytes} bytes of headers; at most {MAX_HEADER_BYTES}");
+    let message = format!("the reply has {bytes} bytes of headers; at most {MAX_REPLY_HEADER_BYTES}");
     Err(Denied::Failed(Failure { kind: FailureKind::Broken, message }))
 }
 
