@@ -11,6 +11,9 @@ use tokio::sync::watch;
 /// Where the fake web is.
 pub const AT: &str = "http://web.test:8080";
 
+/// Bytes of the piece in which the door sees that a reply is too long.
+const OVER_BYTES: u64 = 7;
+
 /// What is answered to a request.
 pub struct Page {
     result: Result<HttpReply, Denied>,
@@ -114,7 +117,9 @@ fn bounded(exchange: &Exchange, result: Result<HttpReply, Denied>) -> Fetched {
         return Fetched { result: Ok(reply), net_bytes: sent + bytes };
     }
     let message = format!("the reply has more than {most} bytes");
-    Fetched { result: Err(Denied::Failed(Failure { kind: FailureKind::Broken, message })), net_bytes: sent + most }
+    let result = Err(Denied::Failed(Failure { kind: FailureKind::Broken, message }));
+    // The end of a bound is seen in the piece that is over it.
+    Fetched { result, net_bytes: sent + most + OVER_BYTES }
 }
 
 /// A grant of the fake web, with these methods below this path.

@@ -5,10 +5,11 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use jidoka::doors::clock::Clock;
-use jidoka::rules::effect::{Body, Denied, Failure, FailureKind, Kind, Reason};
+use jidoka::rules::effect::{Body, Denied, Failure, FailureKind, Kind, Reason, Refusal};
 use jidoka::rules::facts::Facts;
 use jidoka::rules::http::{HttpBody, HttpGrant, HttpReply};
 use jidoka::rules::ledger::Line;
+use jidoka::rules::quote::NET_SETTING;
 use jidoka::rules::record::Record;
 use jidoka::rules::verdict::Stop;
 use jidoka::run::cord::Cord;
@@ -150,6 +151,15 @@ pub async fn http_sizes() {
     assert_eq!((said, net(&end.record)), (refused, 200));
     assert_eq!((end.record.verdict.as_str(), &end.record.detail["line"]), ("exhausted", &"net-bytes".into()));
     is_told_again(&end).await;
+    // Also if the server announces a length for which there is no room.
+    let announced = Arc::new(FakeWeb::new(|_| {
+        let (asked, allowed) = ("101 bytes of reply".to_owned(), "100 bytes that the budget has left".to_owned());
+        let setting = NET_SETTING.to_owned();
+        Page::denied(Denied::Refused(Refusal { reason: Reason::TooLarge, asked, allowed, setting }))
+    }));
+    let end = run(&announced, 100, 1, "200B").await;
+    assert_eq!((noted(&end, "exchange 1"), net(&end.record)), (refused, 100));
+    end.expect("exhausted");
     // And what is left of it.
     let three = web(100);
     let end = run(&three, 0, 3, "200B").await;
