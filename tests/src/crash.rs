@@ -86,7 +86,7 @@ pub fn fetching(home: &Arc<Home>, method: &str, gates: Arc<Gates>) -> Bench {
         writeln!(sent, "sent").expect("writes");
         gates.pass("after-send");
     });
-    let text = format!("{method} {AT}/once x\\nattach proof\\ndone ready");
+    let text = format!("{method} {AT}/once\\nattach proof\\ndone ready");
     let bench = Bench::new(plain::SCRIPT).set("task", &format!("text = \"{text}\"")).item(ITEM).at(home);
     bench.web(Arc::new(web), &[grant(&["GET", "POST"], "/")])
 }

@@ -448,13 +448,8 @@ async fn golden_journals_are_made() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     };
-    let lines = [
-        &format!("get {AT}/page"),
-        &format!("post {AT}/form hello"),
-        &format!("get-all {AT}/page {AT}/bytes"),
-        "attach proof",
-        "done ready",
-    ];
+    let text = format!("get {AT}/page|post {AT}/form hello|get-all {AT}/page {AT}/bytes|attach proof|done ready");
+    let lines: Vec<&str> = text.split('|').collect();
     let web = Arc::new(FakeWeb::new(|request| match request.url.rsplit('/').next() {
         Some("bytes") => Page::ok([0xff, 0x00]),
         _ => Page::ok("text"),

@@ -70,10 +70,11 @@ async fn a_granted_get_and_post_are_made_journalled_metered_and_told_again_witho
     assert_eq!(end.record.ledger.attempt.held.get(Line::NetBytes), 0);
     let used: Vec<&str> = end.record.capabilities.used.iter().map(String::as_str).collect();
     assert!(used.contains(&"fetch") && used.contains(&"send"), "{used:?}");
-    let kinds: Vec<Kind> = end.entries.iter().filter_map(|entry| match &entry.body {
+    let kinds = end.entries.iter().filter_map(|entry| match &entry.body {
         Body::Intent { effect, reserved, .. } if reserved.get(Line::NetBytes) > 0 => Some(effect.kind()),
         _ => None,
     });
+    let kinds: Vec<Kind> = kinds.collect();
     assert_eq!(kinds, [Kind::Fetch, Kind::Send]);
     is_told_again(&end).await;
     assert_eq!(web.requests().len(), 2, "nothing was asked again");
@@ -264,7 +265,7 @@ async fn a_failure_of_the_web_is_heard_and_told_again() {
         _ => Page::reply(HttpReply { status: 404, headers: vec![], body: HttpBody(vec![0xff, 0x00]), redirects: 0 }),
     }));
     for (path, why) in [("late", "no answer in time"), ("gone", "failed: the name does not resolve")] {
-        let end = told(&[&format!("get AT/{path}"), "done never"]).web(web.clone(), &everywhere()).run().await;
+        let end = told(&[format!("get AT/{path}").as_str(), "done never"]).web(web.clone(), &everywhere()).run().await;
         assert!(end.record.why.contains(why), "{}", end.record.why);
         is_told_again(&end).await;
     }
@@ -308,7 +309,7 @@ async fn a_get_that_a_crash_left_open_is_made_again_and_a_post_never() {
     let (record, said) = tokio::task::block_in_place(|| killed(&home, "get-resume", "never:0"));
     let record = record.unwrap_or_else(|| panic!("{said}"));
     assert_eq!((record.verdict.as_str(), sent(&home).len()), ("accepted", 2), "{said}");
-    assert!(record.ledger.attempt.held.get(Line::NetBytes) > 0, "the first is in doubt");
+    assert!(record.ledger.item.held.get(Line::NetBytes) > 0, "the first is in doubt");
     bench::sqlite(&home.state()).audit().unwrap();
 
     let home = Home::new();
