@@ -114,6 +114,7 @@ pub mod run {
     pub mod held;
     pub mod hooks;
     pub mod host;
+    pub mod http;
     mod inspection;
     pub mod journal;
     mod launch;

@@ -18,7 +18,7 @@ use clap::Parser;
 use jidoka::doors::cache::Cache;
 use jidoka::doors::clock::{Clock, millis};
 use jidoka::doors::command::CommandEnvironment;
-use jidoka::doors::fetch::{Fetch, Web};
+use jidoka::doors::fetch::Web;
 use jidoka::doors::names::SystemNames;
 use jidoka::doors::pace::{Pace, Rates};
 use jidoka::doors::program::{Program, Role};
@@ -39,7 +39,7 @@ use jidoka::rules::spec::{KeySource, ModelSpec, Provider, Reach, RunSpec, Wall};
 use jidoka::run::cell::{self, inside};
 use jidoka::run::desk::Desk;
 use jidoka::run::hooks::{HookEnvironment, Hooks};
-use jidoka::run::runner::{Account, Reached, Runner};
+use jidoka::run::runner::{Account, Reached, Runner, WebDoor};
 use jidoka::run::sandbox::{ENGINE_NAME, Sandbox, Surface};
 use jidoka::run::serial;
 use rustix::fs::OFlags;
@@ -315,7 +315,7 @@ impl Machine for RealMachine {
         })
     }
 
-    fn web(&self, spec: &RunSpec) -> anyhow::Result<Arc<dyn Fetch>> {
+    fn web(&self, spec: &RunSpec) -> anyhow::Result<WebDoor> {
         let names: BTreeSet<&String> = spec.grants.http.iter().flat_map(|grant| &grant.secrets).collect();
         let mut secrets = BTreeMap::new();
         let operator = if names.is_empty() { OperatorFile::default() } else { self.operator()? };

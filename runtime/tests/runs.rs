@@ -146,6 +146,21 @@ fn erased_contents_leave_a_trace_and_a_chain_and_no_replay() {
 }
 
 #[test]
+fn a_fetch_is_shown_in_a_trace() {
+    let state = tempfile::tempdir().unwrap();
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/4/fetched.run");
+    let imported = Host::jidoka(state.path(), &["import", golden, "--json"]);
+    let said = String::from_utf8_lossy(&imported.stderr).into_owned();
+    assert_eq!(imported.status.code(), Some(0), "{said}");
+    let runs: Value = serde_json::from_slice(&Host::jidoka(state.path(), &["runs", "--json"]).stdout).unwrap();
+    let serial = runs[0]["serial"].as_str().unwrap();
+    let trace = String::from_utf8(Host::jidoka(state.path(), &["trace", serial]).stdout).unwrap();
+    for what in ["GET http://web.test:8080/page", "POST http://web.test:8080/form"] {
+        assert!(trace.contains(what), "{trace}");
+    }
+}
+
+#[test]
 fn a_run_goes_from_host_to_host_in_one_file_that_can_be_checked() {
     let host = Host::new();
     let serial = host.serial.as_str();

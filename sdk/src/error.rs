@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::denied::Denied;
-use crate::workspace;
+use crate::{fetch, workspace};
 
 /// Why a worker, verifier or tool gave up. The host judges a worker's error as `unable`, a verifier's as never a pass.
 ///
@@ -59,6 +59,7 @@ from_words!(
     &str,
     String,
     Denied,
+    fetch::Error,
     workspace::Error,
     std::io::Error,
     std::fmt::Error,

@@ -6,6 +6,7 @@ mod component {
     pub(crate) use crate::bindings::worker::jidoka::agent::{
         andon, budget, children, clock, evidence, human, log, model, progress, random, tools,
     };
+    pub(crate) use crate::web as fetch;
     use std::path::PathBuf;
 
     pub(crate) fn work_dir() -> PathBuf {

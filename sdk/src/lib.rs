@@ -62,6 +62,8 @@ pub mod bindings;
 mod denied;
 mod error;
 mod host;
+#[cfg(target_arch = "wasm32")]
+mod web;
 mod work;
 
 pub mod andon;
@@ -69,6 +71,7 @@ pub mod budget;
 pub mod children;
 pub mod clock;
 pub mod evidence;
+pub mod fetch;
 pub mod human;
 pub mod log;
 pub mod model;

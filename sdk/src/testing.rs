@@ -20,6 +20,7 @@ pub use crate::andon::Category;
 use crate::budget::LineLeft;
 use crate::denied::{Denied, EvidenceId, Failure, FailureKind, Line};
 use crate::error::Error;
+use crate::fetch;
 use crate::log::Level;
 use crate::model::{Request, Stop, ToolCall};
 use crate::tools::Invocation;
@@ -40,6 +41,10 @@ pub struct Scripted {
     script: Script,
 }
 
+/// A scripted answer of the web: a text is a reply with status 200, a [`fetch::Error`] that there is none.
+#[derive(Clone, Debug)]
+pub struct Page(Result<fetch::Response, fetch::Error>);
+
 /// A run that is over: how it ended, and what the host saw.
 #[derive(Debug)]
 pub struct Run<T> {
@@ -55,6 +60,8 @@ pub struct Run<T> {
     pub requests: Vec<Request>,
     /// Every tool call that was not refused, in order.
     pub tool_calls: Vec<Invocation>,
+    /// Every HTTP request that was not refused, in order.
+    pub fetches: Vec<fetch::Request>,
     /// Every question to a person that was not refused, in order.
     pub questions: Vec<String>,
     /// What is left on each budget line that was set.
@@ -163,6 +170,12 @@ impl FakeHost {
         self
     }
 
+    /// Grants requests to an address and adds what is answered there: each answer once, the last again and again.
+    pub fn page(mut self, url: impl Into<String>, answer: impl Into<Page>) -> Self {
+        self.state.pages.entry(url.into()).or_default().answers.push_back(answer.into().0);
+        self
+    }
+
     /// Grants questions to a person and adds the next choice.
     pub fn answer(mut self, choice: u32) -> Self {
         self.state.answers.push_back(choice);
@@ -205,6 +218,7 @@ impl FakeHost {
             check_ins: state.check_ins,
             requests: state.requests,
             tool_calls: state.tool_calls,
+            fetches: state.fetches,
             questions: state.questions,
             budget: state.budget,
         }
@@ -280,6 +294,24 @@ impl From<&str> for Scripted {
 impl From<String> for Scripted {
     fn from(text: String) -> Self {
         Scripted::text(text)
+    }
+}
+
+impl From<&str> for Page {
+    fn from(text: &str) -> Self {
+        Page(Ok(fetch::Response { status: 200, headers: Vec::new(), body: text.as_bytes().to_vec() }))
+    }
+}
+
+impl From<fetch::Response> for Page {
+    fn from(response: fetch::Response) -> Self {
+        Page(Ok(response))
+    }
+}
+
+impl From<fetch::Error> for Page {
+    fn from(error: fetch::Error) -> Self {
+        Page(Err(error))
     }
 }
 

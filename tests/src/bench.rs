@@ -16,12 +16,14 @@ use jidoka::doors::model::Model;
 use jidoka::doors::pace::Pace;
 use jidoka::doors::program::Program;
 use jidoka::doors::provider::HttpModel;
+use jidoka::doors::recorded::RecordedWeb;
 use jidoka::doors::script::ScriptedModel;
 use jidoka::doors::sqlite::{CommitPoint, Probe, SqliteStore};
 use jidoka::doors::state::State;
 use jidoka::doors::store::Store;
 use jidoka::rules::authored::{self, OperatorFile, Overrides};
 use jidoka::rules::effect::{Body, Entry};
+use jidoka::rules::http::HttpGrant;
 use jidoka::rules::ledger::ScopeId;
 use jidoka::rules::record::Record;
 use jidoka::rules::spec::{
@@ -32,7 +34,7 @@ use jidoka::run::desk::{Because, Desk};
 use jidoka::run::fork::Branch;
 use jidoka::run::hooks::{HookEnvironment, Hooks};
 use jidoka::run::replay::Replayed;
-use jidoka::run::runner::{Account, Apply, CheckJob, Job, Reached, RunHandle, Runner};
+use jidoka::run::runner::{Account, Apply, CheckJob, Job, Reached, RunHandle, Runner, WebDoor};
 use jidoka::run::sandbox::Sandbox;
 use tempfile::TempDir;
 
@@ -88,6 +90,8 @@ pub struct Bench {
     home: Option<Arc<Home>>,
     /// Where the books are kept, if not in the home's own store.
     books: Option<Arc<dyn Store>>,
+    web: WebDoor,
+    http: Vec<HttpGrant>,
     pace: Option<Arc<Pace>>,
     counted_by: CountedBy,
     serial: Option<String>,
@@ -198,6 +202,8 @@ impl Bench {
             apply: Apply::Accepted,
             home: None,
             books: None,
+            web: Arc::new(RecordedWeb::default()),
+            http: Vec::new(),
             pace: None,
             counted_by: CountedBy::Bytes,
             serial: None,
@@ -324,6 +330,13 @@ impl Bench {
         self
     }
 
+    /// Lets the worker speak to this web as the grants say, with room for its budget.
+    pub fn web(mut self, web: WebDoor, grants: &[HttpGrant]) -> Self {
+        self.web = web;
+        self.http = grants.to_vec();
+        self.set("budget", "net = \"64MiB\"")
+    }
+
     /// Lets the models' calls wait for this pace.
     pub fn pace(mut self, pace: Arc<Pace>) -> Self {
         self.pace = Some(pace);
@@ -386,6 +399,7 @@ impl Bench {
         let mut spec = spec.unwrap_or_else(|mistakes| panic!("{text}\n{mistakes:#?}"));
         spec.shared.declared = !self.operator.is_empty();
         spec.wall = spec.wall.max(self.wall);
+        spec.grants.http.extend(self.http.iter().cloned());
         spec.models.values_mut().for_each(|model| model.counted_by = self.counted_by);
         spec
     }
@@ -477,6 +491,7 @@ impl Bench {
                 .is_some_and(|files| files.context.is_some())
                 .then(|| open(&home.context())),
             models: self.models.into_iter().map(|(name, model)| (name, reached(model))).collect(),
+            web: self.web,
             account: Account::default(),
             hooks,
             dir: home.dir().display().to_string(),

@@ -1,6 +1,8 @@
 //! The run of the crash tests: long enough to pass every kind of gate, and the same in every process.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 
@@ -10,8 +12,9 @@ use jidoka::doors::pace::{Pace, Rates};
 use jidoka::rules::model::Request;
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Home};
 use crate::plain;
+use crate::web::{AT, FakeWeb, Page, grant};
 
 /// The item that the run is an attempt of.
 pub const ITEM: &str = "crash";
@@ -70,6 +73,22 @@ impl Model for Gated {
         self.gates.pass("after-send");
         received
     }
+}
+
+/// The file in the home of a run that fetches with a line for each request that was sent.
+pub const SENT: &str = "sent";
+
+/// One exchange, and evidence that the run came past it. What was sent is written down before the gate.
+pub fn fetching(home: &Arc<Home>, method: &str, gates: Arc<Gates>) -> Bench {
+    let path = home.dir().join(SENT);
+    let web = FakeWeb::new(|_| Page::ok("yes")).before(move || {
+        let mut sent = OpenOptions::new().create(true).append(true).open(&path).expect("opens");
+        writeln!(sent, "sent").expect("writes");
+        gates.pass("after-send");
+    });
+    let text = format!("{method} {AT}/once\\nattach proof\\ndone ready");
+    let bench = Bench::new(plain::SCRIPT).set("task", &format!("text = \"{text}\"")).item(ITEM).at(home);
+    bench.web(Arc::new(web), &[grant(&["GET", "POST"], "/")])
 }
 
 /// Single calls, batches, marks, evidence, waits and files: over twenty effects. Its calls wait for a pace, so that a

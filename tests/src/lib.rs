@@ -8,5 +8,6 @@ pub mod crash;
 pub mod provider;
 pub mod storm;
 pub mod third_party;
+pub mod web;
 
 include!(concat!(env!("OUT_DIR"), "/guests.rs"));

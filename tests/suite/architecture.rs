@@ -73,17 +73,21 @@ fn wasmtime_is_known_where_guests_are_and_nowhere_else() {
         "alarms",
         "bindings",
         "checks",
+        "drafts",
         "files",
         "host",
+        "http",
         "limits",
         "output",
         "inside",
+        "resources",
         "sandbox",
         "seat",
         "senses",
         "streams",
         "supervisor",
         "trouble",
+        "words",
     ];
     for path in sources(&root().join("runtime/src")) {
         let room = path.file_stem().unwrap().to_str().unwrap();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jidoka::doors::chain::{Key, Sealer};
 use jidoka::doors::clock::Clock;
 use jidoka::doors::export::{self, ExportError};
+use jidoka::doors::recorded::RecordedWeb;
 use jidoka::doors::script::ScriptedModel;
 use jidoka::rules::effect::{Body, Effect, FORMAT, Level};
 use jidoka::rules::ledger::{Amounts, Line, ScopeId};
@@ -24,6 +25,7 @@ use jidoka_tests::agent::{Planned, Turn};
 use jidoka_tests::bench::{self, Bench, End, Home, fresh_serial};
 use jidoka_tests::plain;
 use jidoka_tests::third_party::{self, Record};
+use jidoka_tests::web::{AT, FakeWeb, Page, grant};
 
 const REPLY: &str = "[[turn]]\nrepeat = true\ntext = \"an answer\"\n";
 
@@ -51,7 +53,7 @@ fn desk(state: &Path) -> Desk {
     Desk::new(bench::store(state), bench::state(state), Clock::starting_at(bench::START_MS))
 }
 
-async fn exported(state: &Path, serial: &str) -> Vec<u8> {
+pub(super) async fn exported(state: &Path, serial: &str) -> Vec<u8> {
     let mut file = tempfile::tempfile().unwrap();
     let summary = desk(state).export(serial, file.try_clone().unwrap()).await.unwrap();
     let mut bytes = Vec::new();
@@ -61,7 +63,7 @@ async fn exported(state: &Path, serial: &str) -> Vec<u8> {
     bytes
 }
 
-async fn imported(state: &Path, bytes: &[u8]) -> Result<Summary, TransferError> {
+pub(super) async fn imported(state: &Path, bytes: &[u8]) -> Result<Summary, TransferError> {
     desk(state).import(std::io::Cursor::new(bytes.to_vec())).await
 }
 
@@ -98,6 +100,7 @@ fn job(home: &Home, past: &Past, transcript: &str) -> Job {
         workspace: Some(bench::open(&home.workspace())),
         context: Some(bench::open(&home.context())),
         models: past.job.spec.models.keys().map(|name| (name.clone(), model())).collect(),
+        web: Arc::new(RecordedWeb::default()),
         account: Account::default(),
         hooks: Hooks::default(),
         dir: past.job.dir.clone(),
@@ -159,7 +162,7 @@ fn file(records: &[Record<'_>]) -> Vec<u8> {
     file
 }
 
-fn agree(bytes: &[u8]) -> Summary {
+pub(super) fn agree(bytes: &[u8]) -> Summary {
     let summary = export::check(&mut &*bytes).unwrap();
     let found = third_party::check(bytes).unwrap();
     let last = summary.runs.last().unwrap();
@@ -419,7 +422,7 @@ fn a_line_has_the_bytes_that_the_format_says() {
 }
 
 /// Goldens: the format that each was written in, what it is called, and what it came to.
-const GOLDEN: [(u32, &str, &str); 8] = [
+const GOLDEN: [(u32, &str, &str); 9] = [
     (2, "accepted", "accepted"),
     (2, "refused", "exhausted"),
     (2, "resumed", "accepted"),
@@ -428,6 +431,7 @@ const GOLDEN: [(u32, &str, &str); 8] = [
     (3, "told", "no-progress"),
     (3, "parked", "needs-human"),
     (3, "answered", "accepted"),
+    (4, "fetched", "accepted"),
 ];
 
 fn golden(format: u32, name: &str) -> PathBuf {
@@ -444,31 +448,15 @@ async fn golden_journals_are_made() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     };
-    let checked = told(&["write one x", "check-in look", "attach proof", "done half"]).file("old.txt", "old");
-    let checked = checked.command("one", &["test", "-e", "one"], "10s").command("two", &["test", "-e", "two"], "10s");
-    let checked = checked.set("done", "marks = [\"checks\"]").run().await;
-    checked.expect("rejected");
-    keep("checked", exported(&checked.home.state(), &checked.record.serial).await);
-
-    let model = Arc::new(Planned::new(|_| Turn::call("look", "x")));
-    let told_so = Bench::new(plain::AGENT).model(model).set("task", "text = \"go on\"").run().await;
-    told_so.expect("no-progress");
-    keep("told", exported(&told_so.home.state(), &told_so.record.serial).await);
-
-    let home = Home::new();
-    let asks = || {
-        let bench = told(&["ask one", "human may I?", "write a x", "done ready"]).script(REPLY).at(&home);
-        bench.set("grants", "human = true").set("human", "deadline = \"24h\"")
-    };
-    let parked = asks().run().await;
-    parked.expect("needs-human");
-    keep("parked", exported(&home.state(), &parked.record.serial).await);
-    let because = Because { by: "ada".into(), reason: String::new() };
-    let asked = desk(&home.state()).questions().await.unwrap();
-    desk(&home.state()).answer(&asked[0].0, 1, "do".into(), because).await.unwrap();
-    let answered = asks().resume(&parked.record.serial).await;
-    answered.expect("accepted");
-    keep("answered", exported(&home.state(), &answered.record.serial).await);
+    let text = format!("get {AT}/page|post {AT}/form hello|get-all {AT}/page {AT}/bytes|attach proof|done ready");
+    let lines: Vec<&str> = text.split('|').collect();
+    let web = Arc::new(FakeWeb::new(|request| match request.url.rsplit('/').next() {
+        Some("bytes") => Page::ok([0xff, 0x00]),
+        _ => Page::ok("text"),
+    }));
+    let fetched = told(&lines).web(web, &[grant(&["GET", "POST"], "/")]).run().await;
+    fetched.expect("accepted");
+    keep("fetched", exported(&fetched.home.state(), &fetched.record.serial).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -518,6 +506,6 @@ fn a_journal_of_a_newer_format_says_which_version_is_needed() {
     let bytes = std::fs::read(golden(2, "refused")).unwrap();
     assert_eq!(of_format(&bytes, 2), bytes);
     let said = |format| export::check(&mut &*of_format(&bytes, format)).unwrap_err().to_string();
-    assert!(said(4).contains("the journal has format 4; this version knows up to 3"), "{}", said(4));
+    assert!(said(5).contains("the journal has format 5; this version knows up to 4"), "{}", said(5));
     assert!(said(1).contains("the journal has format 1; this version reads from 2 on"), "{}", said(1));
 }

@@ -12,6 +12,7 @@ mod determinism;
 mod export;
 mod hooks;
 mod hostile;
+mod http;
 mod line;
 mod loops;
 mod rates;

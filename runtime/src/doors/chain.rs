@@ -225,7 +225,8 @@ impl Writer {
             | Effect::CheckIn { .. }
             | Effect::Sleep { .. }
             | Effect::Left
-            | Effect::Count { .. }) => written::What::Effect(other),
+            | Effect::Count { .. }
+            | Effect::Fetch { .. }) => written::What::Effect(other),
         }
     }
 

@@ -1,4 +1,5 @@
-//! A model made of what one said before: the recorded answers in their order, whatever is asked, without a network or a key.
+//! Doors made of what came through them before: the recorded answers in their order, whatever is asked, without a network or
+//! a key.
 //!
 //! Never: makes an answer up. Past the last one nobody is there. It notes where a worker first asks something else than was
 //! asked then, so that a person knows from where on the answers are those to other questions.
@@ -9,10 +10,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::evidence;
+use super::fetch::{self, Fetch, Fetched};
 use super::model::{Call, Counted, Model, Received};
 use super::rates::RateNews;
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Failure, FailureKind};
+use crate::rules::effect::{Denied, Failure, FailureKind};
+use crate::rules::http::{HttpReply, HttpRequest};
 use crate::rules::model::{Metered, Reply, Request, Usage};
 
 /// Bytes of a request for a token at least: below the bound of every profile that a job can have in earnest.
@@ -191,9 +194,93 @@ impl Model for RecordedModel {
     }
 }
 
+/// Exchanges of a run with the web, in the order in which they were asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebRecording {
+    pub exchanges: Vec<WebExchange>,
+}
+
+/// A request and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebExchange {
+    pub asked: Asked,
+    pub said: WebSaid,
+    /// Bytes of bodies, sent and received.
+    pub net_bytes: u64,
+}
+
+/// What came back over the web.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WebSaid {
+    Reply(HttpReply),
+    Denied(Denied),
+}
+
+impl Asked {
+    /// Of a request to the web.
+    pub fn of_web(request: &HttpRequest) -> Self {
+        let text = serde_json::to_string(request).expect("plain data whose keys are texts");
+        let last = format!("{} {}", request.method, request.url);
+        Self {
+            digest: evidence::address(text.as_bytes()),
+            max_output: 0,
+            messages: 1,
+            last: last.chars().take(MAX_SHOWN_CHARS).collect(),
+        }
+    }
+}
+
+/// A web that answers again what it answered. Without a recording nobody is there.
+#[derive(Debug, Default)]
+pub struct RecordedWeb {
+    recording: WebRecording,
+    place: Mutex<Place>,
+}
+
+impl RecordedWeb {
+    /// A web that begins at the beginning.
+    pub fn new(recording: WebRecording) -> Self {
+        Self { recording, place: Mutex::default() }
+    }
+
+    /// Where the worker left the recording, if it did.
+    pub fn departure(&self) -> Option<Departure> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).departure.clone()
+    }
+}
+
+#[async_trait]
+impl Fetch for RecordedWeb {
+    async fn fetch(&self, exchange: &fetch::Exchange) -> Fetched {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.recording.exchanges.get(place.asked);
+        place.asked += 1;
+        let got = Asked::of_web(&exchange.request);
+        if place.departure.is_none() && known.is_none_or(|known| known.asked.digest != got.digest) {
+            let expected = known.map(|known| known.asked.clone());
+            place.departure = Some(Departure { answer: place.asked, expected, got });
+        }
+        let result = match known.map(|known| &known.said) {
+            Some(WebSaid::Reply(reply)) => Ok(reply.clone()),
+            Some(WebSaid::Denied(denied)) => Err(denied.clone()),
+            None => {
+                let message = "the recording of the web ends here".to_owned();
+                Err(Denied::Failed(Failure { kind: FailureKind::Unavailable, message }))
+            }
+        };
+        // A worker that is mended must not be stopped for what another request moved.
+        let net_bytes = known.map_or(0, |known| known.net_bytes).min(exchange.max_net_bytes);
+        Fetched { result, net_bytes }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::http::HttpBody;
     use crate::rules::model::{Message, Role, Stop};
 
     fn request(text: &str, max_output: u32) -> Request {
@@ -208,6 +295,37 @@ mod tests {
 
     async fn ask(model: &RecordedModel, text: &str) -> Received {
         model.ask(&Call { id: "c".into(), request: request(text, 7), max_response_bytes: 0 }).await
+    }
+
+    #[tokio::test]
+    async fn the_web_answers_in_its_order_and_ends_where_the_recording_ends() {
+        let request = |url: &str| HttpRequest {
+            method: "GET".into(),
+            url: url.into(),
+            headers: vec![],
+            body: HttpBody::default(),
+        };
+        let exchange =
+            |url: &str| fetch::Exchange { id: "c".into(), request: request(url), grants: vec![], max_net_bytes: 5 };
+        let reply = HttpReply { status: 200, headers: vec![], body: HttpBody(b"found".to_vec()), redirects: 0 };
+        let known = |url: &str, said, net_bytes| WebExchange { asked: Asked::of_web(&request(url)), said, net_bytes };
+        let denied = Denied::Failed(Failure { kind: FailureKind::TimedOut, message: "too late".into() });
+        let exchanges = vec![
+            known("http://a/", WebSaid::Reply(reply.clone()), 5),
+            known("http://b/", WebSaid::Denied(denied.clone()), 9),
+        ];
+        let recording = WebRecording { exchanges };
+        let json = serde_json::to_string(&recording).expect("writes");
+        assert_eq!(serde_json::from_str::<WebRecording>(&json).expect("reads"), recording);
+        let web = RecordedWeb::new(recording);
+        let first = web.fetch(&exchange("http://a/")).await;
+        assert_eq!((first.result, first.net_bytes), (Ok(reply), 5));
+        assert_eq!(web.departure(), None);
+        let second = web.fetch(&exchange("http://c/")).await;
+        assert_eq!((second.result, second.net_bytes), (Err(denied), 5), "no more than was reserved");
+        let departure = web.departure().expect("it asked something else");
+        assert_eq!((departure.answer, departure.got.last.as_str()), (2, "GET http://c/"));
+        assert!(web.fetch(&exchange("http://d/")).await.result.is_err(), "nobody is there");
     }
 
     #[tokio::test]

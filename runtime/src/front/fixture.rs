@@ -142,11 +142,11 @@ async fn run(
     tested.passed = expected.is_met_by(&verdict);
     tested.got = Some(Expectation::of(&verdict));
     tested.why = rehearsed.record.why;
-    for (model, departure) in rehearsed.departures {
+    for (who, departure) in rehearsed.departures {
         let last = |asked: &fixture::Asked| format!("{} messages, the last begins {:?}", asked.messages, asked.last);
         let then = departure.expected.as_ref().map_or_else(|| "nothing more".to_owned(), last);
         tested.departures.push(format!(
-            "from answer {} of model {model} on the worker asks something else; then: {then}; now: {}",
+            "from answer {} of {who} on the worker asks something else; then: {then}; now: {}",
             departure.answer,
             last(&departure.got)
         ));

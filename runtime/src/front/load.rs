@@ -139,8 +139,9 @@ pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> a
     let context = spec.workspace.as_ref().and_then(|workspace| workspace.context.as_ref());
     let context = context.map(|context| open(context, "context")).transpose()?;
     let models = reached(machine, &spec, &dir)?;
+    let web = machine.web(&spec).context("open the way to the web")?;
     let (account, hooks) = (machine.account(&spec), machine.hooks(hooks));
-    Ok(Job { spec, component, checks, workspace, context, models, account, hooks, dir: absolute(&dir)? })
+    Ok(Job { spec, component, checks, workspace, context, models, web, account, hooks, dir: absolute(&dir)? })
 }
 
 /// The job of a past run as the operator's file allows it today, with everything opened that it names.
@@ -163,8 +164,10 @@ pub fn again(machine: &dyn Machine, past: &Past, whose: Whose, changed: &Changed
     let workspace = workspace.map(|workspace| machine.open(&dir.join(&workspace.dir)));
     let workspace = workspace.transpose().with_context(|| format!("open the workspace in {}", dir.display()))?;
     let models = reached(machine, &spec, &dir)?;
+    let web = machine.web(&spec).context("open the way to the web")?;
     let (account, hooks) = (machine.account(&spec), machine.hooks(operator.hooks));
-    Ok(Job { component, checks, workspace, context: None, models, account, hooks, dir: past.job.dir.clone(), spec })
+    let dir = past.job.dir.clone();
+    Ok(Job { component, checks, workspace, context: None, models, web, account, hooks, dir, spec })
 }
 
 /// Where the signatures of components are.

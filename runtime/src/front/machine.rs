@@ -13,7 +13,7 @@ use crate::rules::hook::Hook;
 use crate::rules::spec::{ModelSpec, RunSpec, Wall};
 use crate::run::desk::Desk;
 use crate::run::hooks::Hooks;
-use crate::run::runner::{Account, Fetch, Reached, Runner};
+use crate::run::runner::{Account, Reached, Runner, WebDoor};
 use crate::run::sandbox::Surface;
 
 /// What a front end may ask of the machine.
@@ -79,7 +79,7 @@ pub trait Machine {
     ///
     /// # Errors
     /// The operator's file has no such secret today, or it cannot be read from where it is kept. No error shows one.
-    fn web(&self, spec: &RunSpec) -> anyhow::Result<Arc<dyn Fetch>>;
+    fn web(&self, spec: &RunSpec) -> anyhow::Result<WebDoor>;
 
     /// What the run shares with all others of its tenant.
     fn account(&self, spec: &RunSpec) -> Account;

@@ -61,6 +61,9 @@ impl Screen {
                             lines.push(dim(&format!("says {}", reply.text)));
                         }
                     }
+                    Ok(Answer::Fetched { reply }) => {
+                        lines.push(dim(&format!("status {} · {} bytes", reply.status, reply.body.0.len())));
+                    }
                     Ok(
                         Answer::Tool { .. }
                         | Answer::Attached { .. }
@@ -120,6 +123,7 @@ impl Screen {
             }
             Some(Effect::CheckIn { note }) => format!("check-in {}", plain(note)),
             Some(Effect::Sleep { ms }) => format!("sleep {ms} ms"),
+            Some(Effect::Fetch { request }) => plain(&format!("{} {}", request.method, request.url)),
             Some(other) => other.kind().name().to_owned(),
             None => "effect".to_owned(),
         };

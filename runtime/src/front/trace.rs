@@ -238,6 +238,7 @@ fn what(kind: Kind, body: Option<&Body>) -> String {
         Effect::Count { model } => format!("count for {}", plain(model)),
         Effect::Tool { name, .. } => format!("tool {}", plain(name)),
         Effect::Child { name, .. } => format!("child {}", plain(name)),
+        Effect::Fetch { request } => plain(&format!("{} {}", request.method, request.url)),
         Effect::Human { .. } | Effect::Left => kind.name().to_owned(),
     }
 }

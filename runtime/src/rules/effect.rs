@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::http::{HttpReply, HttpRequest};
 use super::ledger::{Amounts, Line, Shortfall};
 use super::model::{Profile, Reply, Request, Usage};
 use super::progress::{Mark, Passed, Standing};
@@ -43,6 +44,8 @@ pub enum Effect {
     Left,
     /// Let a provider count a request, so that its bound is tighter. The host's own effect, before that of the guest.
     Count { model: String },
+    /// Make an HTTP exchange.
+    Fetch { request: HttpRequest },
 }
 
 /// The kind of an effect.
@@ -58,6 +61,10 @@ pub enum Kind {
     Sleep,
     Left,
     Count,
+    /// An HTTP exchange that only asks: by its method it is to change nothing.
+    Fetch,
+    /// An HTTP exchange that may change the world.
+    Send,
 }
 
 impl Kind {
@@ -73,6 +80,8 @@ impl Kind {
             Kind::Sleep => "sleep",
             Kind::Left => "left",
             Kind::Count => "count",
+            Kind::Fetch => "fetch",
+            Kind::Send => "send",
         }
     }
 }
@@ -90,8 +99,16 @@ impl Effect {
             Effect::Sleep { .. } => Kind::Sleep,
             Effect::Left => Kind::Left,
             Effect::Count { .. } => Kind::Count,
+            Effect::Fetch { request } if only_asks(&request.method) => Kind::Fetch,
+            Effect::Fetch { .. } => Kind::Send,
         }
     }
+}
+
+/// Whether a method is safe as [RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-9.2.1) has it. `TRACE` is too, and
+/// nobody needs it.
+fn only_asks(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS")
 }
 
 /// What a resume does with an effect of which the journal has the intent and not the answer.
@@ -109,9 +126,11 @@ impl Kind {
     /// The class of effects of this kind.
     pub fn class(self) -> Class {
         match self {
-            Kind::Attach | Kind::CheckIn | Kind::Sleep | Kind::Left | Kind::Count | Kind::Human => Class::Read,
+            Kind::Attach | Kind::CheckIn | Kind::Sleep | Kind::Left | Kind::Count | Kind::Human | Kind::Fetch => {
+                Class::Read
+            }
             Kind::Model => Class::Model,
-            Kind::Tool | Kind::Child => Class::Unsafe,
+            Kind::Tool | Kind::Child | Kind::Send => Class::Unsafe,
         }
     }
 }
@@ -148,6 +167,9 @@ pub enum Answer {
     Decided {
         choice: u32,
         note: String,
+    },
+    Fetched {
+        reply: HttpReply,
     },
 }
 
@@ -221,7 +243,7 @@ pub enum Denied {
 pub type Heard = Result<Answer, Denied>;
 
 /// The version of the journal's format. A reader refuses what it does not know.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// The oldest version that this reader knows.
 pub const OLDEST_FORMAT: u32 = 2;

@@ -10,12 +10,16 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::effect::{Reason, Refusal};
+use super::http::{HttpReply, HttpRequest};
 use super::model::{Message, Reply, Role, Stop, ToolCall};
 use super::signature::{fnv1a, fnv1a_onto, normalised};
 use super::spec::Guards;
 
 /// The longest cycle that is looked for, in calls.
 pub const MAX_PERIOD: usize = 8;
+
+/// The name of HTTP exchanges among the tools, in `[guards] pollers` too.
+pub const FETCH: &str = "fetch";
 
 /// Tools whose latest failures are remembered at once.
 const MAX_TOOLS: usize = 64;
@@ -195,6 +199,18 @@ impl Memory {
     /// A call of a model failed.
     pub fn model_failed(&mut self, model: &str, message: &str, guards: &Guards) {
         self.failed(Guard::Provider, model, message, guards);
+    }
+
+    /// An HTTP exchange was made. It counts as a call of the tool [`FETCH`].
+    pub fn fetched(&mut self, request: &HttpRequest, reply: &HttpReply, guards: &Guards) {
+        let fields = |headers: &[(String, String)]| -> String {
+            headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
+        };
+        let HttpRequest { method, url, headers, body } = request;
+        let asked = format!("{method} {url}\n{}\n{}", fields(headers), String::from_utf8_lossy(&body.0));
+        // Not its headers: a date is no news.
+        let result = format!("{}\n{}", reply.status, String::from_utf8_lossy(&reply.body.0));
+        self.called(FETCH, &asked, &result, guards);
     }
 
     /// A call of a tool failed, whatever its arguments.

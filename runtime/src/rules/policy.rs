@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::effect::{Effect, Reason, Refusal};
+use super::http::{self, HttpGrant, HttpRequest};
 use super::spec::{FileGrant, Grants};
 
 /// Bytes of one model request's texts. A guest builds them in its own memory; the host copies them twice.
@@ -41,6 +42,16 @@ pub const MAX_QUESTION_BYTES: usize = 16 << 10;
 pub const MAX_OPTIONS: usize = 16;
 /// Questions of a run: each stops it, and takes a person's time.
 pub const MAX_QUESTIONS: u64 = 32;
+/// HTTP exchanges of a run: each is two entries that the host writes and holds, and one connection at least.
+pub const MAX_FETCHES: u64 = 10_000;
+/// Bytes of a request's address. Servers take 8 KiB: https://www.rfc-editor.org/rfc/rfc9110#section-4.1.
+pub const MAX_URL_BYTES: usize = 8 << 10;
+/// Bytes of a request's headers, names and values, each field with a little for itself. Most servers take no more.
+pub const MAX_HEADER_BYTES: usize = 16 << 10;
+/// Bytes of a reply's headers, counted alike: what the door reads, and the little for each.
+pub const MAX_REPLY_HEADER_BYTES: usize = 40 << 10;
+/// Bytes of one body of an exchange, whatever a grant says: the host holds it several times, and keeps it in the journal.
+pub const MAX_HTTP_BODY_BYTES: u64 = 8 << 20;
 /// Bytes of a report's or a judgement's text that are kept.
 pub const MAX_SUMMARY_BYTES: usize = 64 << 10;
 
@@ -54,6 +65,8 @@ pub struct Counts {
     pub looks: u64,
     /// To a person.
     pub questions: u64,
+    /// HTTP exchanges.
+    pub fetches: u64,
 }
 
 /// Whether the grants allow an effect.
@@ -112,7 +125,35 @@ pub fn rule(grants: &Grants, counts: Counts, effect: &Effect) -> Result<(), Refu
             }
             at_most("questions", counts.questions + 1, MAX_QUESTIONS)
         }
+        Effect::Fetch { request } => {
+            at_most("bytes of address", request.url.len() as u64, MAX_URL_BYTES as u64)?;
+            at_most("bytes of headers", header_bytes(&request.headers), MAX_HEADER_BYTES as u64)?;
+            let grant = http::judge(&grants.http, request)?;
+            body_fits(request, grant)?;
+            at_most("fetches", counts.fetches + 1, MAX_FETCHES)
+        }
     }
+}
+
+/// What a field costs beside its name and its value.
+const HEADER_OVERHEAD_BYTES: usize = 4;
+
+/// Bytes of headers as they are sent: `name: value` and the end of the line.
+pub fn header_bytes(headers: &[(String, String)]) -> u64 {
+    headers.iter().map(|(name, value)| (name.len() + value.len() + HEADER_OVERHEAD_BYTES) as u64).sum()
+}
+
+fn body_fits(request: &HttpRequest, grant: &HttpGrant) -> Result<(), Refusal> {
+    let (asked, allowed) = (request.body.0.len() as u64, grant.limits.max_request_bytes);
+    if asked > allowed && allowed < MAX_HTTP_BODY_BYTES {
+        return Err(Refusal {
+            reason: Reason::TooLarge,
+            asked: format!("{asked} bytes of request body to {}", grant.host),
+            allowed: format!("at most {allowed}"),
+            setting: "request in its [[grants.http]]".to_owned(),
+        });
+    }
+    at_most("bytes of request body", asked, MAX_HTTP_BODY_BYTES)
 }
 
 fn not_granted_model(granted: &BTreeSet<String>, asked: &str) -> Refusal {
@@ -148,6 +189,7 @@ pub fn at_most(what: &str, asked: u64, cap: u64) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::http::{HttpBody, HttpLimits, Scheme};
     use crate::rules::model::{Message, Request, Role, ToolCall, ToolDefinition};
 
     fn ask(model: &str, bytes: usize) -> Effect {
@@ -164,6 +206,55 @@ mod tests {
         }
     }
 
+    fn fetch(method: &str, body_bytes: usize) -> Effect {
+        Effect::Fetch {
+            request: HttpRequest {
+                method: method.into(),
+                url: "http://127.0.0.1:80/".into(),
+                headers: vec![],
+                body: HttpBody(vec![0; body_bytes]),
+            },
+        }
+    }
+
+    fn web(max_request_bytes: u64) -> Grants {
+        let limits = HttpLimits { max_request_bytes, max_response_bytes: 0, total_ms: 1, max_redirects: 0 };
+        let grant = HttpGrant {
+            methods: vec!["GET".into(), "POST".into()],
+            scheme: Scheme::Http,
+            host: "127.0.0.1".into(),
+            port: 80,
+            path: "/".into(),
+            networks: vec![],
+            secrets: vec![],
+            limits,
+        };
+        Grants { http: vec![grant], ..Grants::default() }
+    }
+
+    #[test]
+    fn a_fetch_keeps_to_its_caps_at_n_and_is_refused_at_n_plus_1() {
+        let none = Counts::default();
+        let refused = |grants: &Grants, counts, effect: &Effect| rule(grants, counts, effect).expect_err("refused");
+        assert!(rule(&web(10), none, &fetch("POST", 10)).is_ok());
+        let over = refused(&web(10), none, &fetch("POST", 11));
+        assert_eq!((over.reason, over.allowed.as_str()), (Reason::TooLarge, "at most 10"));
+        let most = MAX_HTTP_BODY_BYTES as usize;
+        assert!(rule(&web(u64::MAX), none, &fetch("POST", most)).is_ok());
+        assert_eq!(refused(&web(u64::MAX), none, &fetch("POST", most + 1)).reason, Reason::TooLarge);
+        assert!(rule(&web(0), Counts { fetches: MAX_FETCHES - 1, ..none }, &fetch("GET", 0)).is_ok());
+        assert!(rule(&web(0), Counts { fetches: MAX_FETCHES, ..none }, &fetch("GET", 0)).is_err());
+        let with = |url_bytes: usize, value_bytes: usize| {
+            let Effect::Fetch { mut request } = fetch("GET", 0) else { panic!("a fetch") };
+            request.url.push_str(&"x".repeat(url_bytes - request.url.len()));
+            request.headers.push(("name".into(), "x".repeat(value_bytes - 4 - HEADER_OVERHEAD_BYTES)));
+            Effect::Fetch { request }
+        };
+        assert!(rule(&web(0), none, &with(MAX_URL_BYTES, MAX_HEADER_BYTES)).is_ok());
+        assert!(rule(&web(0), none, &with(MAX_URL_BYTES + 1, MAX_HEADER_BYTES)).is_err());
+        assert!(rule(&web(0), none, &with(MAX_URL_BYTES, MAX_HEADER_BYTES + 1)).is_err());
+    }
+
     fn coder() -> Grants {
         Grants { models: BTreeSet::from(["coder".to_owned()]), ..Grants::default() }
     }
@@ -176,6 +267,7 @@ mod tests {
             Effect::Child { name: "other".into(), task: String::new() },
             Effect::Human { question: String::new(), options: vec![], risk: Default::default() },
             Effect::CheckIn { note: String::new() },
+            fetch("GET", 0),
         ];
         for effect in effects {
             let refused = rule(&Grants::default(), Counts::default(), &effect).expect_err("refused");

@@ -9,11 +9,13 @@ use super::model::{Profile, Request, Usage};
 /// A call that fits: what to put on the wire and what to reserve for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quote {
-    /// Output tokens, for the wire.
+    /// Output tokens, for the wire. 0 for what is no model.
     pub max_output: u32,
-    /// Bytes of response, for the wire. 0 if the model is not on a network.
+    /// Bytes of response, for the wire. 0 if nothing is on a network.
     pub max_response_bytes: u64,
     pub reserve: Amounts,
+    /// What was short, if the reply of an exchange may have less than its grant allows.
+    pub short: Option<Box<Shortfall>>,
 }
 
 /// The bytes that a call will move.
@@ -155,7 +157,30 @@ pub fn fit_bound(
         reserve.set(Line::NetBytes, net.request_bytes.saturating_add(max_response_bytes));
     }
     let max_output = u32::try_from(output).expect("bounded by a `u32` of the request");
-    Ok(Quote { max_output, max_response_bytes, reserve })
+    Ok(Quote { max_output, max_response_bytes, reserve, short: None })
+}
+
+/// The setting of an attempt's bytes. A door that stops where these end refuses with it.
+pub const NET_SETTING: &str = "[budget] net";
+
+/// Fits an exchange to what is left of `net`: its body goes whole, and its reply may have what is left of it, up to
+/// `max_response_bytes`.
+///
+/// # Errors
+/// A [`Refusal`]: `exhausted`, also if `left` is `None`, since then no scope limits the line.
+pub fn fit_exchange(request_bytes: u64, max_response_bytes: u64, left: Option<Headroom>) -> Result<Quote, Refusal> {
+    let nothing = || Headroom { left: 0, scope: ScopeId::host(), limit: LimitKind::Total, until_mark: None };
+    let headroom = left.unwrap_or_else(nothing);
+    // A reply may be empty; one byte is the least that could be told from nothing.
+    let least = request_bytes.saturating_add(1);
+    if least > headroom.left {
+        return Err(exhausted(headroom.short(Line::NetBytes, least)));
+    }
+    let whole = request_bytes.saturating_add(max_response_bytes);
+    let reserve = Amounts::of(Line::NetBytes, whole.min(headroom.left));
+    let max_response_bytes = max_response_bytes.min(headroom.left - request_bytes);
+    let short = (whole > headroom.left).then(|| Box::new(headroom.short(Line::NetBytes, whole)));
+    Ok(Quote { max_output: 0, max_response_bytes, reserve, short })
 }
 
 /// The refusal for a shortfall, with the setting that would change it.
@@ -239,6 +264,20 @@ mod tests {
     fn shortfall(result: Result<Quote, Refusal>) -> (Line, u64, u64) {
         let Reason::Exhausted { shortfall } = result.expect_err("refused").reason else { panic!("not exhausted") };
         (shortfall.line, shortfall.asked, shortfall.left)
+    }
+
+    #[test]
+    fn an_exchange_has_what_is_left_for_its_reply_and_no_less_than_its_body() {
+        let fitted = |body, most, left| fit_exchange(body, most, room(&[(Line::NetBytes, left)])(Line::NetBytes));
+        let quote = fitted(10, 100, 1_000).expect("fits");
+        assert_eq!((quote.max_response_bytes, quote.reserve), (100, Amounts::of(Line::NetBytes, 110)));
+        let quote = fitted(10, 100, 50).expect("fits, with less");
+        assert_eq!((quote.max_response_bytes, quote.reserve), (40, Amounts::of(Line::NetBytes, 50)));
+        let short = quote.short.expect("the whole did not fit");
+        assert_eq!((short.asked, short.left), (110, 50));
+        assert_eq!(fitted(10, 100, 11).expect("just fits").max_response_bytes, 1);
+        assert_eq!(shortfall(fitted(10, 100, 10)), (Line::NetBytes, 11, 10));
+        assert_eq!(shortfall(fit_exchange(0, 100, None)), (Line::NetBytes, 1, 0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use cap_std::fs::Dir;
 use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::doors::command::{self, CommandEnd, Order};
+use crate::doors::recorded::RecordedWeb;
 use crate::doors::state::RunDir;
 use crate::doors::store::{Durability, MemoryStore, Store, transact};
 use crate::doors::tree::{self, ChangeKind, Manifest};
@@ -151,6 +152,7 @@ impl Bench<'_> {
         let gate = Arc::new(Gate::new(Passage {
             grants: Grants { files: FileGrant::ReadOnly, ..Grants::default() },
             models: BTreeMap::new(),
+            web: Arc::new(RecordedWeb::default()),
             offers: BTreeMap::new(),
             edits: BTreeMap::new(),
             scope,

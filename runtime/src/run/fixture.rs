@@ -15,8 +15,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::doors::blobs::{BlobError, MAX_TREE_BYTES};
+use crate::doors::fetch::Fetch;
 pub use crate::doors::recorded::{Asked, Departure};
-use crate::doors::recorded::{Exchange, RecordedModel, Recording, Said};
+use crate::doors::recorded::{
+    Exchange, RecordedModel, RecordedWeb, Recording, Said, WebExchange, WebRecording, WebSaid,
+};
 use crate::doors::state::State;
 use crate::doors::store::{Durability, Need, StoreError, transact};
 use crate::doors::tree::{Manifest, under};
@@ -50,6 +53,8 @@ pub const FIXTURE_FORMAT: u32 = 1;
 pub const FIXTURE_FILE: &str = "fixture.json";
 
 const TRANSCRIPT_FILE: &str = "transcript.json";
+/// Of a run that used the web, and of no other.
+const WEB_FILE: &str = "web.json";
 const COMPONENT_FILE: &str = "component.wasm";
 const CHECKS_DIR: &str = "checks";
 const WORKSPACE_DIR: &str = "workspace";
@@ -116,6 +121,7 @@ pub type Transcript = BTreeMap<String, Recording>;
 pub struct Opened {
     pub fixture: Fixture,
     transcript: Transcript,
+    web: WebRecording,
     component: Vec<u8>,
     checks: Vec<CheckJob>,
     workspace: Files,
@@ -134,7 +140,7 @@ enum Files {
 #[derive(Debug)]
 pub struct Rehearsed {
     pub record: Record,
-    /// Where the worker first asked each model something else than then.
+    /// Where the worker first asked each model, or the web, something else than then.
     pub departures: Vec<(String, Departure)>,
 }
 
@@ -142,6 +148,7 @@ pub struct Rehearsed {
 pub struct Draft {
     pub fixture: Fixture,
     transcript: Transcript,
+    web: WebRecording,
     component: Vec<u8>,
     checks: Vec<(PathBuf, Vec<u8>)>,
     tree: Option<Manifest>,
@@ -190,7 +197,8 @@ impl Draft {
             job,
         };
         let transcript = transcript(&fixture.job, &entries);
-        Ok(Self { fixture, transcript, component, checks, tree: base, context })
+        let web = web(&entries);
+        Ok(Self { fixture, transcript, web, component, checks, tree: base, context })
     }
 
     /// Writes it into an empty directory. Blocking.
@@ -214,6 +222,9 @@ impl Draft {
         }
         write(target, COMPONENT_FILE, &self.component)?;
         write(target, TRANSCRIPT_FILE, &document(&self.transcript)?)?;
+        if !self.web.exchanges.is_empty() {
+            write(target, WEB_FILE, &document(&self.web)?)?;
+        }
         // Last: what has it is whole.
         write(target, FIXTURE_FILE, &document(&self.fixture)?)
     }
@@ -269,6 +280,10 @@ impl Opened {
             return Err(FixtureError::Wrong(why));
         }
         let transcript: Transcript = parse(TRANSCRIPT_FILE, &read(dir, TRANSCRIPT_FILE, MAX_DOCUMENT_BYTES)?)?;
+        let web = match dir.exists(WEB_FILE) {
+            true => parse(WEB_FILE, &read(dir, WEB_FILE, MAX_DOCUMENT_BYTES)?)?,
+            false => WebRecording::default(),
+        };
         let component = read(dir, COMPONENT_FILE, MAX_COMPONENT_BYTES as u64)?;
         let mut checks = Vec::new();
         for check in &fixture.job.checks {
@@ -291,7 +306,7 @@ impl Opened {
                 (Files::open(dir, WORKSPACE_DIR)?, Files::open(dir, CONTEXT_DIR)?)
             }
         };
-        Ok(Self { fixture, transcript, component, checks, workspace, context })
+        Ok(Self { fixture, transcript, web, component, checks, workspace, context })
     }
 
     /// Runs it on a scratch host. `component` stands in for the fixture's own. Nothing is applied.
@@ -304,7 +319,7 @@ impl Opened {
         component: Option<Vec<u8>>,
         serial: String,
     ) -> Result<Rehearsed, FixtureError> {
-        let Self { fixture, mut transcript, component: own, checks, workspace, context } = self;
+        let Self { fixture, mut transcript, web, component: own, checks, workspace, context } = self;
         let mut spec = fixture.job;
         spec.item = Some(fixture.item.clone());
         spec.max_attempts = spec.max_attempts.max(fixture.attempt);
@@ -328,14 +343,18 @@ impl Opened {
             pinned::stand_in(&mut spec);
         }
         let component = component.unwrap_or(own);
+        let recorded_web = Arc::new(RecordedWeb::new(web));
         let (workspace, context) = (workspace.on(runner, WORKSPACE_DIR)?, context.on(runner, CONTEXT_DIR)?);
         let (account, dir) = (Account::default(), String::new());
-        let job = Job { spec, component, checks, workspace, context, models, account, hooks: Hooks::default(), dir };
+        let (web, hooks) = (Arc::clone(&recorded_web) as Arc<dyn Fetch>, Hooks::default());
+        let job = Job { spec, component, checks, workspace, context, models, web, account, hooks, dir };
         let mut handle = runner.start(job, serial, Apply::Never);
         while handle.next_entry().await.is_some() {}
         let record = handle.verdict().await?;
-        let departures = recorded.into_iter().filter_map(|(name, model)| Some((name, model.departure()?)));
-        Ok(Rehearsed { record, departures: departures.collect() })
+        let departures =
+            recorded.into_iter().filter_map(|(name, model)| Some((format!("model {name}"), model.departure()?)));
+        let of_web = recorded_web.departure().map(|departure| ("the web".to_owned(), departure));
+        Ok(Rehearsed { record, departures: departures.chain(of_web).collect() })
     }
 }
 
@@ -372,6 +391,10 @@ fn stand_alone(job: &mut RunSpec, past: &Past, record: &Record, entries: &[Entry
     let context = past.origin.context.map(|_| PathBuf::from(CONTEXT_DIR));
     job.workspace = past.origin.tree.map(|_| WorkspaceSpec { dir: PathBuf::from(WORKSPACE_DIR), context });
     without_providers(job);
+    for grant in &mut job.grants.http {
+        // Whom the host knows and what it keeps from everybody is not the fixture's: it dials nobody.
+        (grant.networks, grant.secrets) = (Vec::new(), Vec::new());
+    }
     let both = |totals: &Totals| totals.spent.plus(&totals.held);
     let before = both(&record.ledger.item).less(&both(&record.ledger.attempt));
     for (line, limit) in &mut job.budget.item {
@@ -493,6 +516,29 @@ fn transcript(job: &RunSpec, entries: &[Entry]) -> Transcript {
         transcript.entry(model).or_default().counts.push(tokens_in);
     }
     transcript
+}
+
+/// What the web answered, in the order in which it was asked.
+fn web(entries: &[Entry]) -> WebRecording {
+    let mut exchanges: BTreeMap<u64, WebExchange> = BTreeMap::new();
+    let mut asked = BTreeMap::new();
+    for entry in entries {
+        match &entry.body {
+            Body::Intent { call, effect: Effect::Fetch { request }, .. } => drop(asked.insert(*call, request)),
+            Body::Answered { call, kind: Kind::Fetch | Kind::Send, heard, cost } => {
+                let Some(request) = asked.get(call) else { continue };
+                let said = match heard {
+                    Ok(Answer::Fetched { reply }) => WebSaid::Reply(reply.clone()),
+                    Err(denied) => WebSaid::Denied(denied.clone()),
+                    Ok(_) => continue,
+                };
+                let net_bytes = cost.spent.plus(&cost.held).get(Line::NetBytes);
+                exchanges.insert(*call, WebExchange { asked: Asked::of_web(request), said, net_bytes });
+            }
+            _ => {}
+        }
+    }
+    WebRecording { exchanges: exchanges.into_values().collect() }
 }
 
 /// What the run showed that was no mark, because an earlier attempt had shown it.

@@ -6,6 +6,7 @@
 //! before the world moves, answer durable before the guest hears, and what the journal tells is not performed again.
 
 mod call;
+mod fetch;
 mod guards;
 mod human;
 mod left;
@@ -21,6 +22,7 @@ use futures_util::future::{BoxFuture, join_all};
 
 use crate::doors::blobs::Blobs;
 use crate::doors::clock::{Clock, millis};
+use crate::doors::fetch::Fetch;
 use crate::doors::ignored::Ignored;
 use crate::doors::model::Call;
 use crate::doors::pace::{Admission, Pace};
@@ -34,6 +36,7 @@ use crate::rules::effect::{
     Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Heard, Level, Reason, Refusal, Stream,
 };
 use crate::rules::guard::Memory;
+use crate::rules::http::{HttpBody, HttpRequest};
 use crate::rules::ledger::{Amounts, CallId, Denial, Dispatched, Line, Reservation, ScopeId, Shortfall};
 use crate::rules::model::{Profile, Request};
 use crate::rules::policy::{self, Counts, MAX_BATCH, MAX_REFUSALS};
@@ -101,6 +104,7 @@ impl WorkspaceView {
 pub struct Passage {
     pub grants: Grants,
     pub models: BTreeMap<String, ModelDoor>,
+    pub web: Arc<dyn Fetch>,
     /// The models as the guest can look them up.
     pub offers: BTreeMap<String, Profile>,
     /// Messages that are replaced in what is sent: from 1, by their text.
@@ -411,8 +415,8 @@ impl Gate {
         if let Err(refusal) = policy::rule(&self.passage.grants, counts, &ask.effect) {
             return self.refuse(call, ask.effect, refusal).await;
         }
-        if let Effect::Model { request } = &ask.effect
-            && let Some(refusal) = self.suspects(call, request).await?
+        if let Effect::Model { .. } | Effect::Fetch { .. } = &ask.effect
+            && let Some(refusal) = self.suspects(call, &ask.effect).await?
         {
             return self.refuse(call, ask.effect, refusal).await;
         }
@@ -425,27 +429,40 @@ impl Gate {
             | Effect::Count { .. }
             | Effect::Tool { .. }
             | Effect::Child { .. }
-            | Effect::Human { .. } => Ok(None),
+            | Effect::Human { .. }
+            | Effect::Fetch { .. } => Ok(None),
         };
         let schema = match prepared {
             Ok(schema) => schema,
             Err(refusal) => return self.refuse(call, ask.effect, refusal).await,
         };
         let mut admitted = Admitted { call, attempt, ask, sent: None, paid: None, schema };
-        if let Effect::Model { request } = &admitted.ask.effect {
-            admitted.sent = self.edited(request).map(Box::new);
-            match self.reserve(&admitted).await? {
-                Ok(paid) => {
-                    admitted.paid = Some(paid);
-                    self.state().repaid += u64::from(attempt > 1);
-                }
-                Err(refusal) => return self.refuse(call, admitted.ask.effect, refusal).await,
+        let paid = match &admitted.ask.effect {
+            Effect::Model { request } => {
+                admitted.sent = self.edited(request).map(Box::new);
+                let paid = self.reserve(&admitted).await?;
+                self.state().repaid += u64::from(attempt > 1 && paid.is_ok());
+                Some(paid)
             }
-        } else {
-            self.stay_if_frozen().await?;
-            // It stays in the host: a crash in the middle leaves nothing to settle.
-            let intent = admitted.intent(None, Amounts::default());
-            self.passage.journal.append(intent, Durability::Lazy).await?;
+            Effect::Fetch { request } => Some(self.reserve_exchange(&admitted, request).await?),
+            Effect::Attach { .. }
+            | Effect::CheckIn { .. }
+            | Effect::Sleep { .. }
+            | Effect::Left
+            | Effect::Count { .. }
+            | Effect::Tool { .. }
+            | Effect::Child { .. }
+            | Effect::Human { .. } => None,
+        };
+        match paid {
+            Some(Ok(paid)) => admitted.paid = Some(paid),
+            Some(Err(refusal)) => return self.refuse(call, admitted.ask.effect, refusal).await,
+            None => {
+                self.stay_if_frozen().await?;
+                // It stays in the host: a crash in the middle leaves nothing to settle.
+                let intent = admitted.intent(None, Amounts::default());
+                self.passage.journal.append(intent, Durability::Lazy).await?;
+            }
         }
         self.count(&admitted.ask.effect);
         Ok(Ok(admitted))
@@ -459,6 +476,7 @@ impl Gate {
             Effect::Sleep { .. } => state.counts.sleeps += 1,
             Effect::Left => state.counts.looks += 1,
             Effect::Human { .. } => state.counts.questions += 1,
+            Effect::Fetch { .. } => state.counts.fetches += 1,
             Effect::Model { .. } | Effect::Count { .. } | Effect::Tool { .. } | Effect::Child { .. } => {}
         }
         state.used.insert(effect.kind().name());
@@ -531,6 +549,13 @@ impl Gate {
         self.state().exhausted.get_or_insert_with(used_up);
     }
 
+    /// An exchange ran out of what was left of the budget while it was made.
+    fn was_cut_short(&self, refusal: &Refusal) {
+        if let Reason::Exhausted { shortfall } = &refusal.reason {
+            self.ran_out(shortfall);
+        }
+    }
+
     fn door(&self, request: &Request) -> &ModelDoor {
         self.passage.models.get(&request.model).expect("every granted model has a door: the runner built them")
     }
@@ -562,6 +587,7 @@ impl Gate {
             }
             Effect::Left => Performed::free(Ok(Answer::Left { lines: self.left().await? })),
             Effect::Human { .. } => self.decided(admitted.call, &admitted.ask.effect).await?,
+            Effect::Fetch { request } => self.fetched(admitted.call, request, quote).await?,
             Effect::Count { .. } | Effect::Tool { .. } | Effect::Child { .. } => {
                 return Err(RunEnd::Fault("policy let through an effect that has no door".into()));
             }
@@ -686,6 +712,9 @@ pub(super) fn shown(effect: Effect) -> Effect {
         Effect::Sleep { ms } => Effect::Sleep { ms },
         Effect::Left => Effect::Left,
         Effect::Count { model } => Effect::Count { model: cut(model) },
+        Effect::Fetch { request: HttpRequest { method, url, .. } } => Effect::Fetch {
+            request: HttpRequest { method: cut(method), url: cut(url), headers: vec![], body: HttpBody::default() },
+        },
     }
 }
 

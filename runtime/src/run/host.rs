@@ -19,6 +19,7 @@ use super::alarms::Alarms;
 use super::bindings::worker::jidoka::agent as wit;
 use super::files::{FileBooks, Files};
 use super::gate::Ask;
+use super::http::Web;
 use super::limits::Limits;
 use super::senses::{Chances, GuestTime, VirtualClock};
 use super::way::Way;
@@ -28,6 +29,7 @@ pub struct Guest {
     pub gate: Way,
     pub time: Arc<VirtualClock>,
     pub alarms: Alarms,
+    pub web: Web,
     pub chances: Chances,
     pub books: FileBooks,
     pub limits: Limits,

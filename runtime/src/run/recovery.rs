@@ -11,7 +11,7 @@ use crate::doors::chain::{Flaw, KeptEntry, story};
 use crate::doors::state::State;
 use crate::doors::store::{Durability, Need, Store, StoreError, transact};
 use crate::rules::andon::{Category, Pull};
-use crate::rules::effect::{Answer, Body, Denied, Effect};
+use crate::rules::effect::{Answer, Body, Denied, Effect, Kind};
 use crate::rules::facts::Facts;
 use crate::rules::guard::{self, Memory};
 use crate::rules::ledger::ScopeId;
@@ -89,7 +89,7 @@ pub(super) async fn what_was_left(store: &Arc<dyn Store>, scopes: &Scopes) -> Re
 /// The marks in a journal, and what the calls in it came to, after what was known before. What is erased is forgotten.
 fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(Vec<Mark>, Memory, Option<Stop>), Flaw> {
     let mut guards = Guards::default();
-    let (mut asked, mut stopped, mut open_question) = (BTreeMap::new(), None, None);
+    let (mut asked, mut fetched, mut stopped, mut open_question) = (BTreeMap::new(), BTreeMap::new(), None, None);
     for entry in story(entries.to_vec()) {
         let Some(entry) = entry.entry()? else { continue };
         match entry.body {
@@ -104,6 +104,16 @@ fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(Vec<Mark>, Mem
             Body::Intent { call, effect: Effect::Model { request }, .. } => {
                 memory.asked(&request.messages, &guards);
                 asked.insert(call, request);
+            }
+            Body::Intent { call, effect: Effect::Fetch { request }, .. } => drop(fetched.insert(call, request)),
+            Body::Answered { call, kind: Kind::Fetch | Kind::Send, heard, .. } => {
+                match (fetched.remove(&call), heard) {
+                    (Some(request), Ok(Answer::Fetched { reply })) => memory.fetched(&request, &reply, &guards),
+                    (Some(_), Err(Denied::Failed(failure))) => {
+                        memory.tool_failed(guard::FETCH, &failure.message, &guards)
+                    }
+                    (None, _) | (Some(_), Ok(_) | Err(Denied::Refused(_))) => {}
+                }
             }
             Body::Answered { call, heard, .. } => {
                 // Nobody can tell from a journal whether it was one of several at once, of which the same is no cycle.

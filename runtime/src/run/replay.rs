@@ -10,11 +10,12 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 
 use crate::doors::chain::Sealer;
+use crate::doors::fetch::{Exchange, Fetch, Fetched};
 use crate::doors::model::{Call, Model, Received};
 use crate::doors::rates::RateNews;
 use crate::doors::store::{Durability, MemoryStore, Store, transact};
 use crate::rules::divergence::Divergence;
-use crate::rules::effect::{Failure, FailureKind};
+use crate::rules::effect::{Denied, Failure, FailureKind};
 use crate::rules::facts::Facts;
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{Limits, Line, ScopeId, Terms};
@@ -82,6 +83,14 @@ impl Model for Shut {
     }
 }
 
+#[async_trait]
+impl Fetch for Shut {
+    async fn fetch(&self, _: &Exchange) -> Fetched {
+        let failure = Failure { kind: FailureKind::Unavailable, message: "every door is shut in a replay".into() };
+        Fetched { result: Err(Denied::Failed(failure)), net_bytes: 0 }
+    }
+}
+
 /// The job of a past run, with nothing behind its doors. `component` stands in for the run's own.
 ///
 /// # Errors
@@ -101,6 +110,7 @@ pub(super) fn shut_job(runner: &Runner, past: &Past, component: Option<Vec<u8>>)
         workspace: None,
         context: None,
         models: spec.models.keys().map(|name| (name.clone(), shut())).collect::<BTreeMap<_, _>>(),
+        web: Arc::new(Shut),
         account: Account::default(),
         hooks: Hooks::default(),
         dir: past.job.dir.clone(),

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::doors::clock::Clock;
 use crate::doors::command::CommandEnvironment;
-pub use crate::doors::fetch::Fetch;
+use crate::doors::fetch::Fetch;
 use crate::doors::model::Model;
 use crate::doors::pace::Pace;
 use crate::doors::state::State;
@@ -46,6 +46,8 @@ pub struct Job {
     pub context: Option<Dir>,
     /// A door for every granted model.
     pub models: BTreeMap<String, Reached>,
+    /// The way to the web. Who has no grant of `http` does not use it.
+    pub web: WebDoor,
     /// Shared by all runs on the tenant's account.
     pub account: Account,
     /// What the operator has done around it.
@@ -77,6 +79,9 @@ impl Reached {
             .then(|| NetNeed { request_bytes: request_bytes(), max_response_bytes: self.max_response_bytes })
     }
 }
+
+/// A way to the web, shared by all runs that may use it.
+pub type WebDoor = Arc<dyn Fetch>;
 
 /// What all runs of one tenant share, beside their scope in the ledger.
 #[derive(Clone, Default)]

@@ -20,7 +20,7 @@ use wasmtime::{
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::p2::{IoError, bindings as wasi};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
-use wasmtime_wasi_io::bindings::wasi::io::{error, poll, streams};
+use wasmtime_wasi_io::bindings::wasi::io::{error, streams};
 
 use crate::doors::cache::Cache;
 use crate::doors::program::Program;
@@ -36,6 +36,7 @@ use super::compiler::{self, CompileError};
 use super::cord::Cord;
 use super::files::HasFiles;
 use super::host::{Guest, HasGuest};
+use super::http;
 use super::limits::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
 use super::seat::CallBounds;
 use super::senses::{HasChances, HasTime};
@@ -417,8 +418,16 @@ pub struct Surface {
 }
 
 /// Prefixes of the interfaces that the worlds have.
-const SERVED: [&str; 7] =
-    ["jidoka:agent/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:sockets/"];
+const SERVED: [&str; 8] = [
+    "jidoka:agent/",
+    "wasi:io/",
+    "wasi:clocks/",
+    "wasi:random/",
+    "wasi:cli/",
+    "wasi:filesystem/",
+    "wasi:sockets/",
+    "wasi:http/",
+];
 
 /// What an error out of a guest's call means.
 fn fate(error: &wasmtime::Error, cord: Option<&Cord>) -> Outcome {
@@ -596,7 +605,6 @@ fn wasi_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     let l = &mut linker;
     error::add_to_linker::<_, HasErrors>(l, |guest: &mut Guest| Errors(&mut guest.table))?;
-    poll::add_to_linker::<_, HasTime>(l, Guest::time)?;
     streams::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| &mut guest.table)?;
 
     wasi::clocks::wall_clock::add_to_linker::<_, HasTime>(l, Guest::time)?;
@@ -626,6 +634,8 @@ fn wasi_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     wasi::sockets::tcp::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
     wasi::sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
     wasi::sockets::udp::add_to_linker::<_, WasiSockets>(l, Guest::sockets)?;
+    // With it comes `wasi:io/poll`: whoever waits may wait for an exchange.
+    http::link(l)?;
     Ok(linker)
 }
 

@@ -23,6 +23,7 @@ use super::cord::Cord;
 use super::files::FileBooks;
 use super::gate::Gate;
 use super::host::Guest;
+use super::http::Web;
 use super::limits::{CpuMeter, Limits};
 use super::output::Output;
 use super::sandbox::{Call, Prepared, Returned, Sandbox};
@@ -143,6 +144,7 @@ impl Setup {
             gate: way.clone(),
             time,
             alarms: Alarms::default(),
+            web: Web::default(),
             chances: match &self.chances {
                 Draw::Worker { seed } => Chances::new(*seed),
                 Draw::Check { seed, name } => Chances::of_check(*seed, name),

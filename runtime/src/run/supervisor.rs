@@ -185,6 +185,7 @@ impl Admitted {
         Ok(Gate::new(Passage {
             grants: self.job.spec.grants.clone(),
             models,
+            web: Arc::clone(&self.job.web),
             offers: self.offers.clone(),
             edits: self.edits.clone(),
             scope: self.scopes.attempt.clone(),

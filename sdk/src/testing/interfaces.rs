@@ -17,6 +17,37 @@ fn not_granted(asked: &str, allowed: &str, setting: &str) -> Denied {
     refused(Reason::NotGranted, asked, allowed, setting)
 }
 
+pub(crate) mod fetch {
+    use super::super::state::{self, State};
+    use crate::denied::Line;
+    use crate::fetch::{Error, Request, Response, Target};
+
+    pub(crate) fn exchange(requests: &[(&Request, &Target<'_>)]) -> Vec<Result<Response, Error>> {
+        requests.iter().map(|(request, _)| state::with(|state| answer(state, request))).collect()
+    }
+
+    fn answer(state: &mut State, request: &Request) -> Result<Response, Error> {
+        let asked = format!("{} {}", request.method, request.url);
+        if !state.pages.contains_key(&request.url) {
+            return Err(Error::NotGranted(asked));
+        }
+        let bytes = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let refused = |state: &State, amount| {
+            state.fits(&asked, &[(Line::NetBytes, amount)]).map_err(|denied| Error::Refused(denied.to_string()))
+        };
+        refused(state, bytes(&request.body).saturating_add(1))?;
+        state.fetches.push(request.clone());
+        state.now_ms = state.now_ms.saturating_add(1);
+        let page = state.pages.entry(request.url.clone()).or_default();
+        let next = if page.answers.len() > 1 { page.answers.pop_front() } else { page.answers.front().cloned() };
+        let response = next.unwrap_or_else(|| Err(Error::Failed("the fake host has no such page".to_owned())))?;
+        let moved = bytes(&request.body).saturating_add(bytes(&response.body));
+        refused(state, moved)?;
+        state.spend(&[(Line::NetBytes, moved)]);
+        Ok(response)
+    }
+}
+
 pub(crate) mod model {
     use super::super::state::{self, Script, State};
     use crate::denied::{Denied, Failure, FailureKind, Line, Reason, Shortfall};

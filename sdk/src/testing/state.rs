@@ -14,7 +14,7 @@ use crate::budget::LineLeft;
 use crate::denied::{Denied, Line, Reason, Refusal, Shortfall};
 use crate::model::{Request, Stop, ToolCall};
 use crate::tools::Invocation;
-use crate::workspace;
+use crate::{fetch, workspace};
 
 /// Where the virtual clock starts: 2001-09-09T01:46:40Z, visibly not today.
 const START_MS: u64 = 1_000_000_000_000;
@@ -34,6 +34,12 @@ pub enum Script {
     Denied(Denied),
 }
 
+/// What is at an address of the fake web: each answer once, the last again and again.
+#[derive(Default)]
+pub struct Page {
+    pub answers: VecDeque<Result<fetch::Response, fetch::Error>>,
+}
+
 pub struct State {
     /// `None` is not granted.
     pub work: Option<Files>,
@@ -42,6 +48,7 @@ pub struct State {
     pub replies: VecDeque<Script>,
     pub asked: bool,
     pub tools: Vec<(String, ToolAnswer)>,
+    pub pages: BTreeMap<String, Page>,
     pub answers: VecDeque<u32>,
     pub budget: Vec<LineLeft>,
     pub now_ms: u64,
@@ -54,6 +61,7 @@ pub struct State {
     pub check_ins: Vec<String>,
     pub requests: Vec<Request>,
     pub tool_calls: Vec<Invocation>,
+    pub fetches: Vec<fetch::Request>,
     pub questions: Vec<String>,
 }
 
@@ -89,6 +97,7 @@ impl State {
             replies: VecDeque::new(),
             asked: false,
             tools: Vec::new(),
+            pages: BTreeMap::new(),
             answers: VecDeque::new(),
             budget: Vec::new(),
             now_ms: START_MS,
@@ -100,6 +109,7 @@ impl State {
             check_ins: Vec::new(),
             requests: Vec::new(),
             tool_calls: Vec::new(),
+            fetches: Vec::new(),
             questions: Vec::new(),
         }
     }

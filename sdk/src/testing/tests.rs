@@ -1,7 +1,7 @@
 //! The promises of the fake host, and of the attributes as they are natively.
 
 use super::*;
-use crate::{Artifact, Task, andon, budget, clock, evidence, human, model, progress, random, workspace};
+use crate::{Artifact, Task, andon, budget, clock, evidence, fetch, human, model, progress, random, workspace};
 use std::time::Duration;
 
 type Answer = Result<Report, Error>;
@@ -210,4 +210,31 @@ fn the_attributes_leave_a_plain_function() {
     assert_eq!(FakeHost::new().run(tools::half, 5).returned(), &2);
     assert_eq!(crate::__tool::call(double, "2").expect("doubles").value, "4");
     assert!(crate::__tool::call(double, "\"x\"").is_err());
+}
+
+#[test]
+fn the_web_is_what_the_test_put_there() {
+    let missing = fetch::Response { status: 404, headers: vec![("x-why".into(), "gone".into())], body: vec![] };
+    let host = FakeHost::new().page("http://a/1", "first").page("http://a/1", "second").page("http://a/2", missing);
+    let host = host.page("http://a/3", fetch::Error::TimedOut).budget(Line::NetBytes, 20);
+    let run = go(host, |_| {
+        assert_eq!(fetch::get("http://a/1")?.text()?, "first");
+        let posted = fetch::Request::new("POST", "http://a/1").header("accept", "*").body("123").send()?;
+        assert_eq!((posted.status, posted.body.as_slice()), (200, &b"second"[..]));
+        let each = fetch::all(&[fetch::Request::new("GET", "http://a/2"), fetch::Request::new("GET", "nowhere")]);
+        assert_eq!(each[0].as_ref().expect("a reply").header("x-why"), Some("gone"));
+        assert!(matches!(each[1], Err(fetch::Error::Invalid(_))));
+        assert_eq!(fetch::get("http://a/3"), Err(fetch::Error::TimedOut));
+        let other = fetch::get("http://b/").expect_err("not granted");
+        assert_eq!(
+            other.to_string(),
+            "refused GET http://b/: the job does not grant it; to change it: [[grants.http]]"
+        );
+        let short = fetch::get("http://a/1").and_then(|_| fetch::get("http://a/1")).expect_err("the budget is short");
+        assert!(matches!(&short, fetch::Error::Refused(why) if why.contains("net-bytes")), "{short}");
+        Ok(Report::unable("done"))
+    });
+    assert_eq!(run.returned().summary, "done");
+    assert_eq!(run.fetches[1].headers, [("accept".to_owned(), "*".to_owned())]);
+    assert_eq!(run.left_of(Line::NetBytes), Some(0));
 }

@@ -2,12 +2,12 @@
 //!
 //! `write PATH TEXT`, `remove PATH`, `touch PATH`, `mkdir PATH`, `note TEXT`, `ask TEXT`, `ask-all COUNT TEXT`, `attach TEXT`,
 //! `check-in`, `cite ID`, `left LINE`, `sleep MS`, `print TEXT`, `panic`, `pull TEXT`, `pull-as CATEGORY TEXT`, `human TEXT`,
-//! `fail TEXT`; the last line says the report: `done`, `no-change-needed`, `unable` or
+//! `get URL`, `post URL TEXT`, `get-all URL URL..`, `fail TEXT`; the last line says the report: `done`, `no-change-needed`, `unable` or
 //! `needs-human`.
 
 use std::time::Duration;
 
-use jidoka::{Report, Result, Task, andon, budget, clock, evidence, human, model, progress, workspace};
+use jidoka::{Report, Result, Task, andon, budget, clock, evidence, fetch, human, model, progress, workspace};
 
 #[jidoka::worker]
 fn run(task: Task) -> Result<Report> {
@@ -66,6 +66,17 @@ fn run(task: Task) -> Result<Report> {
                 let answer = human::ask(rest, &["yes", "no"], human::Risk::High)?;
                 jidoka::info!("decided {}: {}", answer.choice, answer.note);
             }
+            "get" => note(&fetch::get(rest)?),
+            "post" => {
+                let (url, text) = rest.split_once(' ').unwrap_or((rest, ""));
+                note(&fetch::Request::new("POST", url).body(text).send()?);
+            }
+            "get-all" => {
+                let requests: Vec<_> = rest.split(' ').map(|url| fetch::Request::new("GET", url)).collect();
+                for reply in fetch::all(&requests) {
+                    note(&reply?);
+                }
+            }
             "fail" => return Err(rest.into()),
             status => {
                 let report = match status {
@@ -80,4 +91,8 @@ fn run(task: Task) -> Result<Report> {
         }
     }
     Err("the task has no report".into())
+}
+
+fn note(reply: &fetch::Response) {
+    jidoka::info!("{} {}", reply.status, String::from_utf8_lossy(&reply.body));
 }

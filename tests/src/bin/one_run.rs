@@ -1,8 +1,8 @@
 //! One run in a process of its own, which kills itself at the gate that it was told.
 //!
 //! `one_run HOME PROVIDER GATE SERIAL WAY`: the run's home, the address of its provider, the gate as `NAME:NUMBER` (from 1;
-//! `never:0` is none) at which the process gets SIGKILL, the run's serial, and `start`, `resume` or `replay`. Gates are
-//! before and after each commit of the store and before and after each send to the provider. Never: cleans up, as a killed process
+//! `never:0` is none) at which the process gets SIGKILL, the run's serial, and `start`, `resume` or `replay`; with `get-` or
+//! `post-` before it, a run that fetches once. Gates are before and after each commit of the store and before and after each send to the provider. Never: cleans up, as a killed process
 //! does not.
 
 use std::path::Path;
@@ -36,10 +36,16 @@ fn main() {
         let state = home.state();
         let clock = Clock::starting_at(bench::START_MS);
         let store = SqliteStore::open_probed(&bench::open(&state), &state, clock, probe).expect("a store");
-        let provider = bench::http_at(&provider, Dialect::Openai);
-        let model = Arc::new(crash::Gated { provider, gates: Arc::clone(&gates) });
-        let bench = crash::job(model).at(&home).books(Arc::new(store));
-        match way.as_str() {
+        let (bench, way) = match way.split_once('-') {
+            Some((method, way)) => (crash::fetching(&home, method, Arc::clone(&gates)), way),
+            None => {
+                let provider = bench::http_at(&provider, Dialect::Openai);
+                let model = Arc::new(crash::Gated { provider, gates: Arc::clone(&gates) });
+                (crash::job(model).at(&home), way.as_str())
+            }
+        };
+        let bench = bench.books(Arc::new(store));
+        match way {
             "start" => bench.serial(&serial).run().await.record,
             "resume" => bench.resume(&serial).await.record,
             other => panic!("{other}: no such way"),

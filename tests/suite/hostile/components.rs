@@ -157,8 +157,12 @@ async fn what_is_no_component_is_not_admitted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_does_not_fit_the_world_is_not_admitted() {
-    let http = wat::parse_str(r#"(component (import "wasi:http/types@0.2.0" (instance)))"#).unwrap();
-    not_admitted(&Bench::of_bytes(http).run().await, "wasi:http/types@0.2.0");
+    let served = wat::parse_str(
+        r#"(component (import "wasi:http/incoming-handler@0.2.0" (instance (export "handle" (func)))))"#,
+    );
+    not_admitted(&Bench::of_bytes(served.unwrap()).run().await, "wasi:http/incoming-handler@0.2.0");
+    let unknown = wat::parse_str(r#"(component (import "wasi:keyvalue/store@0.2.0" (instance)))"#).unwrap();
+    not_admitted(&Bench::of_bytes(unknown).run().await, "wasi:keyvalue/store@0.2.0");
     let unknown =
         wat::parse_str(r#"(component (import "wasi:filesystem/host@0.2.0" (instance (export "open" (func)))))"#);
     not_admitted(&Bench::of_bytes(unknown.unwrap()).run().await, "wasi:filesystem/host");

@@ -178,7 +178,7 @@ impl Gate {
 }
 
 /// Why a call is not let through.
-enum No {
+pub(super) enum No {
     Refused(Refusal),
     /// Its line was pulled.
     Frozen(Pull),

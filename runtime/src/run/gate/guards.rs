@@ -14,7 +14,6 @@ use crate::rules::andon::Pull;
 use crate::rules::effect::{Answer, Denied, Effect, Heard, Refusal};
 use crate::rules::guard::{self, Guard, Memory, Step, Suspicion};
 use crate::rules::ledger::ScopeId;
-use crate::rules::model::Request;
 use crate::rules::progress::Mark;
 use crate::rules::spec::{FileGrant, MarkKind, OnPull};
 use crate::rules::verdict::Stop;
@@ -29,17 +28,14 @@ impl Gate {
         lock(&self.memory).clone().for_next_run()
     }
 
-    /// A model is about to be asked: unless there is something new, a worker that goes nowhere is told, and refused.
+    /// A model or the web is about to be asked: unless there is something new, a worker that goes nowhere is told, and refused.
     ///
     /// # Errors
     /// [`RunEnd::Stopped`]: it was told often enough.
-    pub(super) async fn suspects(&self, call: u64, request: &Request) -> Result<Option<Refusal>, RunEnd> {
+    pub(super) async fn suspects(&self, call: u64, effect: &Effect) -> Result<Option<Refusal>, RunEnd> {
         let guards = &self.passage.guards;
-        let suspicion = {
-            let mut memory = lock(&self.memory);
-            memory.asked(&request.messages, guards);
-            memory.suspicion().cloned()
-        };
+        self.was_asked(effect);
+        let suspicion = lock(&self.memory).suspicion().cloned();
         let Some(suspicion) = suspicion else { return Ok(None) };
         if self.shows_something_new(call).await? {
             return Ok(None);
@@ -69,11 +65,15 @@ impl Gate {
             (Effect::Tool { name, .. }, Err(Denied::Failed(failure))) => {
                 memory.tool_failed(name, &failure.message, guards)
             }
+            (Effect::Fetch { request }, Ok(Answer::Fetched { reply })) => memory.fetched(request, reply, guards),
+            (Effect::Fetch { .. }, Err(Denied::Failed(failure))) => {
+                memory.tool_failed(guard::FETCH, &failure.message, guards);
+            }
             _ => {}
         }
     }
 
-    /// An effect that the journal tells was asked for.
+    /// An effect is asked for, now or as the journal tells.
     pub(super) fn was_asked(&self, effect: &Effect) {
         if let Effect::Model { request } = effect {
             lock(&self.memory).asked(&request.messages, &self.passage.guards);

@@ -69,6 +69,10 @@ impl Gate {
                 state.told_bytes = state.written_bytes;
                 Ok(())
             }
+            (Effect::Fetch { .. }, Err(Denied::Refused(refusal))) if passed => {
+                self.was_cut_short(refusal);
+                Ok(())
+            }
             (_, Err(Denied::Refused(refusal))) if !passed => {
                 self.was_struck(refusal);
                 self.was_refused(refusal)
