@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use jidoka::doors::chain::Key;
 use jidoka::doors::clock::Clock;
 use jidoka::doors::model::{Call as ModelCall, Model, Received};
+use jidoka::doors::recorded::RecordedWeb;
 use jidoka::doors::sqlite::SqliteStore;
 use jidoka::doors::store::{Durability, MemoryStore, Store, transact};
 use jidoka::rules::effect::Effect;
@@ -282,6 +283,7 @@ async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
     let gate = Gate::new(Passage {
         grants: Grants { models: BTreeSet::from(["instant".to_owned()]), ..Grants::default() },
         models: BTreeMap::from([("instant".to_owned(), door)]),
+        web: Arc::new(RecordedWeb::default()),
         offers: BTreeMap::new(),
         edits: BTreeMap::new(),
         line: scope.clone(),

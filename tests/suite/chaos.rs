@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jidoka::doors::model::Model;
+use jidoka::doors::recorded::RecordedWeb;
 use jidoka::doors::script::ScriptedModel;
 use jidoka::doors::store::Store;
 use jidoka::rules::authored::{self, OperatorFile, Overrides};
@@ -86,6 +87,7 @@ fn job(name: &str, home: &Home, dice: &Arc<Dice>) -> Job {
         workspace,
         context,
         models,
+        web: Arc::new(RecordedWeb::default()),
         account: Account::default(),
         hooks: hooks(dice),
         dir: home.dir().display().to_string(),
