@@ -97,8 +97,23 @@ fn in_base64(secret: &[u8], offset: usize, alphabet: &[u8; 64]) -> Vec<u8> {
     (first..end).map(digit).collect()
 }
 
-/// The end of a spelling that begins there. All readings of an escape are followed.
+/// The end of a spelling that begins there.
 fn matched(bytes: &[u8], at: usize, spelling: &[u8]) -> Option<usize> {
+    let mut end = at;
+    for (done, wanted) in spelling.iter().enumerate() {
+        match bytes.get(end)? {
+            b'%' | b'\\' => return escaped(bytes, end, &spelling[done..]),
+            byte if byte.eq_ignore_ascii_case(wanted) => end += 1,
+            _ => return None,
+        }
+    }
+    Some(end)
+}
+
+/// The same from an escape on. All readings of it are followed.
+fn escaped(bytes: &[u8], at: usize, spelling: &[u8]) -> Option<usize> {
+    // Most come to nothing at once.
+    after(bytes, at, *spelling.first()?).into_iter().flatten().next()?;
     let mut ends = vec![at];
     for &wanted in spelling {
         ends = ends.into_iter().flat_map(|end| after(bytes, end, wanted)).flatten().collect();
