@@ -21,7 +21,6 @@ use jidoka::run::hooks::Hooks;
 use jidoka::run::past::Past;
 use jidoka::run::runner::{Account, Apply, CheckJob, Job, Reached};
 use jidoka::run::transfer::{Summary, TransferError};
-use jidoka_tests::agent::{Planned, Turn};
 use jidoka_tests::bench::{self, Bench, End, Home, fresh_serial};
 use jidoka_tests::plain;
 use jidoka_tests::third_party::{self, Record};

@@ -330,7 +330,7 @@ async fn a_get_that_a_crash_left_open_is_made_again_and_a_post_never() {
 async fn a_run_that_is_stopped_drops_its_exchange_and_holds_what_it_reserved() {
     let cord = Arc::new(OnceLock::<Cord>::new());
     let seen = Arc::clone(&cord);
-    let web = FakeWeb::new(|_| Page::never()).before(move || seen.wait().pull(Stop::Cancelled));
+    let web = FakeWeb::new(|_| Page::never()).before(move || assert!(seen.wait().pull(Stop::Cancelled)));
     let end = told(&["get AT/never", "done late"]).web(Arc::new(web), &everywhere()).run_with(|it| {
         assert!(cord.set(it).is_ok());
     });

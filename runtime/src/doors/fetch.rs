@@ -32,6 +32,7 @@ use super::secret::HeldSecret;
 use crate::rules::effect::{Denied, Failure, FailureKind, Reason, Refusal};
 use crate::rules::egress::{Target, invalid_header, is_of_the_host, judged};
 use crate::rules::http::{HttpBody, HttpGrant, HttpReply, HttpRequest};
+use crate::rules::quote::NET_SETTING;
 use crate::rules::secret::Placement;
 
 /// Headers of a reply.
@@ -448,10 +449,13 @@ async fn read(
 ) -> Result<HttpReply, Denied> {
     let too_long = || match most <= budget {
         true => failed(FailureKind::Broken, &format!("the reply is longer than {most} bytes")),
-        false => failed(
-            FailureKind::Broken,
-            &format!("the reply is longer than {budget} bytes, which is all the budget has left"),
-        ),
+        // The gate knows whose budget it is.
+        false => Denied::Refused(Refusal {
+            reason: Reason::TooLarge,
+            asked: format!("a reply of more than {budget} bytes"),
+            allowed: format!("{budget} bytes, which is all that the budget has left"),
+            setting: NET_SETTING.to_owned(),
+        }),
     };
     let (head, mut body) = response.into_parts();
     let said = head.headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok()?.parse::<u64>().ok());

@@ -86,7 +86,8 @@ impl Cell {
         preopens: &[Preopen],
         time: &VirtualClock,
     ) -> Result<Self, CellError> {
-        let most_bytes = setup.caps.lifted_bytes.saturating_mul(WRITTEN_BYTES).saturating_add(FRAME_BYTES);
+        let guests = setup.caps.lifted_bytes.saturating_add(setup.max_body_bytes);
+        let most_bytes = guests.saturating_mul(WRITTEN_BYTES).saturating_add(FRAME_BYTES);
         let code = prepared.code().await.map_err(CellError::Start)?;
         let trees = preopens.iter().map(|tree| (tree.name.to_owned(), !tree.perms.write_not_permitted())).collect();
         let order = Order { setup, trees, now: now(time), clock_start_ms: time.start_ms() };

@@ -183,6 +183,7 @@ impl Bench<'_> {
             chances: Draw::Check { seed: self.seed, name: self.check.name.clone() },
             start_ms: self.start_ms,
             max_created: 0,
+            max_body_bytes: 0,
             caps: *self.caps,
         };
         let sandbox = &self.runner.sandbox;

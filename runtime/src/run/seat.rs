@@ -41,6 +41,8 @@ pub struct Setup {
     pub start_ms: u64,
     /// Files and directories that it may create.
     pub max_created: u64,
+    /// Bytes of bodies that it may send over HTTP at once.
+    pub max_body_bytes: u64,
     pub caps: Caps,
 }
 

@@ -31,6 +31,7 @@ use super::admission::{Admitted, Scopes, chain, faulted};
 use super::bindings::worker::jidoka::agent::work;
 use super::checks;
 use super::gate::{Gate, KeptTree, ModelDoor, Passage, WorkspaceView, keep_tree};
+use super::http::MAX_HELD_BYTES;
 use super::line::{self, Place};
 use super::lock;
 use super::output::Output;
@@ -288,6 +289,7 @@ impl Admitted {
             chances: Draw::Worker { seed: self.origin.seed },
             start_ms: self.origin.start_ms,
             max_created: spec.caps.files,
+            max_body_bytes: if spec.grants.http.is_empty() { 0 } else { MAX_HELD_BYTES },
             caps: spec.caps,
         };
         let preopens =

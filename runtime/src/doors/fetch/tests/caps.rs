@@ -43,8 +43,8 @@ async fn bodies_are_held_against_what_the_budget_has_left() {
     let whole = web.fetch(&of(9)).await;
     assert_eq!((whole.result.is_ok(), whole.net_bytes), (true, 9));
     let short = web.fetch(&of(8)).await;
-    let Err(Denied::Failed(failure)) = short.result else { panic!("{:?}", short.result) };
-    assert_eq!(failure.message, "the reply is longer than 4 bytes, which is all the budget has left");
+    let Err(Denied::Refused(refusal)) = short.result else { panic!("{:?}", short.result) };
+    assert_eq!((refusal.asked.as_str(), refusal.setting.as_str()), ("a reply of more than 4 bytes", "[budget] net"));
     // Also of a body of which nobody knew the length before, and that comes in one piece.
     let endless = Server::then("HTTP/1.1 200 OK\r\n\r\n12345", Then::Hang).await;
     let exchange = super::exchange(post(&endless.url("/"), "body"), &[grant("api.example", endless.port)]);
