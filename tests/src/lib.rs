@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod by_hand;
 pub mod chaos;
 pub mod crash;
 pub mod provider;
