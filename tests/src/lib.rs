@@ -1,8 +1,11 @@
 //! What every test of a whole run needs: a bench that takes a guest, a job, files and a script, and gives back all that
 //! the host saw.
 
+pub mod advisories;
 pub mod agent;
+pub mod attacks;
 pub mod bench;
+pub mod by_hand;
 pub mod chaos;
 pub mod crash;
 pub mod provider;

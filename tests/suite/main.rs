@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod advisories;
 mod alphabet;
 mod architecture;
+mod attacks;
 mod bounds;
 mod budgets;
 mod chaos;

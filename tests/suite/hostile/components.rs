@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jidoka::run::limits::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
 use jidoka::run::shape::{MAX_COMPONENT_BYTES, MAX_FUNCTIONS, MAX_LOCALS};
+use jidoka_tests::by_hand::{RUN, component};
 use jidoka_tests::hostile;
 
 use super::*;
@@ -12,40 +13,6 @@ use super::*;
 /// A worker by hand: `core` stands in its module, `body` in its function. It reports `done` with an empty summary.
 fn worker(core: &str, body: &str) -> Vec<u8> {
     component("", core, body, RUN)
-}
-
-const RUN: &str = r#"
-    (type $task (record
-        (field "item" string) (field "attempt" u32) (field "text" string)
-        (field "inputs" (list (tuple string string)))))
-    (export $a-task "task" (type $task))
-    (type $status (enum "done" "no-change-needed" "unable" "needs-human"))
-    (export $a-status "status" (type $status))
-    (type $report (record (field "status" $a-status) (field "summary" string) (field "evidence" (list string))))
-    (export $a-report "report" (type $report))
-    (type $run (func (param "task" $a-task) (result (result $a-report (error string)))))
-    (func $run (type $run)
-        (canon lift (core func $i "run") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
-    (export "run" (func $run))"#;
-
-fn component(beside: &str, core: &str, body: &str, exports: &str) -> Vec<u8> {
-    wat::parse_str(format!(
-        r#"(component
-            {beside}
-            (core module $m
-                (memory (export "memory") 1)
-                (global $free (mut i32) (i32.const 4096))
-                {core}
-                (func (export "run") (param i32 i32 i32 i32 i32 i32 i32) (result i32) {body} (i32.const 1024))
-                (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-                    (local i32)
-                    (local.set 4 (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
-                    (global.set $free (i32.add (local.get 4) (local.get 3)))
-                    (local.get 4)))
-            (core instance $i (instantiate $m))
-            {exports})"#
-    ))
-    .unwrap()
 }
 
 /// Fails unless nothing ran, and the reason names `why`.
