@@ -26,7 +26,7 @@ fn rules(dir: &Path) -> PathBuf {
     let (rooms, _) = rooms.split_once("\n}").unwrap();
     std::fs::write(dir.join("src/lib.rs"), format!("pub mod rules {{{rooms}\n}}\n")).unwrap();
     let manifest = "[package]\nname = \"rules\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n\
-        serde = { version = \"1\", features = [\"derive\", \"rc\"] }\nserde_json = \"1\"\nthiserror = \"2\"\ntoml = \"1.2\"\n";
+        serde = { version = \"1\", features = [\"derive\", \"rc\"] }\nserde_json = \"1\"\nthiserror = \"2\"\ntoml = \"1.2\"\nurl = \"2\"\n";
     std::fs::write(dir.join("Cargo.toml"), manifest).unwrap();
     std::fs::copy(runtime.join("../Cargo.lock"), dir.join("Cargo.lock")).unwrap();
     dir.join("src/rules/verdict.rs")
