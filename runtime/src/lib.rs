@@ -57,7 +57,7 @@ pub mod doors {
     pub mod evidence;
     pub mod export;
     pub mod fetch;
-    mod fold;
+    pub mod fold;
     mod frames;
     pub mod ignored;
     pub mod model;
@@ -73,7 +73,7 @@ pub mod doors {
     pub mod script;
     pub mod secret;
     pub mod sqlite;
-    mod sse;
+    pub mod sse;
     pub mod state;
     pub mod store;
     pub mod toolchain;

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod bench;
 pub mod chaos;
 pub mod crash;
+pub mod fuzz;
 pub mod provider;
 pub mod storm;
 pub mod third_party;

@@ -25,6 +25,7 @@ use self::quotas::*;
 use self::senses::*;
 use self::time::*;
 use crate::determinism::{disk_full, probe, streams};
+use crate::fuzz::any_calls;
 
 /// What the guest noted of a step: `got VALUE` or `no, ERROR`.
 #[track_caller]

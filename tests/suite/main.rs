@@ -9,6 +9,7 @@ mod chaos;
 mod crash;
 mod determinism;
 mod export;
+mod fuzz;
 mod hooks;
 mod hostile;
 mod line;
