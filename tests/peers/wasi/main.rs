@@ -138,9 +138,10 @@ async fn ours(program: &Program) -> Came {
     let list = serde_json::to_string(&program.args).expect("plain data");
     let mut bench = Bench::of_bytes(program.component.clone()).at(&home).set("worker", &format!("args = {list}"));
     if !program.env.is_empty() {
-        let pairs = program.env.iter().map(|(name, value)| {
-            format!("{name} = {}", serde_json::to_string(value).expect("plain data"))
-        });
+        let pairs = program
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name} = {}", serde_json::to_string(value).expect("plain data")));
         bench = bench.set("worker", &format!("env = {{ {} }}", pairs.collect::<Vec<_>>().join(", ")));
     }
     match &program.root {
@@ -164,9 +165,10 @@ async fn ours(program: &Program) -> Came {
         Some(OutcomeName::Returned) => Ended::Exited(0),
         Some(OutcomeName::Trapped) => Ended::Trapped,
         Some(OutcomeName::Failed) => {
-            let code = end.record.why.split("exited with ").nth(1).and_then(|rest| {
-                rest.split(|char: char| !char.is_ascii_digit() && char != '-').next()?.parse().ok()
-            });
+            let code =
+                end.record.why.split("exited with ").nth(1).and_then(|rest| {
+                    rest.split(|char: char| !char.is_ascii_digit() && char != '-').next()?.parse().ok()
+                });
             code.map_or_else(|| Ended::Refused(end.record.why.clone()), Ended::Exited)
         }
         Some(OutcomeName::Interrupted | OutcomeName::Faulted) | None => {
