@@ -64,7 +64,7 @@ pub mod doors {
     pub mod evidence;
     pub mod export;
     pub mod fetch;
-    mod fold;
+    pub mod fold;
     mod frames;
     pub mod ignored;
     pub mod lockdown;
@@ -84,7 +84,7 @@ pub mod doors {
     mod scrub;
     pub mod secret;
     pub mod sqlite;
-    mod sse;
+    pub mod sse;
     pub mod state;
     pub mod store;
     pub mod toolchain;

@@ -8,6 +8,7 @@ pub mod bench;
 pub mod by_hand;
 pub mod chaos;
 pub mod crash;
+pub mod fuzz;
 pub mod provider;
 pub mod storm;
 pub mod third_party;

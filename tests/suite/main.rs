@@ -12,6 +12,7 @@ mod chaos;
 mod crash;
 mod determinism;
 mod export;
+mod fuzz;
 mod hooks;
 mod hostile;
 mod http;

@@ -44,6 +44,12 @@ pub const MAX_PATH_BYTES: usize = 4_096;
 /// Entries of listings that are open at once: the host holds them all until they are read or the stream is dropped.
 pub const MAX_LISTED: usize = 100_000;
 
+/// The name of the workspace in our contract.
+const WORK: &str = "/work";
+
+/// Where a program looks that knows nothing of our contract: it opens `a.txt`, and means the directory that it was started in.
+const ROOT: &str = "/";
+
 /// What the host remembers of a guest's open files.
 pub struct FileBooks {
     gate: Way,
@@ -53,6 +59,8 @@ pub struct FileBooks {
     created: u64,
     places: HashMap<u32, Place>,
     listings: HashMap<u32, VecDeque<DirectoryEntry>>,
+    /// The workspace as the guest knows it.
+    work: &'static str,
 }
 
 /// Where an open descriptor is: its preopen, and its path below, for depth and identity.
@@ -101,7 +109,13 @@ impl FileBooks {
             created: 0,
             places: HashMap::new(),
             listings: HashMap::new(),
+            work: WORK,
         }
+    }
+
+    /// Shows the workspace where a program looks for it.
+    pub fn of_program(&mut self) {
+        self.work = ROOT;
     }
 
     fn charge(&self, bytes: u64) -> Result<(), ErrorCode> {
@@ -187,10 +201,13 @@ impl Files<'_> {
 
 impl preopens::Host for Files<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
-        let directories = preopens::Host::get_directories(&mut self.inner)?;
-        for (fd, name) in &directories {
+        let mut directories = preopens::Host::get_directories(&mut self.inner)?;
+        for (fd, name) in &mut directories {
             let place = Place { root: Arc::from(name.as_str()), path: Vec::new() };
             self.books.places.insert(fd.rep(), place);
+            if name == WORK {
+                self.books.work.clone_into(name);
+            }
         }
         Ok(directories)
     }

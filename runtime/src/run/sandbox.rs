@@ -17,6 +17,7 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig, Store,
     Trap, UpdateDeadline,
 };
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::p2::{IoError, bindings as wasi};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
@@ -29,6 +30,7 @@ use crate::rules::verdict::Outcome;
 
 use super::RunEnd;
 use super::bindings::verifier::{Verifier, VerifierPre};
+use super::bindings::worker::jidoka::agent::work;
 use super::bindings::worker::{Worker, WorkerPre};
 use super::bindings::{verifier, worker};
 use super::cell;
@@ -81,7 +83,7 @@ pub struct Sandbox {
     _ticker: Option<Ticker>,
 }
 
-/// What a component must export.
+/// What a component must export. A program of `wasi:cli/command` is a worker too: it is done if it ends well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum World {
     Worker,
@@ -130,6 +132,7 @@ impl Prepared {
 #[derive(Clone)]
 enum Pre {
     Worker(WorkerPre<Guest>),
+    Command(wasi::CommandPre<Guest>),
     Verifier(VerifierPre<Guest>),
 }
 
@@ -324,10 +327,18 @@ impl Sandbox {
         }
         let pre = linker.instantiate_pre(component).map_err(|error| misfit(plain(&error)))?;
         match world {
+            World::Worker if self.is_command(component) => wasi::CommandPre::new(pre).map(Pre::Command),
             World::Worker => WorkerPre::new(pre).map(Pre::Worker),
             World::Verifier => VerifierPre::new(pre).map(Pre::Verifier),
         }
         .map_err(|error| misfit(plain(&error)))
+    }
+
+    /// Whether it is a program as `main` makes one, and nothing that knows our contract.
+    fn is_command(&self, component: &Component) -> bool {
+        let ty = component.component_type();
+        let exports = |what: &dyn Fn(&str) -> bool| ty.exports(&self.engine).any(|(name, _)| what(name));
+        exports(&|name| name.starts_with(COMMAND)) && !exports(&|name| name == "run")
     }
 
     /// Named here rather than by the linker, so that a person reads all of them at once.
@@ -402,7 +413,12 @@ async fn enter(store: &mut Store<Guest>, prepared: &Prepared, call: Call) -> was
             let verifier: Verifier = pre.instantiate_async(&mut *store).await?;
             verifier.call_judge(store, &artifact).await.map(Returned::Judgement)
         }
-        (Pre::Worker(_), Call::Judge(_)) | (Pre::Verifier(_), Call::Run(_)) => {
+        (Pre::Command(pre), Call::Run(_)) => {
+            store.data_mut().books.of_program();
+            let command: wasi::Command = pre.instantiate_async(&mut *store).await?;
+            exited(command.wasi_cli_run().call_run(store).await).map(Returned::Report)
+        }
+        (Pre::Worker(_) | Pre::Command(_), Call::Judge(_)) | (Pre::Verifier(_), Call::Run(_)) => {
             Err(RunEnd::Fault("a component was called for another world".into()).into())
         }
     }
@@ -428,6 +444,22 @@ const SERVED: [&str; 8] = [
     "wasi:sockets/",
     "wasi:http/",
 ];
+
+/// The start of a program's one export, before its version.
+const COMMAND: &str = "wasi:cli/run@0.2.";
+
+/// What a program says of its run: nothing but how it exited.
+fn exited(ended: wasmtime::Result<Result<(), ()>>) -> wasmtime::Result<Result<work::Report, String>> {
+    let code = match ended {
+        Ok(Ok(())) => 0,
+        Ok(Err(())) => 1,
+        Err(error) => error.downcast_ref::<I32Exit>().map(|exit| exit.0).ok_or(error)?,
+    };
+    Ok(match code {
+        0 => Ok(work::Report { status: work::Status::Done, summary: "exited with 0".into(), evidence: Vec::new() }),
+        code => Err(format!("exited with {code}")),
+    })
+}
 
 /// What an error out of a guest's call means.
 fn fate(error: &wasmtime::Error, cord: Option<&Cord>) -> Outcome {

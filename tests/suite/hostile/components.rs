@@ -141,6 +141,28 @@ async fn a_component_that_does_not_fit_the_world_is_not_admitted() {
     not_admitted(&Bench::of_bytes(verifier).run().await, "run");
 }
 
+/// A program that knows nothing of our contract is a worker: how it exits is all that it says, and alone that is no progress.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_of_wasi_is_a_worker_that_says_how_it_exits() {
+    let program = |body: &str, more: &str| {
+        let run = r#"(func $main (result (result)) (canon lift (core func $i "main")))
+            (instance $main (export "run" (func $main)))
+            (export "wasi:cli/run@0.2.6" (instance $main))"#;
+        component("", &format!("(func (export \"main\") (result i32) {body})"), "", &format!("{run} {more}"))
+    };
+    let end = Bench::of_bytes(program("(i32.const 0)", "")).run().await;
+    end.expect("no-progress");
+    assert_eq!(end.summary(), "exited with 0");
+    let end = Bench::of_bytes(program("(i32.const 1)", "")).run().await;
+    end.expect("unable");
+    assert!(end.record.why.contains("exited with 1"), "{}", end.record.why);
+    Bench::of_bytes(program("(unreachable)", "")).run().await.expect("trapped");
+    // What exports both is a worker, and is called as one.
+    let end = Bench::of_bytes(program("(unreachable)", RUN)).run().await;
+    end.expect("no-progress");
+    assert_eq!(end.summary(), "");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_imports_make_no_long_story() {
     let long = "a".repeat(200);

@@ -1,0 +1,83 @@
+//! A provider's reply, whole or streamed, in either dialect, cut at every place.
+//!
+//! The first byte chooses dialect (its lowest bit: OpenAI, Anthropic) and framing (the next: a stream, one object), the second
+//! is the cap on output, the rest is the body.
+
+use jidoka::doors::fold::{Fold, Folded, Framing};
+use jidoka::rules::effect::{Failure, FailureKind};
+use jidoka::rules::model::Metered;
+use jidoka::rules::spec::Dialect;
+
+/// Places at which a body is cut: all of a short one.
+const PLACES: usize = 64;
+
+/// The reply's bytes for one token of the cap, and those that are always allowed.
+const TOKEN_BYTES: usize = 256;
+const SPARE_BYTES: usize = 4096;
+
+/// How a body is read.
+#[derive(Clone, Copy)]
+struct Way {
+    dialect: Dialect,
+    framing: Framing,
+    max_output: u32,
+}
+
+/// The body of the target `wire`.
+pub fn run(bytes: &[u8]) {
+    let [how, max_output, body @ ..] = bytes else { return };
+    let way = Way {
+        dialect: if how & 1 == 0 { Dialect::Openai } else { Dialect::Anthropic },
+        framing: if how & 2 == 0 { Framing::Stream } else { Framing::Whole },
+        max_output: u32::from(*max_output),
+    };
+    let whole = way.folded(&mut [body].into_iter());
+    way.hold(&whole);
+    for size in [1, 2, 3, 17] {
+        assert_eq!(way.folded(&mut body.chunks(size)), whole, "in pieces of {size}");
+    }
+    for place in (0..body.len()).step_by(body.len() / PLACES + 1) {
+        let (head, tail) = body.split_at(place);
+        assert_eq!(way.folded(&mut [head, tail].into_iter()), whole, "in two at {place}");
+        way.hold(&way.folded(&mut [head].into_iter()));
+        way.cut(head);
+    }
+}
+
+impl Way {
+    fn folded(self, pieces: &mut dyn Iterator<Item = &[u8]>) -> Folded {
+        let mut fold = Fold::new(self.dialect, self.framing, self.max_output);
+        for piece in pieces {
+            if fold.push(piece).is_break() {
+                break;
+            }
+        }
+        fold.finish()
+    }
+
+    /// A reply that is cut is none.
+    fn cut(self, head: &[u8]) {
+        let mut fold = Fold::new(self.dialect, self.framing, self.max_output);
+        if fold.push(head).is_continue() {
+            let failure = Failure { kind: FailureKind::TimedOut, message: "cut".to_owned() };
+            let folded = fold.cut(failure);
+            assert!(folded.result.is_err());
+            self.hold(&folded);
+        }
+    }
+
+    /// What holds of every outcome.
+    fn hold(self, folded: &Folded) {
+        let most = self.max_output as usize * TOKEN_BYTES + SPARE_BYTES;
+        if let Ok(reply) = &folded.result {
+            let arguments: usize = reply.tool_calls.iter().map(|call| call.arguments.len().saturating_sub(2)).sum();
+            assert!(reply.text.len() + arguments <= most, "{} and {arguments} bytes", reply.text.len());
+            assert!(reply.tool_calls.len() <= 128);
+            assert!(reply.tool_calls.iter().all(|call| !call.name.is_empty() && !call.id.is_empty()));
+        }
+        if let Metered::Exact(usage) = &folded.metered {
+            assert!(usage.tokens_in > 0, "{usage:?}");
+        }
+        assert!(folded.raw_usage.as_ref().is_none_or(|usage| usage.len() <= 4096));
+    }
+}
