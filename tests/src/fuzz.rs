@@ -5,6 +5,7 @@
 //! leaves anything behind.
 
 pub mod calls;
+pub mod http;
 pub mod job;
 pub mod journal;
 pub mod loader;
@@ -23,8 +24,9 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "calls", run: calls::run, mutations: 200 },
+    Target { name: "http", run: http::run, mutations: 4_000 },
     Target { name: "job", run: job::run, mutations: 2_000 },
     Target { name: "journal", run: journal::run, mutations: 4_000 },
     Target { name: "loader", run: loader::run, mutations: 300 },

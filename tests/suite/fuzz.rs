@@ -78,6 +78,11 @@ pub(super) fn any_calls() {
 }
 
 #[test]
+fn http() {
+    over_all("http");
+}
+
+#[test]
 fn job() {
     over_all("job");
 }
