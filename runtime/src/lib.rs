@@ -121,7 +121,7 @@ pub mod run {
     pub mod limits;
     pub mod line;
     pub mod meter;
-    mod output;
+    pub mod output;
     pub mod past;
     pub mod pinned;
     mod race;

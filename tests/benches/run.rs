@@ -19,26 +19,25 @@ use jidoka::rules::guard::Memory;
 use jidoka::rules::ledger::{CallId, LimitKind, Limits as LineLimits, Line, ScopeId, Terms};
 use jidoka::rules::model::{Message, Metered, Price, Profile, Reply, Request, Role, Stop, Usage};
 use jidoka::rules::progress::{Progress, Seen};
-use jidoka::rules::spec::{CountedBy, Grants, Guards, OnPull};
+use jidoka::rules::spec::{Caps, CountedBy, Grants, Guards, OnPull, Wall};
 use jidoka::rules::verdict::{Outcome, Stop as RunStop};
-use jidoka::run::alarms::Alarms;
 use jidoka::run::bindings::worker::WorkerPre;
 use jidoka::run::bindings::worker::jidoka::agent::work::Task;
+use jidoka::run::compiler;
 use jidoka::run::cord::Cord;
-use jidoka::run::files::FileBooks;
 use jidoka::run::gate::{Gate, ModelDoor, Passage};
-use jidoka::run::host::Guest;
 use jidoka::run::journal::{Beginning, Journal};
-use jidoka::run::limits::{CpuMeter, Limits};
+use jidoka::run::limits::CpuMeter;
 use jidoka::run::meter::Meter;
+use jidoka::run::output::Output;
 use jidoka::run::runner::Reached;
-use jidoka::run::sandbox::{Call, CallBounds, Prepared, Sandbox, World};
-use jidoka::run::senses::{Chances, VirtualClock};
+use jidoka::run::sandbox::{Call, Prepared, Sandbox, World};
+use jidoka::run::seat::{CallBounds, Draw, Seat, Setup, Ties};
+use jidoka::run::senses::VirtualClock;
 use jidoka_tests::bench::{self, Bench};
 use jidoka_tests::{examples, hostile, plain};
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store as WasmStore};
-use wasmtime_wasi::WasiCtxBuilder;
 
 fn main() {
     let smoke = std::env::args().any(|argument| argument == "--smoke");
@@ -63,6 +62,18 @@ fn main() {
         let fsync = fsyncs(rounds(300));
         fsync.print("  the disk alone: write and fsync 1 KiB");
         println!("{:<66} {:>9.2}x", "  ratio of medians, of two fsyncs", durable.ratio(&fsync) / 2.0);
+
+        let walled = start_walled(rounds(100)).await;
+        walled.print("process wall: a guest seated and called in a process of its own");
+        println!("{:<66} {:>9.1}x", "  ratio of medians, to the same without it", walled.ratio(&ours));
+        let [free, through] = [effect(rounds(20), Wall::None).await, effect(rounds(20), Wall::Process).await];
+        free.print("one effect of a guest, its two entries in memory");
+        through.print("  the same through the process wall's pipe");
+        println!("{:<66} {:>9.1}x", "  ratio of medians", through.ratio(&free));
+        let [here, apart] = compiles(rounds(20));
+        here.print("compile an idle worker here, on one thread");
+        apart.print("  the same behind the compilation wall");
+        println!("{:<66} {:>9.1}x", "  ratio of medians", apart.ratio(&here));
 
         for (neighbours, label) in [(0, "alone"), (8, "beside 8 spinning guests")] {
             let spin = stop(rounds(200), hostile::SPIN, neighbours).await;
@@ -146,9 +157,8 @@ async fn start_ours(rounds: usize) -> Times {
     for round in 0..rounds + rounds / 10 {
         let started = Instant::now();
         let (gate, time) = new_gate(Arc::new(MemoryStore::default())).await;
-        let guest = guest(Arc::new(gate), time);
-        let returned = sandbox.call(&prepared, guest, Call::Run(task()), bounds(Cord::default())).await;
-        assert!(returned.is_ok());
+        let returned = seat(&sandbox, &prepared, gate, time, Wall::None).await.call(&sandbox, bounds(Cord::default()));
+        assert!(returned.await.is_ok());
         if round >= rounds / 10 {
             times.push(started.elapsed());
         }
@@ -230,25 +240,79 @@ async fn stop(rounds: usize, component: &str, neighbours: usize) -> Times {
 
 async fn run_one(sandbox: Arc<Sandbox>, prepared: Prepared, cord: Cord) -> Option<Outcome> {
     let (gate, time) = new_gate(Arc::new(MemoryStore::default())).await;
-    let guest = guest(Arc::new(gate), time);
-    sandbox.call(&prepared, guest, Call::Run(task()), bounds(cord)).await.err()
+    seat(&sandbox, &prepared, gate, time, Wall::None).await.call(&sandbox, bounds(cord)).await.err()
 }
 
 fn bounds(cord: Cord) -> CallBounds {
-    CallBounds { cord, cpu: CpuMeter::default(), lifted_bytes: 2 << 20, handles: 1024 }
+    CallBounds { cord, cpu: CpuMeter::default() }
 }
 
-fn guest(gate: Arc<Gate>, time: Arc<VirtualClock>) -> Guest {
-    Guest {
-        books: FileBooks::new(Arc::clone(&gate), 0, 0),
-        gate,
-        time,
-        alarms: Alarms::default(),
-        chances: Chances::new(7),
-        limits: Limits::new(64 << 20),
-        wasi: WasiCtxBuilder::new().build(),
-        table: ResourceTable::new(),
+async fn seat(sandbox: &Sandbox, prepared: &Prepared, gate: Gate, time: Arc<VirtualClock>, wall: Wall) -> Seat {
+    let setup = Setup {
+        call: Call::Run(task()),
+        args: vec![],
+        env: BTreeMap::new(),
+        chances: Draw::Worker { seed: 7 },
+        start_ms: 0,
+        max_created: 0,
+        max_body_bytes: 0,
+        caps: Caps::default(),
+    };
+    let ties = Ties { gate: Arc::new(gate), time, stdio: [Output::new(0), Output::new(0)] };
+    Seat::take(sandbox, prepared, setup, vec![], ties, wall).await.expect("the wall stands")
+}
+
+/// A guest seated and called behind the process wall.
+async fn start_walled(rounds: usize) -> Times {
+    let sandbox = bench::sandbox();
+    let prepared = sandbox.prepare(&idle(), World::Worker).expect("a worker");
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let (gate, time) = new_gate(Arc::new(MemoryStore::default())).await;
+        let started = Instant::now();
+        let seat = seat(&sandbox, &prepared, gate, time, Wall::Process).await;
+        assert!(seat.call(&sandbox, bounds(Cord::default())).await.is_ok());
+        times.push(started.elapsed());
     }
+    Times::of(times)
+}
+
+/// One effect of a guest, of the cheapest kind, with its two entries: what a run with many takes more than one with none.
+async fn effect(rounds: usize, wall: Wall) -> Times {
+    const EFFECTS: u32 = 500;
+    let run = async |effects: usize| {
+        let lines = vec!["sleep 0"; effects].join("\\n");
+        let text = format!("text = \"{lines}\\nnote done\\nunable\"");
+        let bench = Bench::new(plain::SCRIPT).books(Arc::new(MemoryStore::default())).set("task", &text).behind(wall);
+        let end = bench.run().await;
+        end.expect("unable");
+        end.took
+    };
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let (with, without) = (run(EFFECTS as usize).await, run(0).await);
+        times.push(with.saturating_sub(without) / EFFECTS);
+    }
+    Times::of(times)
+}
+
+/// A small component compiled where the caller is, and in a process of its own.
+fn compiles(rounds: usize) -> [Times; 2] {
+    let (bytes, program) = (idle(), bench::cell());
+    let mut config = Config::new();
+    config.concurrency_support(false).epoch_interruption(true).parallel_compilation(false);
+    let engine = Engine::new(&config).expect("an engine");
+    let timed = |work: &dyn Fn()| {
+        let rounds = (0..rounds).map(|_| {
+            let started = Instant::now();
+            work();
+            started.elapsed()
+        });
+        Times::of(rounds.collect())
+    };
+    let here = timed(&|| drop(engine.precompile_component(&bytes).expect("compiles")));
+    let apart = timed(&|| drop(compiler::compile(&program, &bytes).expect("compiles")));
+    [here, apart]
 }
 
 async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {

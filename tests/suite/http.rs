@@ -372,7 +372,7 @@ async fn a_journal_with_a_fetch_is_exported_imported_forked_and_erased() {
     let desk =
         Desk::new(bench::store(&other.state()), bench::state(&other.state()), Clock::starting_at(bench::START_MS));
     let pruned = desk.prune(Retention { before_ms: Some(u64::MAX), max_bytes: None }).await.unwrap();
-    assert_eq!(pruned.runs, [serial.clone()]);
+    assert_eq!(pruned.runs, std::slice::from_ref(&serial));
     let kinds: Vec<Kind> = desk
         .entries(&serial)
         .await

@@ -77,7 +77,9 @@ fn covered(grant: &HttpGrant, target: &Target, request: &HttpRequest) {
     }
     assert!(target.path().starts_with(&grant.path), "{sent}");
     assert!(!target.path().split('/').any(|part| matches!(part, "." | "..")), "{sent}");
-    assert!(!sent.contains(['@', '\\', '#', ' ']) || sent.split(['/', '?']).nth(2).is_some_and(|host| !host.contains('@')));
+    assert!(
+        !sent.contains(['@', '\\', '#', ' ']) || sent.split(['/', '?']).nth(2).is_some_and(|host| !host.contains('@'))
+    );
     assert_eq!(&Target::parse(sent).expect("what is sent can be read"), target);
     // A name is the text between the slashes; an address of numbers may be spelled in many ways, and is judged when it is dialled.
     if let Some(name) = target.url().domain() {
