@@ -66,7 +66,7 @@ fn main() {
         let walled = start_walled(rounds(100)).await;
         walled.print("process wall: a guest seated and called in a process of its own");
         println!("{:<66} {:>9.1}x", "  ratio of medians, to the same without it", walled.ratio(&ours));
-        let [free, through] = [effect(rounds(20), Wall::None).await, effect(rounds(20), Wall::Process).await];
+        let [free, through] = [effect(rounds(10), Wall::None).await, effect(rounds(10), Wall::Process).await];
         free.print("one effect of a guest, its two entries in memory");
         through.print("  the same through the process wall's pipe");
         println!("{:<66} {:>9.1}x", "  ratio of medians", through.ratio(&free));
@@ -279,9 +279,9 @@ async fn start_walled(rounds: usize) -> Times {
 
 /// One effect of a guest, of the cheapest kind, with its two entries: what a run with many takes more than one with none.
 async fn effect(rounds: usize, wall: Wall) -> Times {
-    const EFFECTS: u32 = 500;
+    const EFFECTS: u32 = 10_000;
     let run = async |effects: usize| {
-        let lines = vec!["sleep 0"; effects].join("\\n");
+        let lines = vec!["left nothing"; effects].join("\\n");
         let text = format!("text = \"{lines}\\nnote done\\nunable\"");
         let bench = Bench::new(plain::SCRIPT).books(Arc::new(MemoryStore::default())).set("task", &text).behind(wall);
         let end = bench.run().await;
