@@ -310,6 +310,6 @@ async fn an_exchange_that_nobody_waits_for_closes_its_connection() {
     }
     // The server's task ends when its connection does; a new exchange finds nothing of the old one.
     let again = web.fetch(&Exchange { max_net_bytes: 0, ..exchange.clone() }).await;
-    assert!(matches!(again.result, Err(Denied::Failed(_))));
+    assert!(matches!(again.result, Err(Denied::Refused(_))));
     assert_eq!(server.heard().len(), 2);
 }
