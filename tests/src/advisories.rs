@@ -14,8 +14,6 @@ pub enum Outcome {
     Off(&'static [&'static str]),
     /// It cannot happen here, and this is why.
     NotHere(&'static str),
-    /// It is about HTTP, and belongs to the room that attacks it.
-    Http,
 }
 
 /// An advisory, or an issue of a peer.
@@ -37,10 +35,6 @@ const fn off(id: &'static str, what: &'static str, rows: &'static [&'static str]
 
 const fn not_here(id: &'static str, what: &'static str, why: &'static str) -> Advisory {
     Advisory { id, what, outcome: Outcome::NotHere(why) }
-}
-
-const fn http(id: &'static str, what: &'static str) -> Advisory {
-    Advisory { id, what, outcome: Outcome::Http }
 }
 
 const WINCH: &str = "a bug of the Winch compiler; guests are compiled by Cranelift only";
@@ -83,7 +77,7 @@ pub const ENGINE: &[Advisory] = &[
     off("GHSA-hc7m-r6v8-hg9q", "a shared memory is read unsoundly", &["components/threads", "clocks/shared-counter"]),
     replayed("GHSA-vc8c-j3xm-xj73", "`f64.copysign` loads past a memory", &["components/copysign-at-the-edge"]),
     replayed("GHSA-852m-cvvp-9p4w", "WASI calls use up the host's memory", EXHAUSTION),
-    http("GHSA-243v-98vx-264h", "too many header fields panic the host"),
+    replayed("GHSA-243v-98vx-264h", "too many header fields panic the host", &["http/fields-past-their-cap"]),
     replayed("GHSA-xjhv-v822-pf94", "a call is dropped while it waits, and the store is called again", STOPPED),
     not_here("GHSA-jhxm-h53p-jm7w", "heap accesses are compiled wrongly", AARCH64),
     not_here("GHSA-xx5w-cvp6-jv83", "a memory access leaves the sandbox", WINCH),
@@ -129,7 +123,7 @@ pub const ENGINE: &[Advisory] = &[
         "`write-zeroes` allocates as much as it is asked for",
         &["memory/zeroes", "memory/zeroes-to-a-file"],
     ),
-    http("GHSA-w4qr-p94g-mjhv", "a timeout of zero panics the host"),
+    replayed("GHSA-w4qr-p94g-mjhv", "a timeout of zero panics the host", &["http/timeout-of-zero"]),
     not_here("GHSA-j366-h8gg-77pm", "preview 0 is not charged for fuel", "neither preview 0 nor fuel is used"),
     off("GHSA-96f6-r43r-8c24", "`fd_readdir` of preview 1 shows padding of the host", &["components/core-module"]),
     off("GHSA-mr2v-56j5-cmfc", "a time before 1970 panics the host, through WASI 0.3", STREAMS),
@@ -138,7 +132,11 @@ pub const ENGINE: &[Advisory] = &[
         "handles are not counted",
         &["handles/open-files", "handles/open-streams", "handles/open-alarms", "handles/open-outputs"],
     ),
-    http("GHSA-5qpp-g3j2-8frx", "a request goes to another host than the one that was judged"),
+    replayed(
+        "GHSA-5qpp-g3j2-8frx",
+        "a request goes to another host than the one that was judged",
+        &["http/absolute-form", "http/header-host", "http/user-in-address"],
+    ),
     replayed(
         "GHSA-m9f7-9w4p-gv38",
         "a rename leads out of a directory",
@@ -147,8 +145,12 @@ pub const ENGINE: &[Advisory] = &[
     off("GHSA-m6w2-jwq2-cv2c", "a call of an asynchronous function panics", ASYNC),
     off("GHSA-93g3-36p8-x2gc", "a write of nothing to a stream panics", STREAMS),
     not_here("GHSA-mghf-wjfp-p5xm", "`br_table` jumps to a wrong place", AARCH64),
-    http("GHSA-r8xh-cgf7-392j", "bodies are framed wrongly"),
-    http("GHSA-jxcf-8qw5-5c33", "trailers pass headers that are forbidden"),
+    replayed(
+        "GHSA-r8xh-cgf7-392j",
+        "bodies are framed wrongly",
+        &["http/length-too-short", "http/header-transfer-encoding"],
+    ),
+    replayed("GHSA-jxcf-8qw5-5c33", "trailers pass headers that are forbidden", &["http/trailers"]),
     off("GHSA-9prg-84vf-g5fc", "bodies of WASI 0.3 are not bounded", STREAMS),
     off("GHSA-9pvw-hwfg-92h5", "types of streams are confused", STREAMS),
     replayed(
@@ -163,7 +165,11 @@ pub const ENGINE: &[Advisory] = &[
         "borrowed handles are not counted",
         &["handles/open-files", "handles/open-streams"],
     ),
-    http("GHSA-h4wp-g4x3-7398", "a length that is not the body's is passed on"),
+    replayed(
+        "GHSA-h4wp-g4x3-7398",
+        "a length that is not the body's is passed on",
+        &["http/length-too-long", "http/length-too-short"],
+    ),
     replayed(
         "GHSA-5m8g-xhq4-4h93",
         "empty writes to an output grow the host's memory",
@@ -190,7 +196,7 @@ pub const ENGINE: &[Advisory] = &[
         "fixed before the first release of the line that we build from",
     ),
     replayed("RUSTSEC-2026-0020", "WASI calls use up the host's memory and handles", EXHAUSTION),
-    http("RUSTSEC-2026-0021", "header fields panic the host"),
+    replayed("RUSTSEC-2026-0021", "header fields panic the host", &["http/fields-past-their-cap"]),
     replayed("RUSTSEC-2026-0022", "the host panics after a call was dropped on its way", STOPPED),
     replayed("RUSTSEC-2026-0085", "lifting flags panics", &["adapters/flags-of-none"]),
     replayed("RUSTSEC-2026-0088", "a pooled instance sees what another left", LEAKED),
@@ -258,7 +264,7 @@ pub const PEERS: &[Advisory] = &[
     replayed(
         "capsule: redirects are followed past the allow-list",
         "the first address is judged, the second is called",
-        &["secrets/key-redirected"],
+        &["secrets/key-redirected", "http/redirect-to-loopback", "http/redirect-to-origin"],
     ),
     replayed(
         "CVE-2025-53109",
@@ -296,7 +302,6 @@ pub fn page() -> String {
                 Outcome::Replayed(by) => format!("refused or harmless: {}", rows(by)),
                 Outcome::Off(by) => format!("the feature is off: {}", rows(by)),
                 Outcome::NotHere(why) => format!("not here: {why}"),
-                Outcome::Http => "not here: it belongs to the room `http`".to_owned(),
             };
             writeln!(page, "| {id} | {what} | {outcome} |").expect("to a string");
         }

@@ -11,12 +11,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use jidoka::rules::spec;
+
 use crate::bench::{Bench, End};
 
 pub mod measure;
 mod rooms;
 pub mod scene;
 pub mod seen;
+pub mod server;
 
 pub use rooms::all;
 pub use scene::Scene;
@@ -92,13 +95,24 @@ impl Family {
 pub enum Wall {
     /// The sandbox alone.
     None,
+    /// A process of its own around the sandbox, locked in by the kernel.
+    Process,
 }
 
 impl Wall {
     /// The run behind this wall.
     pub fn around(self, bench: Bench) -> Bench {
         match self {
-            Wall::None => bench,
+            Wall::None => bench.behind(spec::Wall::None),
+            Wall::Process => bench.behind(spec::Wall::Process),
+        }
+    }
+
+    /// Bytes that a process of its own may hold beside its guest: the engine, its stacks, what it compiles. 0 without one.
+    pub fn own_bytes(self) -> u64 {
+        match self {
+            Wall::None => 0,
+            Wall::Process => 192 << 20,
         }
     }
 }

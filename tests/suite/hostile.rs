@@ -28,7 +28,7 @@ use self::senses::*;
 use self::time::*;
 use crate::determinism::{disk_full, probe, streams};
 use crate::fuzz::any_calls;
-use crate::http::{http_denied, http_endless, http_flood, http_raw, http_sizes};
+use crate::http::{http_denied, http_endless, http_flood, http_raw, http_reach, http_sizes};
 
 /// What the guest noted of a step: `got VALUE` or `no, ERROR`.
 #[track_caller]

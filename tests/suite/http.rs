@@ -212,6 +212,24 @@ pub async fn http_raw() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+pub async fn http_reach() {
+    let web = echo();
+    let inputs = |method: &str| {
+        let at = format!("url = \"{AT}/page\", header = \"x-a\", value = \"b\", send = \"3\"");
+        format!("inputs = {{ method = {method:?}, {at} }}")
+    };
+    let bench = Bench::new(hostile::HTTP_REACH).web(web.clone(), &everywhere());
+    let end = bench.clone().set("task", &inputs("POST")).run().await;
+    end.expect("accepted");
+    assert_eq!((noted(&end, "asked"), web.requests().len()), ("got 200", 1));
+    assert_eq!(web.requests()[0].headers, [("x-a".to_owned(), "b".to_owned())]);
+    let end = bench.set("task", &inputs("TRACE")).run().await;
+    end.expect("no-progress");
+    assert!(noted(&end, "asked").starts_with("no, "), "{:?}", end.notes());
+    assert_eq!(web.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 pub async fn http_endless() {
     let web = echo();
     let end = Bench::new(hostile::HTTP_ENDLESS).web(web.clone(), &everywhere()).wall("300ms").run().await;

@@ -20,6 +20,7 @@ mod line;
 mod loops;
 mod rates;
 mod replay;
+mod secrets;
 mod spend;
 mod stories;
 mod storm;

@@ -184,6 +184,31 @@ async fn what_comes_out_of_a_broken_cell_is_not_believed() {
     lied_to("never-ready").await.expect("fault");
 }
 
+/// The compiler's own limits end it, and a compiler that is broken is not believed: the run is not admitted, and says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_costs_too_much_to_compile_is_stopped() {
+    let too_much = "compiling it takes more than 120 s of processor time, 300 s or 3072 MiB";
+    for (lie, why) in [
+        ("compiler-out-of-time", too_much),
+        ("compiler-killed", too_much),
+        ("compiler-out-of-memory", too_much),
+        ("compiler-too-long", "it makes 536870913 bytes of code; at most 536870912"),
+        // One less would have been taken, if it had come.
+        ("compiler-long", "the compiler's process failed"),
+        ("compiler-gone", "the compiler's process failed"),
+        ("compiler-refuses", "it is no"),
+    ] {
+        let end = lied_to(lie).await;
+        end.expect("not-admitted");
+        assert!(end.record.why.contains(why), "{lie}: {}", end.record.why);
+        assert!(end.entries.is_empty(), "{lie}: nothing ran");
+    }
+    assert_ne!(lied_to("compiler-nonsense").await.record.verdict, "accepted");
+    let beside = jidoka_tests::bench::cell();
+    let honest = told(&["write a x", "done ready"]).program(beside).run().await;
+    honest.expect("accepted");
+}
+
 /// A process on this machine that is a cell below `parent`.
 fn cells_of(parent: u32) -> Vec<u32> {
     let children = format!("/proc/{parent}/task");

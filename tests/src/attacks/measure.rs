@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Attack, Fate, Scene, Wall};
@@ -18,28 +18,77 @@ pub const SLOWEST: f64 = 2.0;
 /// Below this much more, a run was not slowed down: on two shared cores a run that waits for a disk varies by as much.
 pub const FLOOR: Duration = Duration::from_millis(250);
 
-/// Resident memory of this process.
+/// How often the processes of cells are looked at.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A number of KiB that Linux tells of a process; `None` if it is gone.
+fn kib_of(process: &str, field: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().ok()
+}
+
+/// The same of this process.
 fn kib(field: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("every process has it");
-    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+    kib_of("self", field).expect("every process has it")
+}
+
+/// The largest of this process's children has held so much, in KiB.
+fn children_kib() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let peaks =
+        lists.flat_map(|list| list.split_whitespace().filter_map(|child| kib_of(child, "VmHWM")).collect::<Vec<_>>());
+    peaks.max().unwrap_or(0)
+}
+
+/// Looks at this process's children until it is dropped.
+struct Watch {
+    largest_kib: Arc<AtomicU64>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Watch {
+    fn new() -> Self {
+        let (largest_kib, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let watch = Self { largest_kib: Arc::clone(&largest_kib), is_over: Arc::clone(&is_over) };
+        std::thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                largest_kib.fetch_max(children_kib(), Ordering::Relaxed);
+                std::thread::park_timeout(LOOK);
+            }
+        });
+        watch
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The peak of resident memory since it was made.
 pub struct Peak {
     before_kib: u64,
+    cells: Watch,
 }
 
 impl Peak {
     /// Forgets earlier peaks.
     pub fn reset() -> Self {
         fs::write("/proc/self/clear_refs", "5").expect("one's own peak can be reset");
-        Self { before_kib: kib("VmRSS") }
+        Self { before_kib: kib("VmRSS"), cells: Watch::new() }
     }
 
     /// Bytes by which memory grew at most.
     pub fn growth_bytes(&self) -> u64 {
         kib("VmHWM").saturating_sub(self.before_kib) << 10
+    }
+
+    /// Bytes that the largest process of the host's own held, as far as it lived for longer than a look.
+    pub fn cell_bytes(&self) -> u64 {
+        self.cells.largest_kib.load(Ordering::Relaxed) << 10
     }
 }
 
@@ -115,12 +164,16 @@ pub async fn beside(attack: &Attack, wall: Wall) -> (Fate, Innocents) {
     (fate, neighbours.await.expect("innocent runs end"))
 }
 
-/// An attack without a neighbour, and what the host's memory grew by.
+/// An attack without a neighbour, and what the memory of the host and of the guest's process grew by.
 pub async fn by_itself(attack: &Attack, wall: Wall) -> (Fate, u64) {
     let ready = attack.ready(&Scene::new(), wall).await;
     let peak = Peak::reset();
     let fate = ready.run().await;
-    (fate, peak.growth_bytes())
+    let cell_bytes = match wall {
+        Wall::None => 0,
+        Wall::Process => peak.cell_bytes(),
+    };
+    (fate, peak.growth_bytes() + cell_bytes)
 }
 
 /// How much slower innocents were than alone. Less than [`FLOOR`] more is not slower.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
 
 use super::GUEST_BYTES;
+use super::server::Server;
 use crate::bench::{Bench, End, Home};
 use crate::provider::{FakeProvider, Seen};
 
@@ -25,6 +26,7 @@ pub struct Scene {
     number: usize,
     /// Servers that live as long as the scene.
     providers: Mutex<Vec<FakeProvider>>,
+    servers: Mutex<Vec<Server>>,
 }
 
 impl Scene {
@@ -39,7 +41,7 @@ impl Scene {
         udp.set_nonblocking(true).expect("can be told");
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let scene = Self { home, outside, tcp, udp, number, providers: Mutex::default() };
+        let scene = Self { home, outside, tcp, udp, number, providers: Mutex::default(), servers: Mutex::default() };
         scene.secrets().iter().for_each(|path| std::fs::write(path, SECRET).expect("a file"));
         Arc::new(scene)
     }
@@ -89,6 +91,16 @@ impl Scene {
     pub fn asked(&self) -> Vec<Seen> {
         let providers = self.providers.lock().unwrap_or_else(PoisonError::into_inner);
         providers.iter().flat_map(FakeProvider::seen).collect()
+    }
+
+    /// Keeps a server of the web until the scene is over.
+    pub fn keep_server(&self, server: Server) {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+    }
+
+    /// Requests that its servers of the web have heard, as they came.
+    pub fn heard(&self) -> Vec<String> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).iter().flat_map(Server::heard).collect()
     }
 
     /// The name of an item that no other scene has.

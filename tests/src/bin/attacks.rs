@@ -1,7 +1,7 @@
 //! Makes every attack of the table and its control, one after another, each attack a second time with eight innocent
 //! runs beside it; and prints one table.
 //!
-//! Usage: `attacks [--wall none] [--only FAMILY[/NAME]] [--rounds N] [--json]`, or `attacks --advisories`
+//! Usage: `attacks [--wall none|process] [--only FAMILY[/NAME]] [--rounds N] [--json]`, or `attacks --advisories`
 //! for the page of advisories. Exits with 1 if an attack gave more than
 //! its refusal, a control failed, the host grew past a row's cap, or innocent runs ended otherwise or too slowly; with 2
 //! if it does not understand its words.
@@ -34,7 +34,8 @@ impl Options {
             match word.as_str() {
                 "--wall" => match value()?.as_str() {
                     "none" => options.wall = Wall::None,
-                    other => return Err(format!("no wall is called {other:?}; there is none")),
+                    "process" => options.wall = Wall::Process,
+                    other => return Err(format!("no wall is called {other:?}; there are none and process")),
                 },
                 "--only" => options.only = Some(value()?),
                 "--rounds" => options.rounds = value()?.parse().map_err(|_| "--rounds needs a number".to_owned())?,
@@ -57,6 +58,7 @@ struct Row {
     fate: Fate,
     control: Fate,
     growth_bytes: u64,
+    cap_bytes: u64,
     slowdown: f64,
     is_disturbed: bool,
     /// Verdicts of innocents that are not theirs.
@@ -69,7 +71,7 @@ impl Row {
     }
 
     fn is_within_its_cap(&self) -> bool {
-        self.growth_bytes <= self.attack.cap_bytes
+        self.growth_bytes <= self.cap_bytes
     }
 
     fn holds(&self) -> bool {
@@ -89,7 +91,7 @@ impl Row {
             "control-got": self.control.got,
             "control": self.control.is_as_expected,
             "growth-bytes": self.growth_bytes,
-            "cap-bytes": self.attack.cap_bytes,
+            "cap-bytes": self.cap_bytes,
             "within-cap": self.is_within_its_cap(),
             "deadline-ms": self.attack.deadline_ms,
             "stopped-after-ms": self.fate.took_ms,
@@ -152,7 +154,8 @@ async fn make(attack: Attack, options: &Options, alone: &mut Innocents) -> Row {
         slowdown = slowdown.max(measure::slowdown(&beside, alone));
         is_disturbed |= measure::is_disturbed(&beside, alone);
     }
-    Row { attack, fate, control, growth_bytes, slowdown, is_disturbed, wrong }
+    let cap_bytes = attack.cap_bytes + wall.own_bytes();
+    Row { attack, fate, control, growth_bytes, cap_bytes, slowdown, is_disturbed, wrong }
 }
 
 /// The one that says more against the host. The times are those of the first: nobody was beside it.
