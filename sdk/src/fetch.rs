@@ -131,6 +131,10 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// Where a request goes.
+#[cfg_attr(
+    not(any(test, target_family = "wasm")),
+    expect(dead_code, reason = "the fake host takes the address as it is")
+)]
 pub(crate) struct Target<'a> {
     pub is_secure: bool,
     pub authority: &'a str,
