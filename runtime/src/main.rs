@@ -386,9 +386,10 @@ impl Machine for RealMachine {
         });
         health.push(match cell::probe(&program()) {
             Ok(version) => fine("process wall", format!("Landlock {version}, seccomp: --wall process works here")),
-            Err(error) => {
-                ill("process wall", error, "Linux 6.2 or later with Landlock and seccomp; else run without it")
-            }
+            Err(error) => match self.operator().is_ok_and(|file| file.policy.wall == Wall::Process) {
+                true => ill("process wall", error, "Linux 6.2 or later with Landlock and seccomp"),
+                false => fine("process wall", format!("none, and nothing asks for it: {error}")),
+            },
         });
         health.push(match self.state() {
             Ok(_) => fine("state", self.state_dir.display().to_string()),

@@ -309,7 +309,7 @@ fn doctor_finds_what_a_run_needs() {
     let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let names: Vec<&str> =
         findings.as_array().unwrap().iter().map(|finding| finding["what"].as_str().unwrap()).collect();
-    assert_eq!(names, ["host", "engine", "state", "operator's file", "cargo", "guest target"]);
+    assert_eq!(names, ["host", "engine", "process wall", "state", "operator's file", "cargo", "guest target"]);
 }
 
 #[test]
