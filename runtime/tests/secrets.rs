@@ -99,7 +99,10 @@ fn no_log_and_no_word_of_the_program_has_a_secret() {
         let line = log.lines().find(|line| has_secret(line.as_bytes()));
         assert_eq!(line, None);
         let serial = record["serial"].as_str().unwrap();
-        for words in [["trace", serial], ["why", serial], ["export", serial], ["replay", serial]] {
+        let file = dir.path().join(format!("{wall}.run")).display().to_string();
+        assert_eq!(jidoka(&["export", serial, &file]).status.code(), Some(0));
+        assert!(!has_secret(&std::fs::read(&file).unwrap()));
+        for words in [["trace", serial], ["why", serial], ["ticket", serial], ["replay", serial]] {
             let out = jidoka(&words);
             assert!(!out.stdout.is_empty(), "{words:?}: {out:?}");
             assert!(!has_secret(&out.stdout) && !has_secret(&out.stderr), "{words:?}");

@@ -151,7 +151,7 @@ fn not_admitted(desk: &Desk, record: &Value, words: &[&str]) {
         assert!(why.contains(word), "{word} is not in: {why}");
     }
     assert_eq!(record["attempt"], 0);
-    assert_eq!(record["ledger"]["attempt"], serde_json::json!({"spent": {}, "held": {}, "reserved": {}}));
+    assert_eq!(record["ledger"]["attempt"], serde_json::json!({"limits": {}, "spent": {}, "held": {}, "overrun": {}}));
     let kept = desk.path("state").join(record["kept"].as_str().unwrap()).join("verdict.json");
     let kept: Value = serde_json::from_slice(&std::fs::read(kept).unwrap()).unwrap();
     assert_eq!(kept["why"], record["why"], "it is written down");
@@ -335,7 +335,12 @@ fn a_run_that_was_killed_is_resumed_only_as_what_the_operator_asks_for_today() {
     desk.sign("anna");
     let job = std::fs::read_to_string(format!("{EXAMPLES}/ask/jidoka.toml")).unwrap();
     let crate_line = job.lines().find(|line| line.starts_with("crate")).unwrap().to_owned();
-    desk.write("jidoka.toml", job.replace(&crate_line, "component = \"worker.wasm\"\nsigned-by = \"anna.pub\""));
+    desk.write(
+        "jidoka.toml",
+        job.replace(&crate_line, "component = \"worker.wasm\"\nsigned-by = \"anna.pub\"")
+            // The call that is killed is held, and made once more.
+            .replace("model-calls = 1\n", "model-calls = 2\n"),
+    );
     desk.write("transcript.toml", "[[turn]]\ntext = \"late\"\nlatency = \"50s\"\n");
     let mut child = Command::new(env!("CARGO_BIN_EXE_jidoka"))
         .args(["run", &desk.text("jidoka.toml"), "--json"])
@@ -424,7 +429,7 @@ fn inspect_of_hostile_bytes_is_short_and_harmless() {
     let desk = Desk::new();
     let import = |number: usize| format!("(import \"a:b/c{number}\" (instance))");
     let many = format!("(component {})", (0..20_000).map(import).collect::<String>());
-    let name = "(component (core module (@custom \"\\1b[2J\\07\u{202e}evil\" \"x\")))".to_owned();
+    let name = "(component (core module (@custom \"\\1b[2J\\07\\e2\\80\\aeevil\" \"x\")))".to_owned();
     let bomb = format!("(component (core module {}))", "(func)".repeat(100_001));
     for (text, words) in [(many, "and 19744 more"), (name, "\u{fffd}[2J\u{fffd}\u{fffd}evil"), (bomb, "at most 100000")]
     {

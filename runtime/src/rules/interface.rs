@@ -31,6 +31,8 @@ pub enum Gate {
     Human,
     /// It is there so that components link, and every call of it is refused.
     Shut,
+    /// Rules of HTTP.
+    Http,
 }
 
 /// Whether a job lets a component do what an import is for.
@@ -56,6 +58,7 @@ impl Gate {
             Gate::Files => Some("[grants] files"),
             Gate::Models => Some("[grants] models"),
             Gate::Human => Some("[grants] human"),
+            Gate::Http => Some("[[grants.http]]"),
         }
     }
 
@@ -75,6 +78,8 @@ impl Gate {
                 let names: Vec<&str> = grants.models.iter().map(String::as_str).collect();
                 Standing::Granted { by: format!("models = {names:?}") }
             }
+            Gate::Http if grants.http.is_empty() => refused,
+            Gate::Http => Standing::Granted { by: format!("{} rules of [[grants.http]]", grants.http.len()) },
             Gate::Human => match grants.human_ms {
                 None => refused,
                 Some(_) => Standing::Granted { by: "human = true".to_owned() },
@@ -101,6 +106,13 @@ const fn gated(name: &'static str, gate: Gate, lets: &'static str) -> Interface 
 const ALL: &[Interface] = &[
     open("jidoka:agent/types", "use the words of the contract"),
     open("jidoka:agent/work", "use the words of a worker's task and report"),
+    // What a world says of its own function, by name.
+    open("task", "use the word for its task"),
+    open("report", "use the word for its report"),
+    open("artifact", "use the word for what it judges"),
+    open("judgement", "use the word for its judgement"),
+    gated("wasi:http/types", Gate::Http, "make requests over HTTP and read their replies"),
+    gated("wasi:http/outgoing-handler", Gate::Http, "send requests over HTTP to whom the job's rules name"),
     open("jidoka:agent/review", "use the words of a check"),
     open("jidoka:agent/tooling", "use the words of a tool"),
     open("jidoka:agent/admission", "use the words of a policy"),
