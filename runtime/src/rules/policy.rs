@@ -44,7 +44,7 @@ pub const MAX_OPTIONS: usize = 16;
 pub const MAX_QUESTIONS: u64 = 32;
 /// HTTP exchanges of a run: each is two entries that the host writes and holds, and one connection at least.
 pub const MAX_FETCHES: u64 = 10_000;
-/// Bytes of a request's address. Servers take 8 KiB: https://www.rfc-editor.org/rfc/rfc9110#section-4.1.
+/// Bytes of a request's address. Servers take 8 KiB: <https://www.rfc-editor.org/rfc/rfc9110#section-4.1>.
 pub const MAX_URL_BYTES: usize = 8 << 10;
 /// Bytes of a request's headers, names and values, each field with a little for itself. Most servers take no more.
 pub const MAX_HEADER_BYTES: usize = 16 << 10;
