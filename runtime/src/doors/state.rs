@@ -289,7 +289,7 @@ mod tests {
         let (_dir, state) = state();
         let lease = state.lease("acme", "line", "item").expect("free");
         let gone = std::thread::spawn(move || {
-            std::thread::sleep(LOOK_PAUSE * 2);
+            std::thread::sleep(LOOK_PAUSE / 2);
             drop(lease);
         });
         assert!(state.lease("acme", "line", "item").is_ok());
