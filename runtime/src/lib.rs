@@ -39,6 +39,7 @@ pub mod rules {
     pub mod secret;
     pub mod signature;
     pub mod spec;
+    pub mod tool;
     pub mod units;
     pub mod verdict;
     pub mod why;
@@ -60,6 +61,7 @@ pub mod doors {
     mod dial;
     mod draft;
     pub mod ed25519;
+    pub mod accepted;
     mod encode;
     pub mod evidence;
     pub mod export;
@@ -101,6 +103,7 @@ pub mod run {
     pub mod alarms;
     pub mod anatomy;
     pub mod around;
+    mod aside;
     pub mod bindings;
     pub mod cell;
     mod checks;
@@ -136,6 +139,7 @@ pub mod run {
     pub mod shape;
     mod supervisor;
     pub mod tape;
+    pub mod tools;
     pub mod transfer;
     mod waits;
     pub mod way;
@@ -178,6 +182,7 @@ pub mod front {
     mod books;
     pub mod budget;
     mod calendar;
+    pub mod call;
     pub mod cli;
     mod fixture;
     mod inspect;
@@ -190,6 +195,7 @@ pub mod front {
     pub mod screen;
     mod sign;
     mod table;
+    pub mod tools;
     pub mod template;
     mod ticket;
     mod trace;

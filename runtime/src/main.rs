@@ -44,9 +44,9 @@ use jidoka::run::sandbox::{ENGINE_NAME, Sandbox, Surface};
 use jidoka::run::serial;
 use rustix::fs::OFlags;
 
-/// Runs at once in one process of the command line, which starts one; its checks need a second slot.
+/// Runs at once in one process of the command line, which starts one; the other slots are for its tools and checks.
 const RUNS: usize = 1;
-const SLOTS: u32 = 4;
+const SLOTS: u32 = 16;
 
 /// What our own program is called with to stand in a process of its own, before the role.
 const CELL: &str = "cell";

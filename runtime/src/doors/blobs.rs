@@ -6,6 +6,8 @@
 //! Invariants here: what has its final name was durable before it got it; a tree's document is there only while the
 //! files of the tree are, durably; nothing is swept while somebody holds a [`Keeping`].
 
+mod bring;
+
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};

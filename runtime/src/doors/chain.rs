@@ -578,10 +578,15 @@ impl KeptEntry {
     }
 
     fn read(&self, text: &str) -> Result<Content, String> {
+        self.read_as(&self.facts, text)
+    }
+
+    fn read_as(&self, facts: &Facts, text: &str) -> Result<Content, String> {
         fn of<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, String> {
             serde_json::from_str(text).map_err(|error| format!("its content cannot be read: {error}"))
         }
-        Ok(match &self.facts {
+        Ok(match facts {
+            Facts::Within { within, .. } => self.read_as(within, text)?,
             Facts::Opened(_) => Content::Job(of::<Box<OpenedJob>>(text)?),
             Facts::Intent { .. } => {
                 let asked = of::<written::Asked>(text)?;

@@ -7,6 +7,7 @@
 //! | `items/TENANT/LINE/ITEM.lock` | held while a run works on the item |
 //! | `cache/` | compiled components |
 //! | `blobs/` | trees of workspaces and components by content address, for all runs |
+//! | `tools/` | how tools described themselves when they were accepted |
 //! | `scratch/` | trees of replays, as long as they last |
 //!
 //! Never: decides. Invariant here: a record that was written is whole after a crash, the old one or the new one.
@@ -19,6 +20,7 @@ use cap_std::fs::{Dir, OpenOptions};
 use serde::Serialize;
 use thiserror::Error;
 
+use super::accepted::Acceptances;
 use super::blobs::Blobs;
 
 /// The file in a run's directory that is locked while the run is alive.
@@ -74,7 +76,7 @@ impl State {
     /// # Errors
     /// It cannot be written.
     pub fn open(dir: Dir) -> io::Result<Self> {
-        for name in ["runs", "items", "cache", "blobs", "scratch"] {
+        for name in ["runs", "items", "cache", "blobs", "scratch", "tools"] {
             dir.create_dir_all(name)?;
         }
         let blobs = Blobs::open(dir.open_dir("blobs")?)?;
@@ -116,6 +118,23 @@ impl State {
     /// It cannot be removed.
     pub fn remove_scratch(&self, name: &str) -> io::Result<()> {
         super::node::remove_tree(&self.dir.open_dir("scratch")?, name)
+    }
+
+    /// How tools described themselves when they were accepted.
+    ///
+    /// # Errors
+    /// The directory cannot be opened.
+    pub fn acceptances(&self) -> io::Result<Acceptances> {
+        self.dir.open_dir("tools").map(Acceptances::new)
+    }
+
+    /// Where a tool's evidence would go while it only says what it offers. It may attach nothing that has a byte.
+    ///
+    /// # Errors
+    /// The disk is full or read-only.
+    pub fn describing(&self) -> io::Result<Dir> {
+        self.dir.create_dir_all("tools/describing")?;
+        self.dir.open_dir("tools/describing")
     }
 
     /// Where compiled components are kept.
@@ -246,7 +265,7 @@ impl RunDir {
     }
 }
 
-fn write_whole(dir: &Dir, name: &str, document: &impl Serialize) -> io::Result<()> {
+pub(super) fn write_whole(dir: &Dir, name: &str, document: &impl Serialize) -> io::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(document)?;
     bytes.push(b'\n');
     let draft = format!("{name}.draft");

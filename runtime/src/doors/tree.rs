@@ -106,6 +106,12 @@ impl Manifest {
         self.0.iter().map(|(path, entry)| (path.as_str(), entry))
     }
 
+    /// The entries that are wanted.
+    pub fn only(&self, wanted: impl Fn(&str, &Entry) -> bool) -> Self {
+        let entries = self.0.iter().filter(|(path, entry)| wanted(path, entry));
+        Self(entries.map(|(path, entry)| (path.clone(), entry.clone())).collect())
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -22,6 +22,7 @@ use crate::run::shape::MAX_COMPONENT_BYTES;
 
 use super::andon::{self, AndonCommand};
 use super::budget::{self, BudgetCommand};
+use super::call::{self, CallArguments};
 use super::fixture::{self, FixtureArguments, TestArguments};
 use super::inspect;
 use super::items::{self, AnswerArguments, ItemsCommand};
@@ -35,6 +36,7 @@ use super::screen::{self, Screen};
 use super::sign::{self, SignArguments};
 use super::template;
 use super::ticket;
+use super::tools::{self, ToolsCommand};
 use super::why;
 
 /// Runs AI-agent workers that nobody has to trust.
@@ -71,6 +73,11 @@ pub enum Command {
         #[command(flatten)]
         overrides: OverrideArguments,
     },
+    /// Call one tool once, of a component or of a job, in a sandbox of its own. stdout is what it gives.
+    Call(CallArguments),
+    /// List and inspect tools, and accept how they describe themselves.
+    #[command(subcommand)]
+    Tools(ToolsCommand),
     /// Sign a component, for jobs and operators that ask for it: writes COMPONENT.sig.
     Sign(SignArguments),
     /// Show every setting of a job and where it comes from.
@@ -221,6 +228,8 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
     let done = match command {
         Command::Run(arguments) => start(machine, arguments).await,
         Command::Inspect { path, json, overrides } => inspect::inspect(machine, &path, json, &overrides.overrides()),
+        Command::Call(arguments) => call::call(machine, arguments).await,
+        Command::Tools(command) => tools::run(machine, command).await,
         Command::Sign(arguments) => sign::sign(machine, &arguments),
         Command::Explain { path, json, overrides } => explain(machine, &path, json, &overrides.overrides()),
         Command::Runs(arguments) => runs::runs(machine, arguments).await,

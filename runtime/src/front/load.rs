@@ -13,7 +13,8 @@ use crate::rules::authored::again::{Changed, Whose};
 use crate::rules::authored::{self, Mistake, OperatorFile, Overrides};
 use crate::rules::hook::Hook;
 use crate::rules::spec::{CheckRun, ComponentSource, ModelSpec, RunSpec};
-use crate::run::past::Past;
+use crate::rules::tool::ToolSource;
+use crate::run::past::{Components, Past};
 use crate::run::pinned::{self, Places};
 use crate::run::runner::{CheckJob, Job, Reached};
 use crate::run::shape::MAX_COMPONENT_BYTES;
@@ -56,13 +57,27 @@ impl From<anyhow::Error> for LoadError {
 pub fn load(machine: &dyn Machine, path: &Path, overrides: &Overrides) -> Result<Loaded, LoadError> {
     let (file, component) = locate(path)?;
     let text = read_text(machine, &file)?;
-    let operator = operator(machine)?;
-    let mut spec = authored::job(&text, &operator, overrides)
-        .map_err(|mistakes| LoadError::Mistakes(reports(&file, &text, mistakes)))?;
-    spec.shared.declared = machine.operator_file().is_some();
+    let mut loaded = load_text(machine, &file, &text, overrides)?;
     if let Some(component) = component {
-        spec.worker = ComponentSource::File(component);
+        loaded.spec.worker = ComponentSource::File(component);
     }
+    Ok(loaded)
+}
+
+/// Loads a job whose text is known, as if it stood in a file of this name.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn load_text(
+    machine: &dyn Machine,
+    file: &Path,
+    text: &str,
+    overrides: &Overrides,
+) -> Result<Loaded, LoadError> {
+    let operator = operator(machine)?;
+    let mut spec = authored::job(text, &operator, overrides)
+        .map_err(|mistakes| LoadError::Mistakes(reports(file, text, mistakes)))?;
+    spec.shared.declared = machine.operator_file().is_some();
     let dir = file.parent().map_or_else(PathBuf::new, Path::to_owned);
     let dir = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir };
     Ok(Loaded { dir, spec, hooks: operator.hooks })
@@ -119,7 +134,11 @@ fn reports(file: &Path, text: &str, mistakes: Vec<Mistake>) -> Vec<Report> {
 /// What is missing, unreadable or does not build. Nothing ran.
 pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> anyhow::Result<Job> {
     let Loaded { dir, mut spec, hooks } = loaded;
-    let component = component(machine, &dir, &spec.worker, building).context("load the worker")?;
+    let component = match &spec.call {
+        None => component(machine, &dir, &spec.worker, building).context("load the worker")?,
+        // A tool is called in its place.
+        Some(_) => Vec::new(),
+    };
     read_pins(machine, &mut spec, &dir, Signatures::BesideComponents);
     let mut checks = Vec::new();
     for check in &spec.checks {
@@ -141,7 +160,25 @@ pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> a
     let models = reached(machine, &spec, &dir)?;
     let web = machine.web(&spec).context("open the way to the web")?;
     let (account, hooks) = (machine.account(&spec), machine.hooks(hooks));
-    Ok(Job { spec, component, checks, workspace, context, models, web, account, hooks, dir: absolute(&dir)? })
+    let tools = tools(machine, &dir, &spec, building)?;
+    Ok(Job { spec, component, checks, tools, workspace, context, models, web, account, hooks, dir: absolute(&dir)? })
+}
+
+/// The components of the granted tools.
+fn tools(
+    machine: &dyn Machine,
+    dir: &Path,
+    spec: &RunSpec,
+    building: &dyn Fn(&str),
+) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    let mut tools = BTreeMap::new();
+    for (name, tool) in &spec.tools {
+        if let ToolSource::Component(source) = &tool.source {
+            let component = self::component(machine, dir, source, building);
+            tools.insert(name.clone(), component.with_context(|| format!("load tool \"{name}\""))?);
+        }
+    }
+    Ok(tools)
 }
 
 /// The job of a past run as the operator's file allows it today, with everything opened that it names.
@@ -155,7 +192,8 @@ pub fn again(machine: &dyn Machine, past: &Past, whose: Whose, changed: &Changed
         .map_err(|why| anyhow!("run {}: {}", past.serial, why.join("; ")))?;
     // The component is the one that the run has, and so is its signature.
     read_pins(machine, &mut spec, Path::new(&past.job.dir), Signatures::AsKept);
-    let (component, components) = past.components(machine.desk()?.state().blobs()).context("read the components")?;
+    let Components { worker: component, checks: components, tools } =
+        past.components(machine.desk()?.state().blobs()).context("read the components")?;
     let dir = PathBuf::from(&past.job.dir);
     let checks = spec.checks.iter().cloned().zip(components);
     let checks = checks.map(|(check, component)| CheckJob { check, component }).collect();
@@ -167,7 +205,7 @@ pub fn again(machine: &dyn Machine, past: &Past, whose: Whose, changed: &Changed
     let web = machine.web(&spec).context("open the way to the web")?;
     let (account, hooks) = (machine.account(&spec), machine.hooks(operator.hooks));
     let dir = past.job.dir.clone();
-    Ok(Job { component, checks, workspace, context: None, models, web, account, hooks, dir, spec })
+    Ok(Job { component, checks, tools, workspace, context: None, models, web, account, hooks, dir, spec })
 }
 
 /// Where the signatures of components are.
@@ -186,7 +224,11 @@ pub(super) fn read_pins(machine: &dyn Machine, spec: &mut RunSpec, dir: &Path, s
         CheckRun::Component(source) => Some((source, &mut check.pin)),
         CheckRun::Command(_) => None,
     });
-    for (source, pin) in [(&spec.worker, &mut spec.worker_pin)].into_iter().chain(checks) {
+    let tools = spec.tools.values_mut().filter_map(|tool| match &tool.source {
+        ToolSource::Component(source) => Some((source, &mut tool.pin)),
+        ToolSource::Server(_) => None,
+    });
+    for (source, pin) in [(&spec.worker, &mut spec.worker_pin)].into_iter().chain(checks).chain(tools) {
         let component = match (source, signatures) {
             (ComponentSource::File(path), Signatures::BesideComponents) => Some(dir.join(path)),
             (ComponentSource::Crate(_), _) | (_, Signatures::AsKept) => None,

@@ -64,9 +64,9 @@ impl Screen {
                     Ok(Answer::Fetched { reply }) => {
                         lines.push(dim(&format!("status {} · {} bytes", reply.status, reply.body.0.len())));
                     }
+                    Ok(Answer::Tool { output }) => lines.push(dim(&format!("gives {output}"))),
                     Ok(
-                        Answer::Tool { .. }
-                        | Answer::Attached { .. }
+                        Answer::Attached { .. }
                         | Answer::CheckedIn { .. }
                         | Answer::Slept
                         | Answer::Left { .. }
@@ -76,6 +76,16 @@ impl Screen {
                 }
                 lines
             }
+            Body::Within { body, .. } => match &**body {
+                Body::Noted { message, .. } => vec![dim(&format!("· note {message}"))],
+                Body::Intent { effect: Effect::Fetch { request }, .. } => {
+                    vec![dim(&format!("· {} {}", request.method, request.url))]
+                }
+                Body::Refused { effect, refusal, .. } => {
+                    vec![warn(&format!("· {} refused: {}", effect.kind().name(), self::refusal(refusal)))]
+                }
+                _ => vec![],
+            },
             Body::Refused { effect, refusal, .. } => {
                 vec![warn(&format!("{} refused: {}", effect.kind().name(), self::refusal(refusal)))]
             }
@@ -124,6 +134,7 @@ impl Screen {
             Some(Effect::CheckIn { note }) => format!("check-in {}", plain(note)),
             Some(Effect::Sleep { ms }) => format!("sleep {ms} ms"),
             Some(Effect::Fetch { request }) => plain(&format!("{} {}", request.method, request.url)),
+            Some(Effect::Tool { name, input, .. }) => format!("tool {}({})", plain(name), plain(input)),
             Some(other) => other.kind().name().to_owned(),
             None => "effect".to_owned(),
         };

@@ -61,7 +61,7 @@ pub(super) fn lines(entries: &[KeptEntry]) -> Result<Vec<String>, Flaw> {
                 }
                 asked.insert((*call, *kind), (entry.seq, what));
             }
-            Facts::Answered { call, kind, how, cost } => {
+            Facts::Answered { call, kind, how, cost, .. } => {
                 let what = asked.remove(&(*call, *kind)).map_or_else(|| kind.name().to_owned(), |(_, what)| what);
                 let amounts = cost.spent.plus(&cost.held);
                 total = total.plus(&amounts);
@@ -94,6 +94,12 @@ pub(super) fn lines(entries: &[KeptEntry]) -> Result<Vec<String>, Flaw> {
             }
             Facts::Resumed { after, resumption } => {
                 table.heading(format!("resumed, the {resumption}. time: goes on after entry {after}"));
+            }
+            Facts::Within { within, .. } => {
+                // What it cost is in the answer of its call.
+                if let Some(what) = within_words(within, body.as_ref()) {
+                    row(format!("· {what}"), &nothing, None, String::new());
+                }
             }
             Facts::Marked { mark, .. } => row(format!("mark: {}", mark.kind.name()), &nothing, None, String::new()),
             Facts::Full { used, .. } => {
@@ -138,7 +144,7 @@ pub(super) fn sentences(entries: &[KeptEntry]) -> Result<BTreeMap<u64, String>, 
                 asked.insert((*call, *kind), what.clone());
                 format!("{what} · asked")
             }
-            Facts::Answered { call, kind, how, cost } => {
+            Facts::Answered { call, kind, how, cost, .. } => {
                 let what = asked.remove(&(*call, *kind)).unwrap_or_else(|| kind.name().to_owned());
                 let amounts = cost.spent.plus(&cost.held);
                 let tokens = [(Line::TokensIn, "in"), (Line::TokensOut, "out")];
@@ -182,6 +188,10 @@ pub(super) fn sentences(entries: &[KeptEntry]) -> Result<BTreeMap<u64, String>, 
                 }
                 _ => "printed".to_owned(),
             },
+            Facts::Within { call, within } => {
+                let what = within_words(within, body.as_ref());
+                format!("within call {call} · {}", what.unwrap_or_else(|| crate::run::tape::describe(within)))
+            }
             Facts::Full { used, .. } => format!("write · refused: {} are used", units::show_size(*used)),
             Facts::Marked { mark, .. } => format!("mark: {}", mark.kind.name()),
             Facts::Stopped => format!("stop · {}", stopped(body.as_ref())),
@@ -213,6 +223,25 @@ pub(super) fn sentences(entries: &[KeptEntry]) -> Result<BTreeMap<u64, String>, 
         sentences.insert(entry.seq, sentence);
     }
     Ok(sentences)
+}
+
+/// What a tool did or met, if there is something to tell beside its answer.
+fn within_words(within: &Facts, body: Option<&Body>) -> Option<String> {
+    let body = match body {
+        Some(Body::Within { body, .. }) => Some(&**body),
+        _ => None,
+    };
+    match (within, body) {
+        (Facts::Intent { kind, .. }, body) => Some(what(*kind, body)),
+        (Facts::Refused { kind, .. }, Some(Body::Refused { refusal, .. })) => {
+            Some(format!("{} refused: {}", what(*kind, body), plain_long(&super::screen::refusal(refusal))))
+        }
+        (Facts::Noted { .. }, Some(Body::Noted { message, .. })) => Some(format!("note {}", plain(message))),
+        (Facts::Printed { .. }, Some(Body::Printed { text, .. })) => {
+            Some(format!("printed {}", plain(text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(""))))
+        }
+        _ => None,
+    }
 }
 
 fn ended(outcome: OutcomeName) -> &'static str {

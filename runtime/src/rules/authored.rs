@@ -28,6 +28,7 @@ mod reader;
 mod secrets;
 mod shared;
 mod tenant;
+mod tools;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +36,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use self::amount::{Amount, Unit};
-use self::budget::{Circumstances, Models, Web};
+use self::budget::{Circumstances, Models, Tools, Web};
 use self::ceiling::{Ceiling, Excess, Shown};
 use self::done::{COMPONENT, CRATE};
 use self::kinds::{Choice, HostPath, Kind, List, Name, Repeats, Text, Texts};
@@ -48,6 +49,7 @@ pub use self::shared::Shared;
 pub use self::tenant::{Tenant, TenantLines};
 use super::http::HttpGrant;
 use super::pin::Pin;
+use super::tool::ToolSpec;
 use super::spec::{
     Budget, ComponentSource, FileGrant, Grants, ModelSpec, OnPull, Origin, Reach, RunSpec, SharedBudget, TaskSpec,
     Wall, WorkspaceSpec,
@@ -171,6 +173,7 @@ impl Job<'_> {
         let granted = self.grants(&mut file, &workspace);
         let human = human::read(&mut file, self.reader, &granted.human);
         let models = self.models(&mut file, granted.models.as_deref());
+        let tools = self.tools(&mut file, &granted);
         let spenders = models.as_ref().map(|models| spenders(granted.models.as_deref(), models));
         let budget = self.budget(&mut file, &granted, spenders);
         let attempts = file.required_section(self.reader, &ATTEMPTS);
@@ -204,6 +207,8 @@ impl Job<'_> {
             Read::Found(found) => Some(found.value),
         };
         let names = granted.models?.into_iter().map(|(name, _)| name).collect();
+        let tools = tools?;
+        let toolboxes = tools.keys().cloned().collect();
         Some(RunSpec {
             tenant: tenant?,
             line: line?.value,
@@ -212,10 +217,18 @@ impl Job<'_> {
             worker_pin: worker.pin,
             task: task?,
             workspace,
-            grants: Grants { files: granted.files?, models: names, human_ms, http: granted.http? },
+            grants: Grants {
+                files: granted.files?,
+                models: names,
+                tools: toolboxes,
+                human_ms,
+                http: granted.http?,
+            },
             env: worker.env,
             args: worker.args,
             models: models?,
+            tools,
+            call: None,
             budget: budget?,
             shared: shared?,
             caps: caps?,
@@ -351,6 +364,7 @@ impl Job<'_> {
         let Some(mut section) = file.optional_section(self.reader, "grants") else { return Granted::wrong() };
         let files = section.optional(self.reader, &FILES, "none");
         let models = section.optional(self.reader, &MODELS, "[]");
+        let tools = section.optional(self.reader, &tools::TOOLS, "[]");
         let human = section.optional(self.reader, &human::HUMAN, "false");
         let http = http::grants(&mut section, self.reader, self.operator);
         section.finish(self.reader);
@@ -362,6 +376,11 @@ impl Job<'_> {
                 self.check_files(&found, workspace);
                 Some(found.value)
             }
+        };
+        granted.tools = match tools {
+            Read::Absent => Some(Vec::new()),
+            Read::Wrong => None,
+            Read::Found(found) => Some(found.value),
         };
         granted.models = match models {
             Read::Absent => Some(Vec::new()),
@@ -400,11 +419,18 @@ impl Job<'_> {
         granted.map(|granted| names.resolve(self.reader, granted))
     }
 
+    fn tools(&mut self, file: &mut Section<'_>, granted: &Granted) -> Option<BTreeMap<String, ToolSpec>> {
+        let section = file.optional_section(self.reader, "tools")?;
+        let ground = tools::Ground { files: granted.files, http: granted.http.as_deref(), operator: self.operator };
+        tools::read(&section, self.reader, granted.tools.as_deref()?, &ground)
+    }
+
     fn budget(&mut self, file: &mut Section<'_>, granted: &Granted, models: Option<Models>) -> Option<Budget> {
         let section = file.required_section(self.reader, &BUDGET)?;
         let (wall_ms, policy) = (self.overrides.wall_ms, &self.operator.policy);
         let web = granted.http.as_ref().map(|grants| if grants.is_empty() { Web::Closed } else { Web::Granted });
-        let circumstances = Circumstances { models, files: granted.files, web, wall_ms, policy };
+        let tools = granted.tools.as_ref().map(|tools| if tools.is_empty() { Tools::None } else { Tools::Granted });
+        let circumstances = Circumstances { models, files: granted.files, web, tools, wall_ms, policy };
         Some(budget::read(section, self.reader, &circumstances))
     }
 
@@ -427,6 +453,7 @@ struct Worker {
 struct Granted {
     files: Option<FileGrant>,
     models: Option<Vec<(String, Range<usize>)>>,
+    tools: Option<Vec<(String, Range<usize>)>>,
     human: Read<bool>,
     http: Option<Vec<HttpGrant>>,
 }
@@ -434,7 +461,7 @@ struct Granted {
 impl Granted {
     /// Nothing is known of any grant.
     fn wrong() -> Self {
-        Self { files: None, models: None, human: Read::Wrong, http: None }
+        Self { files: None, models: None, tools: None, human: Read::Wrong, http: None }
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Failure`] (the world's); a fault is our own bug and has no word a guest could see.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use super::progress::{Mark, Passed, Standing};
 use super::question::Risk;
 use super::record::Record;
 use super::spec::RunSpec;
+use super::tool::{Reach, ToolOffer};
 use super::verdict::{CheckResult, Stop, UsedUp};
 
 /// What a guest asks of the world.
@@ -24,7 +26,13 @@ pub enum Effect {
     /// Ask a model.
     Model { request: Request },
     /// Call a tool of the host.
-    Tool { name: String, input: String },
+    Tool {
+        name: String,
+        input: String,
+        /// The host's word, not the guest's.
+        #[serde(default)]
+        reach: Reach,
+    },
     /// Run another worker as a child.
     Child { name: String, task: String },
     /// Ask a person.
@@ -53,7 +61,10 @@ pub enum Effect {
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Model,
+    /// A tool's call that may change the world.
     Tool,
+    /// A tool's call that stays in the run's own copies.
+    Compute,
     Child,
     Human,
     Attach,
@@ -73,6 +84,7 @@ impl Kind {
         match self {
             Kind::Model => "model",
             Kind::Tool => "tool",
+            Kind::Compute => "compute",
             Kind::Child => "child",
             Kind::Human => "human",
             Kind::Attach => "attach",
@@ -91,7 +103,8 @@ impl Effect {
     pub fn kind(&self) -> Kind {
         match self {
             Effect::Model { .. } => Kind::Model,
-            Effect::Tool { .. } => Kind::Tool,
+            Effect::Tool { reach: Reach::Outside, .. } => Kind::Tool,
+            Effect::Tool { reach: Reach::Inside, .. } => Kind::Compute,
             Effect::Child { .. } => Kind::Child,
             Effect::Human { .. } => Kind::Human,
             Effect::Attach { .. } => Kind::Attach,
@@ -126,9 +139,14 @@ impl Kind {
     /// The class of effects of this kind.
     pub fn class(self) -> Class {
         match self {
-            Kind::Attach | Kind::CheckIn | Kind::Sleep | Kind::Left | Kind::Count | Kind::Human | Kind::Fetch => {
-                Class::Read
-            }
+            Kind::Attach
+            | Kind::CheckIn
+            | Kind::Sleep
+            | Kind::Left
+            | Kind::Count
+            | Kind::Human
+            | Kind::Fetch
+            | Kind::Compute => Class::Read,
             Kind::Model => Class::Model,
             Kind::Tool | Kind::Child | Kind::Send => Class::Unsafe,
         }
@@ -239,11 +257,35 @@ pub enum Denied {
     Failed(Failure),
 }
 
+impl fmt::Display for Denied {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Denied::Refused(Refusal { asked, allowed, setting, .. }) => {
+                write!(out, "refused: asked {asked}; allowed {allowed}; to change it: {setting}")
+            }
+            Denied::Failed(Failure { kind, message }) => write!(out, "failed ({}): {message}", kind.name()),
+        }
+    }
+}
+
+impl FailureKind {
+    /// The kind in one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            FailureKind::Unavailable => "unavailable",
+            FailureKind::TimedOut => "timed-out",
+            FailureKind::Rejected => "rejected",
+            FailureKind::Broken => "broken",
+            FailureKind::SchemaViolation => "schema-violation",
+        }
+    }
+}
+
 /// What a guest hears for an effect.
 pub type Heard = Result<Answer, Denied>;
 
 /// The version of the journal's format. A reader refuses what it does not know.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// The oldest version that this reader knows.
 pub const OLDEST_FORMAT: u32 = 2;
@@ -285,6 +327,13 @@ pub enum Body {
         kind: Kind,
         heard: Heard,
         cost: Cost,
+        /// Where the guest's tree is kept as the call left it, if the call may have changed it.
+        tree: Option<Digest>,
+    },
+    /// Something that happened inside of a call: what its tool asked for and wrote.
+    Within {
+        call: u64,
+        body: Box<Body>,
     },
     /// Nothing left, nothing was spent.
     Refused {
@@ -386,6 +435,9 @@ pub struct RunOrigin {
     pub component: Digest,
     /// The components of the checks, in their order; none for a command.
     pub checks: Vec<Option<Digest>>,
+    /// The components of the tools, by the job's names for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, Digest>,
     /// Engine, its version, and the host's.
     pub engine: String,
     /// Seed of all randomness of the guest.
@@ -452,6 +504,9 @@ pub struct OpenedJob {
     pub attempt: u32,
     /// The models that the guest can look up, by the job's names.
     pub offers: BTreeMap<String, Profile>,
+    /// The tools that the guest can call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolOffer>,
     /// Messages that are replaced in what is sent from the fork on: from 1, by their text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub edits: BTreeMap<usize, String>,

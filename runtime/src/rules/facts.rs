@@ -35,6 +35,12 @@ pub enum Facts {
         kind: Kind,
         how: How,
         cost: Cost,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tree: Option<Digest>,
+    },
+    Within {
+        call: u64,
+        within: Box<Facts>,
     },
     Refused {
         call: u64,
@@ -139,9 +145,14 @@ impl Body {
                 let facts = Facts::Intent { call, attempt, kind: effect.kind(), max_output, reserved };
                 (facts, Some(Content::Asked { effect, sent }))
             }
-            Body::Answered { call, kind, heard, mut cost } => {
+            Body::Answered { call, kind, heard, mut cost, tree } => {
                 let raw_usage = cost.raw_usage.take();
-                (Facts::Answered { call, kind, how: How::of(&heard), cost }, Some(Content::Heard { heard, raw_usage }))
+                let facts = Facts::Answered { call, kind, how: How::of(&heard), cost, tree };
+                (facts, Some(Content::Heard { heard, raw_usage }))
+            }
+            Body::Within { call, body } => {
+                let (within, content) = body.split();
+                (Facts::Within { call, within: Box::new(within) }, content)
             }
             Body::Refused { call, effect, refusal } => {
                 (Facts::Refused { call, kind: effect.kind() }, Some(Content::Refused { effect, refusal }))
@@ -176,6 +187,7 @@ impl Facts {
     pub fn has_content(&self) -> bool {
         match self {
             Facts::Full { .. } | Facts::Marked { .. } | Facts::Checking { .. } | Facts::Resumed { .. } => false,
+            Facts::Within { within, .. } => within.has_content(),
             Facts::Opened(_)
             | Facts::Intent { .. }
             | Facts::Answered { .. }
@@ -201,10 +213,13 @@ impl Facts {
             {
                 Body::Intent { call, attempt, effect, max_output, sent, reserved }
             }
-            (Facts::Answered { call, kind, how, cost }, Some(Content::Heard { heard, raw_usage }))
+            (Facts::Answered { call, kind, how, cost, tree }, Some(Content::Heard { heard, raw_usage }))
                 if how == How::of(&heard) =>
             {
-                Body::Answered { call, kind, heard, cost: Cost { raw_usage, ..cost } }
+                Body::Answered { call, kind, heard, cost: Cost { raw_usage, ..cost }, tree }
+            }
+            (Facts::Within { call, within }, content) => {
+                Body::Within { call, body: Box::new(within.with(content)?) }
             }
             (Facts::Refused { call, kind }, Some(Content::Refused { effect, refusal })) if kind == effect.kind() => {
                 Body::Refused { call, effect, refusal }

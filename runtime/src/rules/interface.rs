@@ -29,6 +29,8 @@ pub enum Gate {
     Models,
     /// `[grants] human`.
     Human,
+    /// `[grants] tools`.
+    Tools,
     /// It is there so that components link, and every call of it is refused.
     Shut,
     /// Rules of HTTP.
@@ -58,6 +60,7 @@ impl Gate {
             Gate::Files => Some("[grants] files"),
             Gate::Models => Some("[grants] models"),
             Gate::Human => Some("[grants] human"),
+            Gate::Tools => Some("[grants] tools"),
             Gate::Http => Some("[[grants.http]]"),
         }
     }
@@ -77,6 +80,11 @@ impl Gate {
             Gate::Models => {
                 let names: Vec<&str> = grants.models.iter().map(String::as_str).collect();
                 Standing::Granted { by: format!("models = {names:?}") }
+            }
+            Gate::Tools if grants.tools.is_empty() => refused,
+            Gate::Tools => {
+                let names: Vec<&str> = grants.tools.iter().map(String::as_str).collect();
+                Standing::Granted { by: format!("tools = {names:?}") }
             }
             Gate::Http if grants.http.is_empty() => refused,
             Gate::Http => Standing::Granted { by: format!("{} rules of [[grants.http]]", grants.http.len()) },
@@ -111,13 +119,15 @@ const ALL: &[Interface] = &[
     open("report", "use the word for its report"),
     open("artifact", "use the word for what it judges"),
     open("judgement", "use the word for its judgement"),
+    open("described", "use the word for what it offers"),
+    open("output", "use the word for its output"),
     gated("wasi:http/types", Gate::Http, "make requests over HTTP and read their replies"),
     gated("wasi:http/outgoing-handler", Gate::Http, "send requests over HTTP to whom the job's rules name"),
     open("jidoka:agent/review", "use the words of a check"),
     open("jidoka:agent/tooling", "use the words of a tool"),
     open("jidoka:agent/admission", "use the words of a policy"),
     gated("jidoka:agent/model", Gate::Models, "ask language models, which costs tokens and money of the budget"),
-    gated("jidoka:agent/tools", Gate::Shut, "call tools that the host serves"),
+    gated("jidoka:agent/tools", Gate::Tools, "call tools that the host serves"),
     gated("jidoka:agent/children", Gate::Shut, "start other workers below itself"),
     open("jidoka:agent/budget", "read what is left of its budget"),
     gated("jidoka:agent/progress", Gate::Files, "have the host look at its files for progress"),

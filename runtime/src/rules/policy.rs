@@ -52,6 +52,10 @@ pub const MAX_HEADER_BYTES: usize = 16 << 10;
 pub const MAX_REPLY_HEADER_BYTES: usize = 40 << 10;
 /// Bytes of one body of an exchange, whatever a grant says: the host holds it several times, and keeps it in the journal.
 pub const MAX_HTTP_BODY_BYTES: u64 = 8 << 20;
+/// Bytes of the input of a tool's call: the journal keeps it, and the host reads it as JSON.
+pub const MAX_TOOL_INPUT_BYTES: usize = 1 << 20;
+/// Names of tools in a refusal.
+const MAX_NAMED_TOOLS: usize = 32;
 /// Bytes of a report's or a judgement's text that are kept.
 pub const MAX_SUMMARY_BYTES: usize = 64 << 10;
 
@@ -100,8 +104,11 @@ pub fn rule(grants: &Grants, counts: Counts, effect: &Effect) -> Result<(), Refu
         Effect::Sleep { .. } => at_most("sleeps", counts.sleeps + 1, MAX_SLEEPS),
         Effect::Count { .. } => Err(not_granted("a count", "nothing", "none: the host counts by itself")),
         Effect::Left => at_most("looks at the budget", counts.looks + 1, MAX_LOOKS),
-        Effect::Tool { name, .. } => {
-            Err(not_granted(&format!("tool {}", shown(name)), "no tools", "none: this version serves no host tools"))
+        Effect::Tool { name, input, .. } => {
+            if grants.tools.is_empty() {
+                return Err(not_granted_tool(name, []));
+            }
+            at_most("bytes of input", input.len() as u64, MAX_TOOL_INPUT_BYTES as u64)
         }
         Effect::Child { name, .. } => Err(not_granted(
             &format!("child {}", shown(name)),
@@ -154,6 +161,13 @@ fn body_fits(request: &HttpRequest, grant: &HttpGrant) -> Result<(), Refusal> {
         });
     }
     at_most("bytes of request body", asked, MAX_HTTP_BODY_BYTES)
+}
+
+/// No tool of this name is granted. `granted`: the names of those that are.
+pub fn not_granted_tool<'a>(asked: &str, granted: impl IntoIterator<Item = &'a str>) -> Refusal {
+    let names: Vec<&str> = granted.into_iter().take(MAX_NAMED_TOOLS).collect();
+    let allowed = if names.is_empty() { "no tools".to_owned() } else { format!("tools: {}", names.join(", ")) };
+    not_granted(&format!("tool {}", shown(asked)), &allowed, "[grants] tools, and [tools.NAME]")
 }
 
 fn not_granted_model(granted: &BTreeSet<String>, asked: &str) -> Refusal {
@@ -266,7 +280,7 @@ mod tests {
     fn the_default_grants_nothing_that_needs_a_grant() {
         let effects = [
             ask("coder", 1),
-            Effect::Tool { name: "grep".into(), input: String::new() },
+            Effect::Tool { name: "grep".into(), input: String::new(), reach: Default::default() },
             Effect::Child { name: "other".into(), task: String::new() },
             Effect::Human { question: String::new(), options: vec![], risk: Default::default() },
             Effect::CheckIn { note: String::new() },

@@ -12,6 +12,7 @@ use super::http::HttpGrant;
 use super::line::Line;
 use super::model::Profile;
 use super::pin::Pin;
+use super::tool::{ToolCall, ToolSpec};
 use super::window::Span;
 
 /// Everything that one run needs to know, as the job and the operator said it.
@@ -37,6 +38,12 @@ pub struct RunSpec {
     pub args: Vec<String>,
     /// The granted models by the job's name for them.
     pub models: BTreeMap<String, ModelSpec>,
+    /// The granted tools by the job's name for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, ToolSpec>,
+    /// The one call that the run is of, in the place of a worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<ToolCall>,
     pub budget: Budget,
     /// What the run shares with others.
     pub shared: SharedBudget,
@@ -202,6 +209,9 @@ pub struct Grants {
     pub files: FileGrant,
     /// Names of models.
     pub models: BTreeSet<String>,
+    /// Names of toolboxes.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tools: BTreeSet<String>,
     /// Questions to a person, and how long an answer may take. Milliseconds; `None`: no questions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub human_ms: Option<u64>,

@@ -157,6 +157,7 @@ pub fn of(told: &[Told], settings: &[Setting]) -> Why {
         Facts::Opened(_)
         | Facts::Intent { .. }
         | Facts::Answered { .. }
+        | Facts::Within { .. }
         | Facts::Refused { .. }
         | Facts::Noted { .. }
         | Facts::Printed { .. }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use cap_std::fs::Dir;
 use tokio::sync::mpsc;
 
+use crate::doors::accepted::Accepted;
 use crate::doors::apply;
 use crate::doors::blobs::Keeping;
 use crate::doors::chain::Key;
@@ -27,6 +28,7 @@ use crate::rules::model::Profile;
 use crate::rules::progress::{Mark, Passed};
 use crate::rules::record::Record;
 use crate::rules::spec::{Allowance, RunSpec, Wall};
+use crate::rules::tool::ToolOffer;
 use crate::rules::verdict::{Verdict, used_up};
 
 use super::cord::Cord;
@@ -38,6 +40,7 @@ use super::recovery::{self, Left};
 use super::runner::{Job, Runner};
 use super::sandbox::{ENGINE_NAME, Prepared, World};
 use super::senses::VirtualClock;
+use super::tools::{self, Toolbox, Tools, pin_of};
 
 /// A run that may begin: everything is opened, counted and copied.
 pub(super) struct Admitted {
@@ -47,8 +50,10 @@ pub(super) struct Admitted {
     pub(super) scopes: Scopes,
     pub(super) item: ItemRecord,
     pub(super) meter: Arc<Meter>,
-    pub(super) prepared: Prepared,
+    /// None: the run is one call of a tool.
+    pub(super) prepared: Option<Prepared>,
     pub(super) checks: Vec<Option<Prepared>>,
+    pub(super) tools: Arc<Tools>,
     pub(super) trees: Option<Trees>,
     pub(super) context: Option<Dir>,
     pub(super) journal: Arc<Journal>,
@@ -188,6 +193,7 @@ pub(super) async fn admit(
     };
     let opened = opened.map_err(|error| faulted(format!("the admission panicked: {error}")))??;
     let Opened { job, lease, materials, seed, keeping } = opened;
+    let tools = offered(runner, &job.spec, &materials).await?;
     recovery::close_dead_runs(&runner.store, &runner.state)
         .await
         .map_err(|error| not_admitted(format!("the ledger: {error}")))?;
@@ -202,8 +208,9 @@ pub(super) async fn admit(
         line: job.spec.line.clone(),
         item: record.item.clone(),
         attempt: 0,
-        component: materials.prepared.digest,
+        component: materials.component,
         checks: materials.checks.iter().map(|check| check.as_ref().map(|check| check.digest)).collect(),
+        tools: materials.toolboxes.iter().map(|(name, toolbox)| (name.clone(), toolbox.digest())).collect(),
         engine: ENGINE_NAME.to_owned(),
         seed,
         start_ms,
@@ -219,6 +226,7 @@ pub(super) async fn admit(
         item: record.item.clone(),
         attempt: 0,
         offers: offers(&job.spec),
+        tools,
         edits: BTreeMap::new(),
         passed: Passed::default(),
     };
@@ -230,6 +238,30 @@ pub(super) async fn admit(
 /// The models as a guest can look them up.
 pub(super) fn offers(spec: &RunSpec) -> BTreeMap<String, Profile> {
     spec.models.iter().map(|(name, model)| (name.clone(), model.profile.clone())).collect()
+}
+
+/// What the tools of a job offer, if it is what was accepted; of a toolbox that was never seen it is accepted now.
+async fn offered(
+    runner: &Arc<Runner>,
+    spec: &RunSpec,
+    materials: &Materials,
+) -> Result<Vec<ToolOffer>, Verdict> {
+    let wall = runner.wall(spec);
+    let mut all = Vec::new();
+    for (name, toolbox) in &materials.toolboxes {
+        let what = |why: String| not_admitted(format!("tool \"{name}\": {why}"));
+        let evidence = runner.state.describing().map_err(faulted)?;
+        let offers = toolbox.offers(name, &runner.sandbox, runner.clock, wall, evidence).await.map_err(what)?;
+        let (state, known, at_ms) = (runner.state.clone(), offers.clone(), runner.clock.unix_ms());
+        let (tenant, line, toolbox) = (spec.tenant.clone(), spec.line.clone(), name.clone());
+        let held = tokio::task::spawn_blocking(move || {
+            let acceptances = state.acceptances().map_err(|error| error.to_string())?;
+            tools::held(&acceptances, Accepted { tenant, line, toolbox, digest: pin_of(&known), offers: known, at_ms, reason: None })
+        });
+        held.await.map_err(faulted)?.map_err(what)?;
+        all.extend(offers);
+    }
+    Ok(all)
 }
 
 /// A run of which everything is opened, and nothing counted.
@@ -259,6 +291,7 @@ impl Ready {
         record: &mut Record,
     ) -> Result<Admitted, Verdict> {
         let Self { job, serial, run_dir, scopes, materials, cord, lease, keeping } = self;
+        let tools = Tools::of(opened.tools.clone(), &materials.toolboxes).map_err(not_admitted)?;
         let time = Arc::new(VirtualClock::starting_at_ms(origin.start_ms));
         time.move_to_ms(first_ms);
         let (store, clock) = (Arc::clone(&runner.store), runner.clock);
@@ -300,9 +333,9 @@ impl Ready {
         drop(keeping);
         let passed = item.passed.clone();
         record.attempt = item.attempts;
-        record.component = Some(materials.prepared.digest);
+        record.component = Some(materials.component);
         let meter = Meter::new(Arc::clone(&runner.store), scopes.attempt.clone(), call, begun);
-        let Materials { prepared, checks, trees, context } = materials;
+        let Materials { prepared, component: _, checks, toolboxes: _, trees, context } = materials;
         Ok(Admitted {
             job,
             serial,
@@ -312,6 +345,7 @@ impl Ready {
             meter: Arc::new(meter),
             prepared,
             checks,
+            tools: Arc::new(tools),
             trees,
             context: context.map(|context| context.dir),
             journal: Arc::new(journal),
@@ -376,8 +410,11 @@ struct Opened {
 
 /// What a guest runs on: compiled components, and copies of files.
 pub(super) struct Materials {
-    pub(super) prepared: Prepared,
+    pub(super) prepared: Option<Prepared>,
+    /// BLAKE3 of the worker's component, or of the tool's that is called in its place.
+    pub(super) component: Digest,
     pub(super) checks: Vec<Option<Prepared>>,
+    pub(super) toolboxes: BTreeMap<String, Toolbox>,
     pub(super) trees: Option<Trees>,
     pub(super) context: Option<Context>,
 }
@@ -394,22 +431,30 @@ impl Opened {
     fn open(host: &Runner, job: Job, item: &str, run_dir: &RunDir) -> Result<Self, Verdict> {
         let spec = &job.spec;
         let lease = host.state.lease(&spec.tenant, &spec.line, item).map_err(|error| not_admitted(chain(&error)))?;
-        let (prepared, checks) = compile(host, &job)?;
+        let Compiled { prepared, component, checks, toolboxes } = compile(host, &job)?;
         let keeping = host.state.blobs().keeping().map_err(|error| not_admitted(format!("the blobs: {error}")))?;
-        keep_components(host, &keeping, &job, &prepared, &checks)?;
+        keep_components(host, &keeping, &job, prepared.as_ref(), &checks, &toolboxes)?;
         let trees = copies(host, &job, run_dir, &keeping)?;
         let context = context_copy(host, &job, run_dir, &keeping)?;
         let seed = match spec.seed {
             Some(seed) => seed,
             None => fresh_seed()?,
         };
-        let materials = Materials { prepared, checks, trees, context };
+        let materials = Materials { prepared, component, checks, toolboxes, trees, context };
         Ok(Self { job, lease, materials, seed, keeping })
     }
 }
 
-/// Compiles the worker and the checks, if they are what they must be. Blocking.
-pub(super) fn compile(host: &Runner, job: &Job) -> Result<(Prepared, Vec<Option<Prepared>>), Verdict> {
+/// The components of a job, compiled.
+pub(super) struct Compiled {
+    pub(super) prepared: Option<Prepared>,
+    pub(super) component: Digest,
+    pub(super) checks: Vec<Option<Prepared>>,
+    pub(super) toolboxes: BTreeMap<String, Toolbox>,
+}
+
+/// Compiles the worker, the checks and the tools, if they are what they must be. Blocking.
+pub(super) fn compile(host: &Runner, job: &Job) -> Result<Compiled, Verdict> {
     pinned::check(job)?;
     if host.wall(&job.spec) == Wall::Process {
         let stands = host.sandbox.process_wall();
@@ -418,7 +463,10 @@ pub(super) fn compile(host: &Runner, job: &Job) -> Result<(Prepared, Vec<Option<
     let prepare = |bytes: &[u8], world, what: &str| {
         host.sandbox.prepare(bytes, world).map_err(|error| not_admitted(format!("{what}: {}", chain(&error))))
     };
-    let prepared = prepare(&job.component, World::Worker, "worker")?;
+    let prepared = match &job.spec.call {
+        None => Some(prepare(&job.component, World::Worker, "worker")?),
+        Some(_) => None,
+    };
     let checks = job
         .checks
         .iter()
@@ -427,7 +475,19 @@ pub(super) fn compile(host: &Runner, job: &Job) -> Result<(Prepared, Vec<Option<
             check.component.as_deref().map(|bytes| prepare(bytes, World::Verifier, &what)).transpose()
         })
         .collect::<Result<Vec<_>, _>>()?;
-    Ok((prepared, checks))
+    let mut toolboxes = BTreeMap::new();
+    for (name, spec) in &job.spec.tools {
+        let what = format!("tool \"{name}\"");
+        let bytes = job.tools.get(name).ok_or_else(|| not_admitted(format!("{what}: its component is not there")))?;
+        let prepared = prepare(bytes, World::Tool, &what)?;
+        toolboxes.insert(name.clone(), Toolbox { spec: spec.clone(), prepared });
+    }
+    let component = match (&prepared, toolboxes.values().next()) {
+        (Some(prepared), _) => prepared.digest,
+        (None, Some(toolbox)) => toolbox.digest(),
+        (None, None) => return Err(not_admitted("a tool is to be called, and none is granted")),
+    };
+    Ok(Compiled { prepared, component, checks, toolboxes })
 }
 
 /// Keeps the components' bytes, so that the run can be replayed when nobody else has them any more.
@@ -435,13 +495,16 @@ fn keep_components(
     host: &Runner,
     keeping: &Keeping,
     job: &Job,
-    prepared: &Prepared,
+    prepared: Option<&Prepared>,
     checks: &[Option<Prepared>],
+    toolboxes: &BTreeMap<String, Toolbox>,
 ) -> Result<(), Verdict> {
     let of_checks = job.checks.iter().zip(checks);
     let of_checks =
         of_checks.filter_map(|(check, prepared)| Some((prepared.as_ref()?.digest, check.component.as_ref()?)));
-    for (digest, bytes) in [(prepared.digest, &job.component)].into_iter().chain(of_checks) {
+    let of_tools = toolboxes.iter().filter_map(|(name, toolbox)| Some((toolbox.digest(), job.tools.get(name)?)));
+    let of_worker = prepared.map(|prepared| (prepared.digest, &job.component));
+    for (digest, bytes) in of_worker.into_iter().chain(of_checks).chain(of_tools) {
         let known = host.state.blobs().has(&digest).map_err(|error| not_admitted(format!("the blobs: {error}")))?;
         if !known {
             keeping.keep(bytes).map_err(|error| not_admitted(format!("keep a component: {}", chain(&error))))?;

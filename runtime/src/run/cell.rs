@@ -161,6 +161,7 @@ impl Cell {
                 }
                 Word::Wrote(more) => Reply::Wrote(ties.gate.wrote(more)),
                 Word::Offers => Reply::Offers(ties.gate.offers().clone()),
+                Word::Tools => Reply::Tools(ties.gate.tools().to_vec()),
                 Word::Printed { stream, dropped_bytes } => {
                     ties.printed(stream, &bytes, dropped_bytes);
                     continue;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cap_std::fs::Dir;
@@ -14,29 +14,24 @@ use wasmtime_wasi::filesystem::FsPerms;
 use crate::doors::command::{self, CommandEnd, Order};
 use crate::doors::recorded::RecordedWeb;
 use crate::doors::state::RunDir;
-use crate::doors::store::{Durability, MemoryStore, Store, transact};
 use crate::doors::tree::{self, ChangeKind, Manifest};
 use crate::doors::workspace;
 use crate::rules::digest::Digest;
 use crate::rules::effect::Stream;
-use crate::rules::guard::Memory;
-use crate::rules::ledger::{CallId, Limits as LineLimits, Line, ScopeId, Terms};
-use crate::rules::progress::{Progress, Seen};
+use crate::rules::ledger::Line;
 use crate::rules::record::Evidence;
-use crate::rules::spec::{Caps, Check, CheckRun, FileGrant, Grants, Guards, OnPull, RunSpec, Wall};
+use crate::rules::spec::{Caps, Check, CheckRun, FileGrant, Grants, RunSpec, Wall};
 use crate::rules::verdict::{CheckEnd, Outcome, Stop};
 
 use super::RunEnd;
+use super::aside::{Aside, AsideEnd};
 use super::bindings::verifier::jidoka::agent::review;
 use super::cord::Cord;
-use super::gate::{Gate, Passage, WorkspaceView};
+use super::gate::WorkspaceView;
 use super::journal::Journal;
-use super::meter::Meter;
-use super::output::Output;
-use super::race::GuestCall;
 use super::runner::Runner;
 use super::sandbox::{Call, Prepared, Returned};
-use super::seat::{Draw, Preopen, Seat, Setup, Ties};
+use super::seat::{Draw, Preopen, Setup};
 use super::senses::VirtualClock;
 use super::supervisor::cut;
 
@@ -128,57 +123,25 @@ impl Bench<'_> {
         artifact: review::Artifact,
     ) -> Result<CheckEnd, RunEnd> {
         let wall_ms = self.check.wall_ms;
-        let limits = LineLimits::from_iter([
-            (Line::WallMs, wall_ms),
-            (Line::WorkMs, wall_ms),
-            (Line::CpuMs, wall_ms),
-            (Line::DiskBytes, CHECK_DISK_BYTES),
-            (Line::MemoryBytes, self.caps.memory_bytes),
-        ]);
-        // A ledger of its own: what a check uses is the host's to pay, and its clock is not the run's.
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        let (scope, call) = (ScopeId::host(), CallId::new("check"));
-        let (memory_bytes, check, metered) = (self.caps.memory_bytes, scope.clone(), call.clone());
-        let begun = transact(&*store, vec![], Durability::Lazy, move |books| {
-            books.ledger.open(&check, Terms { limits, ..Terms::default() }, 0)?;
-            Meter::begin(books.ledger, &check, &metered, memory_bytes, 0)
-        });
-        let begun = begun.await.map_err(|error| RunEnd::Fault(error.to_string()))?;
-        let begun = begun.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
-        let meter = Arc::new(Meter::new(store, scope.clone(), call, begun));
-        // A cord of its own: a check out of time is a broken check, not a stopped run.
-        let cord = Cord::default();
-        let evidence = self.run_dir.subdir("evidence").map_err(|error| RunEnd::Fault(format!("evidence: {error}")))?;
-        let gate = Arc::new(Gate::new(Passage {
+        let times = [Line::WallMs, Line::WorkMs, Line::CpuMs].map(|line| (line, wall_ms));
+        let aside = Aside {
+            sandbox: Arc::clone(&self.runner.sandbox),
+            clock: self.runner.clock,
+            wall: self.wall,
             grants: Grants { files: FileGrant::ReadOnly, ..Grants::default() },
-            models: BTreeMap::new(),
             web: Arc::new(RecordedWeb::default()),
-            offers: BTreeMap::new(),
-            edits: BTreeMap::new(),
-            scope,
-            line: ScopeId::host(),
-            on_pull: OnPull::Drain,
-            pulls: Arc::default(),
-            // A verifier has a clock of its own, and may think as long as that lets it.
-            guards: Guards { stall_ms: self.check.wall_ms.saturating_mul(2), ..Guards::default() },
-            memory: Memory::default(),
-            meter: Arc::clone(&meter),
-            tenant_pace: None,
+            // What a check uses is the host's to pay, and its clock is not the run's.
+            limits: times.into_iter().chain([(Line::DiskBytes, CHECK_DISK_BYTES)]).collect(),
+            payer: None,
             journal: Arc::clone(self.journal),
             time: Arc::clone(self.time),
             serial: self.serial.to_owned(),
-            cord: cord.clone(),
-            clock: self.runner.clock,
-            progress: Arc::new(Mutex::new(Progress::new(Default::default(), Seen::default(), None))),
-            evidence: Arc::new(evidence),
-            blobs: None,
-            workspace: None,
-            log_bytes: self.caps.log_bytes,
-        }));
-        let stdio = [Output::new(self.caps.stdio_bytes), Output::new(self.caps.stdio_bytes)];
+            evidence: self.run_dir.subdir("evidence").map_err(|error| RunEnd::Fault(format!("evidence: {error}")))?,
+        };
         let setup = Setup {
             call: Call::Judge(artifact),
             args: Vec::new(),
+            stdin: String::new(),
             env: BTreeMap::new(),
             chances: Draw::Check { seed: self.seed, name: self.check.name.clone() },
             start_ms: self.start_ms,
@@ -186,22 +149,19 @@ impl Bench<'_> {
             max_body_bytes: 0,
             caps: *self.caps,
         };
-        let sandbox = &self.runner.sandbox;
-        let ties = Ties { gate: Arc::clone(&gate), time: Arc::clone(self.time), stdio: stdio.clone() };
-        let seat = Seat::take(sandbox, prepared, setup, preopens, ties, self.wall).await.map_err(RunEnd::Fault)?;
-        let call = GuestCall { clock: self.runner.clock, cord, gate: Arc::clone(&gate), meter };
-        let judged = call.race(|bounds| seat.call(sandbox, bounds));
-        let ended = tokio::select! {
+        let judged = aside.call(prepared, setup, preopens);
+        let AsideEnd { ended, stdout, stderr, gate, .. } = tokio::select! {
             biased;
             _ = self.cord.pulled() => return Err(RunEnd::Stopped),
-            ended = judged => ended,
+            judged = judged => judged?,
         };
-        let [stdout, stderr] = stdio.map(|output| output.take());
         gate.record_output([(Stream::Stdout, stdout.0, stdout.1), (Stream::Stderr, stderr.0, stderr.1)]).await?;
         Ok(match ended {
             Ok(Returned::Judgement(Ok(judgement))) => judged_as(judgement),
             Ok(Returned::Judgement(Err(why))) => CheckEnd::Broken { why: cut(why) },
-            Ok(Returned::Report(_)) => return Err(RunEnd::Fault("a verifier answered as a worker".into())),
+            Ok(Returned::Report(_) | Returned::Described(_) | Returned::Output(_) | Returned::Exited(_)) => {
+                return Err(RunEnd::Fault("a verifier answered as another guest".into()));
+            }
             Err(outcome) => CheckEnd::Broken { why: self.broken(outcome)? },
         })
     }

@@ -152,11 +152,42 @@ pub(super) fn serve(mut pipe: UnixStream) -> io::Result<()> {
     }
     let mut component = vec![0; length];
     pipe.read_exact(&mut component)?;
-    let (kind, bytes) = match engine.precompile_component(&component) {
+    let compiled = adapted(component).and_then(|component| engine.precompile_component(&component));
+    let (kind, bytes) = match compiled {
         Ok(code) => (COMPILED, code),
         Err(error) => (REFUSED, sandbox::plain(&error).into_bytes()),
     };
     pipe.write_all(&[kind])?;
     pipe.write_all(&(bytes.len() as u64).to_le_bytes())?;
     pipe.write_all(&bytes)
+}
+
+/// A module of WASI preview 1 as a component, wrapped by wasmtime's own adapter: a program if it has a `_start`, a library
+/// else. A component stays as it is.
+fn adapted(bytes: Vec<u8>) -> wasmtime::Result<Vec<u8>> {
+    if !wasmparser::Parser::is_core_wasm(&bytes) {
+        return Ok(bytes);
+    }
+    let adapter = match has_start(&bytes)? {
+        true => wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+        false => wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+    };
+    let wrapped = wit_component::ComponentEncoder::default()
+        .module(&bytes)
+        .and_then(|encoder| encoder.adapter("wasi_snapshot_preview1", adapter))
+        .and_then(|mut encoder| encoder.encode());
+    wrapped.map_err(|error| wasmtime::Error::msg(format!("the module cannot be wrapped as a component: {error:#}")))
+}
+
+fn has_start(module: &[u8]) -> wasmtime::Result<bool> {
+    for payload in wasmparser::Parser::new(0).parse_all(module) {
+        if let wasmparser::Payload::ExportSection(exports) = payload? {
+            for export in exports {
+                if export?.name == "_start" {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+    Ok(false)
 }

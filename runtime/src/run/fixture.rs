@@ -35,13 +35,14 @@ use crate::rules::record::Record;
 use crate::rules::spec::{
     Allowance, CheckRun, ComponentSource, MarkKind, ModelSpec, Reach, RunSpec, SharedBudget, WorkspaceSpec,
 };
+use crate::rules::tool::ToolSource;
 use crate::rules::verdict::Stop;
 use crate::rules::window::Span;
 
 use super::RunEnd;
 use super::admission::Scopes;
 use super::hooks::Hooks;
-use super::past::{Flaw, Past, PastError};
+use super::past::{Components, Flaw, Past, PastError};
 use super::pinned;
 use super::runner::{Account, Apply, CheckJob, Job, Reached, Runner};
 use super::shape::MAX_COMPONENT_BYTES;
@@ -57,6 +58,7 @@ const TRANSCRIPT_FILE: &str = "transcript.json";
 const WEB_FILE: &str = "web.json";
 const COMPONENT_FILE: &str = "component.wasm";
 const CHECKS_DIR: &str = "checks";
+const TOOLS_DIR: &str = "tools";
 const WORKSPACE_DIR: &str = "workspace";
 const CONTEXT_DIR: &str = "context";
 
@@ -124,6 +126,7 @@ pub struct Opened {
     web: WebRecording,
     component: Vec<u8>,
     checks: Vec<CheckJob>,
+    tools: BTreeMap<String, Vec<u8>>,
     workspace: Files,
     context: Files,
 }
@@ -151,6 +154,7 @@ pub struct Draft {
     web: WebRecording,
     component: Vec<u8>,
     checks: Vec<(PathBuf, Vec<u8>)>,
+    tools: Vec<(PathBuf, Vec<u8>)>,
     tree: Option<Manifest>,
     context: Option<Manifest>,
 }
@@ -173,7 +177,7 @@ impl Draft {
             _ => None,
         });
         let end = tree(&end)?;
-        let (component, components) = past.components(blobs)?;
+        let Components { worker: component, checks: components, tools: of_tools } = past.components(blobs)?;
         let mut job = past.job.spec.clone();
         let mut checks = Vec::new();
         for (number, (check, component)) in job.checks.iter_mut().zip(components).enumerate() {
@@ -181,6 +185,13 @@ impl Draft {
             let place = Path::new(CHECKS_DIR).join(format!("{}.wasm", file_name(&check.name, number + 1)));
             check.run = CheckRun::Component(ComponentSource::File(place.clone()));
             checks.push((place, component));
+        }
+        let mut tools = Vec::new();
+        for (number, (name, tool)) in job.tools.iter_mut().enumerate() {
+            let Some(component) = of_tools.get(name).cloned() else { continue };
+            let place = Path::new(TOOLS_DIR).join(format!("{}.wasm", file_name(name, number + 1)));
+            tool.source = ToolSource::Component(ComponentSource::File(place.clone()));
+            tools.push((place, component));
         }
         let seen = shown_before(past, &entries, base.as_ref().zip(end.as_ref()));
         stand_alone(&mut job, past, &record, &entries);
@@ -198,7 +209,7 @@ impl Draft {
         };
         let transcript = transcript(&fixture.job, &entries);
         let web = web(&entries);
-        Ok(Self { fixture, transcript, web, component, checks, tree: base, context })
+        Ok(Self { fixture, transcript, web, component, checks, tools, tree: base, context })
     }
 
     /// Writes it into an empty directory. Blocking.
@@ -214,10 +225,12 @@ impl Draft {
             target.create_dir(name).map_err(io_error("make", name))?;
             blobs.restore(tree, &target.open_dir(name).map_err(io_error("open", name))?)?;
         }
-        if !self.checks.is_empty() {
-            target.create_dir(CHECKS_DIR).map_err(io_error("make", CHECKS_DIR))?;
+        for (dir, components) in [(CHECKS_DIR, &self.checks), (TOOLS_DIR, &self.tools)] {
+            if !components.is_empty() {
+                target.create_dir(dir).map_err(io_error("make", dir))?;
+            }
         }
-        for (place, component) in &self.checks {
+        for (place, component) in self.checks.iter().chain(&self.tools) {
             write(target, &place.to_string_lossy(), component)?;
         }
         write(target, COMPONENT_FILE, &self.component)?;
@@ -299,6 +312,14 @@ impl Opened {
             };
             checks.push(CheckJob { check: check.clone(), component });
         }
+        let mut tools = BTreeMap::new();
+        for (name, tool) in &fixture.job.tools {
+            let ToolSource::Component(ComponentSource::File(path)) = &tool.source else {
+                let why = format!("{FIXTURE_FILE}: tool {name:?} is no component; a fixture has components");
+                return Err(FixtureError::Wrong(why));
+            };
+            tools.insert(name.clone(), read(dir, &path.to_string_lossy(), MAX_COMPONENT_BYTES as u64)?);
+        }
         let (workspace, context) = match &fixture.job.workspace {
             None => (Files::Unwanted, Files::Unwanted),
             Some(WorkspaceSpec { context: None, .. }) => (Files::open(dir, WORKSPACE_DIR)?, Files::Unwanted),
@@ -306,7 +327,7 @@ impl Opened {
                 (Files::open(dir, WORKSPACE_DIR)?, Files::open(dir, CONTEXT_DIR)?)
             }
         };
-        Ok(Self { fixture, transcript, web, component, checks, workspace, context })
+        Ok(Self { fixture, transcript, web, component, checks, tools, workspace, context })
     }
 
     /// Runs it on a scratch host. `component` stands in for the fixture's own. Nothing is applied.
@@ -319,7 +340,7 @@ impl Opened {
         component: Option<Vec<u8>>,
         serial: String,
     ) -> Result<Rehearsed, FixtureError> {
-        let Self { fixture, mut transcript, web, component: own, checks, workspace, context } = self;
+        let Self { fixture, mut transcript, web, component: own, checks, tools, workspace, context } = self;
         let mut spec = fixture.job;
         spec.item = Some(fixture.item.clone());
         spec.max_attempts = spec.max_attempts.max(fixture.attempt);
@@ -347,7 +368,7 @@ impl Opened {
         let (workspace, context) = (workspace.on(runner, WORKSPACE_DIR)?, context.on(runner, CONTEXT_DIR)?);
         let (account, dir) = (Account::default(), String::new());
         let (web, hooks) = (Arc::clone(&recorded_web) as Arc<dyn Fetch>, Hooks::default());
-        let job = Job { spec, component, checks, workspace, context, models, web, account, hooks, dir };
+        let job = Job { spec, component, checks, tools, workspace, context, models, web, account, hooks, dir };
         let mut handle = runner.start(job, serial, Apply::Never);
         while handle.next_entry().await.is_some() {}
         let record = handle.verdict().await?;
@@ -488,7 +509,7 @@ fn transcript(job: &RunSpec, entries: &[Entry]) -> Transcript {
                 };
                 counted.insert(*call, ((*model).clone(), tokens_in));
             }
-            Body::Answered { call, kind: Kind::Model, heard, cost } => {
+            Body::Answered { call, kind: Kind::Model, heard, cost, .. } => {
                 let Some((request, max_output)) = asked.get(call) else { continue };
                 let (reply, usage) = match heard {
                     Ok(Answer::Model { reply, usage, .. }) => (Said::Reply(reply.clone()), *usage),
@@ -525,7 +546,7 @@ fn web(entries: &[Entry]) -> WebRecording {
     for entry in entries {
         match &entry.body {
             Body::Intent { call, effect: Effect::Fetch { request }, .. } => drop(asked.insert(*call, request)),
-            Body::Answered { call, kind: Kind::Fetch | Kind::Send, heard, cost } => {
+            Body::Answered { call, kind: Kind::Fetch | Kind::Send, heard, cost, .. } => {
                 let Some(request) = asked.get(call) else { continue };
                 let said = match heard {
                     Ok(Answer::Fetched { reply }) => WebSaid::Reply(reply.clone()),

@@ -74,7 +74,7 @@ pub(super) async fn admit(
         tenant: job.spec.tenant.clone(),
         line: job.spec.line.clone(),
         item: record.item.clone(),
-        component: materials.prepared.digest,
+        component: materials.component,
         engine: ENGINE_NAME.to_owned(),
         parent: Some(parent),
         ..past.origin.clone()

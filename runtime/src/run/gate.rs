@@ -12,6 +12,7 @@ mod human;
 mod left;
 mod marks;
 mod retell;
+mod tool;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -33,7 +34,7 @@ use crate::doors::tree::{self, Bounds, Change, Manifest};
 use crate::rules::andon::{Category, Pull, Puller};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{
-    Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Heard, Level, Reason, Refusal, Stream,
+    Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Heard, Kind, Level, Reason, Refusal, Stream,
 };
 use crate::rules::guard::Memory;
 use crate::rules::http::{HttpBody, HttpRequest};
@@ -55,12 +56,14 @@ use super::meter::Meter;
 use super::runner::Reached;
 use super::senses::VirtualClock;
 use super::tape::Part;
+use super::tools::Tools;
 use super::waits::Waits;
 
 use self::call::{compile, matching, priced};
 use self::guards::Pulse;
 use self::marks::Marked;
 pub use self::marks::{KeptTree, keep_tree};
+pub use self::tool::Workshop;
 
 /// A granted model: what is known of it, and the way to it.
 pub struct ModelDoor {
@@ -104,6 +107,9 @@ impl WorkspaceView {
 pub struct Passage {
     pub grants: Grants,
     pub models: BTreeMap<String, ModelDoor>,
+    /// The tools of the host that the guest can call, and what they are made with.
+    pub tools: Arc<Tools>,
+    pub workshop: Option<Workshop>,
     pub web: Arc<dyn Fetch>,
     /// The models as the guest can look them up.
     pub offers: BTreeMap<String, Profile>,
@@ -133,6 +139,8 @@ pub struct Passage {
     pub evidence: Arc<Dir>,
     /// Where trees are kept that the guest has shown.
     pub blobs: Option<Blobs>,
+    /// Where trees are that the journal names.
+    pub told_trees: Option<Blobs>,
     pub workspace: Option<WorkspaceView>,
     /// Bytes of notes that are kept.
     pub log_bytes: u64,
@@ -146,6 +154,8 @@ pub struct Gate {
     memory: Mutex<Memory>,
     /// For G7: when the guest was heard last.
     pulse: Pulse,
+    /// The worker's files, as tools share them while the worker waits.
+    files: tokio::sync::RwLock<()>,
 }
 
 #[derive(Default)]
@@ -227,6 +237,8 @@ struct Performed {
     took_ms: u64,
     waited_ms: u64,
     marked: Option<Marked>,
+    /// Where the guest's tree is kept as the effect left it, if it may have changed it.
+    tree: Option<KeptTree>,
     /// What the provider said of its rate.
     rates: RateNews,
 }
@@ -245,7 +257,7 @@ impl Gate {
         // A journal of a stranger's may say anything.
         passage.guards = passage.guards.bounded();
         let pulse = Pulse::new(passage.clock);
-        Self { passage, state: Mutex::default(), waits: Mutex::default(), memory, pulse }
+        Self { passage, state: Mutex::default(), waits: Mutex::default(), memory, pulse, files: tokio::sync::RwLock::default() }
     }
 
     /// Passes one effect.
@@ -267,6 +279,7 @@ impl Gate {
     }
 
     async fn pass_batch(&self, asks: Vec<Ask>) -> Result<Vec<Heard>, RunEnd> {
+        let asks: Vec<Ask> = asks.into_iter().map(|ask| self.with_reach(ask)).collect();
         let _busy = self.pulse.busy();
         if self.passage.cord.is_pulled() {
             return Err(RunEnd::Stopped);
@@ -415,7 +428,7 @@ impl Gate {
         if let Err(refusal) = policy::rule(&self.passage.grants, counts, &ask.effect) {
             return self.refuse(call, ask.effect, refusal).await;
         }
-        if let Effect::Model { .. } | Effect::Fetch { .. } = &ask.effect
+        if let Effect::Model { .. } | Effect::Fetch { .. } | Effect::Tool { .. } = &ask.effect
             && let Some(refusal) = self.suspects(call, &ask.effect).await?
         {
             return self.refuse(call, ask.effect, refusal).await;
@@ -424,10 +437,10 @@ impl Gate {
             Effect::Model { request } => compile(request),
             Effect::Attach { bytes, .. } => self.room_for(*bytes).map(|()| None),
             Effect::Sleep { ms } => self.enough_time(*ms).await?.map(|()| None),
+            Effect::Tool { name, input, .. } => self.fits_tool(name, input).await?.map(|()| None),
             Effect::CheckIn { .. }
             | Effect::Left
             | Effect::Count { .. }
-            | Effect::Tool { .. }
             | Effect::Child { .. }
             | Effect::Human { .. }
             | Effect::Fetch { .. } => Ok(None),
@@ -445,12 +458,12 @@ impl Gate {
                 Some(paid)
             }
             Effect::Fetch { request } => Some(self.reserve_exchange(&admitted, request).await?),
+            Effect::Tool { name, .. } => Some(self.reserve_tool(&admitted, name).await?),
             Effect::Attach { .. }
             | Effect::CheckIn { .. }
             | Effect::Sleep { .. }
             | Effect::Left
             | Effect::Count { .. }
-            | Effect::Tool { .. }
             | Effect::Child { .. }
             | Effect::Human { .. } => None,
         };
@@ -588,7 +601,8 @@ impl Gate {
             Effect::Left => Performed::free(Ok(Answer::Left { lines: self.left().await? })),
             Effect::Human { .. } => self.decided(admitted.call, &admitted.ask.effect).await?,
             Effect::Fetch { request } => self.fetched(admitted.call, request, quote).await?,
-            Effect::Count { .. } | Effect::Tool { .. } | Effect::Child { .. } => {
+            Effect::Tool { name, input, .. } => self.called(admitted.call, name, input, quote).await?,
+            Effect::Count { .. } | Effect::Child { .. } => {
                 return Err(RunEnd::Fault("policy let through an effect that has no door".into()));
             }
         };
@@ -603,19 +617,25 @@ impl Gate {
         paid: Option<(Quote, Dispatched)>,
         performed: Performed,
     ) -> Result<Heard, RunEnd> {
-        let Performed { heard, spent, raw_usage, took_ms, waited_ms, marked, rates: _ } = performed;
+        let Performed { heard, spent, raw_usage, took_ms, waited_ms, marked, tree: kept, rates: _ } = performed;
+        let tree = kept.as_ref().map(|kept| kept.address);
         let mut cost = Cost { took_ms, waited_ms, raw_usage, ..Cost::default() };
         let (call, kind, told) = (admitted.call, admitted.ask.effect.kind(), heard.clone());
         let Some((quote, dispatched)) = paid else {
             cost.spent = spent.unwrap_or_default();
-            self.answer(Body::Answered { call, kind, heard: told, cost }, call, marked).await?;
+            self.answer(Body::Answered { call, kind, heard: told, cost, tree }, call, marked).await?;
             return Ok(heard);
         };
         let id = dispatched.id().clone();
         let (pulls, line) = (Arc::clone(&self.passage.pulls), self.passage.line.clone());
         let place = Place::of_run(&line, &self.passage.serial, self.passage.item());
         let needs = vec![Need::Call(id), Need::Line(line)];
-        let settled = self.passage.journal.step(needs, Durability::Durable, move |step| {
+        let durability = match kind {
+            // It is made again if its answer is lost, unless somebody could sweep away the tree that the answer names.
+            Kind::Compute if tree.is_none() => Durability::Lazy,
+            _ => Durability::Durable,
+        };
+        let settled = self.passage.journal.step(needs, durability, move |step| {
             let overrun = match spent {
                 Some(spent) => {
                     cost.spent = spent;
@@ -627,7 +647,7 @@ impl Gate {
                     Amounts::default()
                 }
             };
-            step.write(Body::Answered { call, kind, heard: told, cost });
+            step.write(Body::Answered { call, kind, heard: told, cost, tree });
             let Some((line, amount)) = overrun.iter().next() else { return Ok(None) };
             // The provider broke the cap that the host put on the wire: its numbers cannot bound the next call either.
             let reason = format!("call {call} cost {amount} of {} more than was reserved for it", line.name());
@@ -635,7 +655,9 @@ impl Gate {
             lock(&pulls).kept.push(line::pull(step.books, place, pull.clone()));
             Ok::<_, Denial>(Some(pull))
         });
-        match settled.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))? {
+        let settled = settled.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
+        drop(kept);
+        match settled {
             Some(pull) => {
                 self.passage.cord.pull(Stop::Pulled { pull });
                 Err(RunEnd::Stopped)
@@ -666,6 +688,7 @@ impl Performed {
             took_ms: 0,
             waited_ms: 0,
             marked: None,
+            tree: None,
             rates: RateNews::default(),
         }
     }
@@ -700,7 +723,7 @@ pub(super) fn shown(effect: Effect) -> Effect {
         Effect::Model { request } => Effect::Model {
             request: Request { model: cut(request.model), messages: vec![], tools: vec![], schema: None, ..request },
         },
-        Effect::Tool { name, .. } => Effect::Tool { name: cut(name), input: String::new() },
+        Effect::Tool { name, reach, .. } => Effect::Tool { name: cut(name), input: String::new(), reach },
         Effect::Child { name, .. } => Effect::Child { name: cut(name), task: String::new() },
         Effect::Human { question, .. } => {
             Effect::Human { question: cut(question), options: vec![], risk: Risk::default() }

@@ -13,6 +13,7 @@ use crate::rules::ledger::Line;
 use crate::rules::model::{Message, Profile, Request, Role, Stop, ToolCall, ToolDefinition};
 use crate::rules::policy::{self, MAX_RANDOM_BYTES};
 use crate::rules::question::Risk;
+use crate::rules::tool::{Reach, ToolOffer};
 
 use super::RunEnd;
 use super::alarms::Alarms;
@@ -86,6 +87,11 @@ fn model_reply(heard: Heard) -> wasmtime::Result<Result<wit::model::Reply, wit::
     }
 }
 
+/// How far it reaches is the gate's to say.
+fn tool_call(call: wit::tools::Invocation) -> Effect {
+    Effect::Tool { name: call.name, input: call.input, reach: Reach::default() }
+}
+
 fn tool_output(heard: Heard) -> wasmtime::Result<Result<String, wit::types::Denied>> {
     match heard {
         Ok(Answer::Tool { output }) => Ok(Ok(output)),
@@ -107,6 +113,8 @@ impl wit::types::Host for Guest {}
 impl wit::work::Host for Guest {}
 
 impl super::bindings::verifier::jidoka::agent::review::Host for Guest {}
+
+impl super::bindings::tool::jidoka::agent::tooling::Host for Guest {}
 
 impl wit::model::Host for Guest {
     async fn ask(
@@ -138,18 +146,23 @@ impl wit::model::Host for Guest {
 
 impl wit::tools::Host for Guest {
     async fn catalogue(&mut self) -> wasmtime::Result<Vec<wit::tools::Tool>> {
-        Ok(Vec::new())
+        let tool = |offer: ToolOffer| wit::tools::Tool {
+            name: offer.name,
+            description: offer.description,
+            schema: offer.schema,
+        };
+        Ok(self.gate.tools()?.into_iter().map(tool).collect())
     }
 
     async fn call(&mut self, call: wit::tools::Invocation) -> wasmtime::Result<Result<String, wit::types::Denied>> {
-        tool_output(self.gate.pass(Effect::Tool { name: call.name, input: call.input }).await?)
+        tool_output(self.gate.pass(tool_call(call)).await?)
     }
 
     async fn call_all(
         &mut self,
         calls: Vec<wit::tools::Invocation>,
     ) -> wasmtime::Result<Vec<Result<String, wit::types::Denied>>> {
-        let asks = calls.into_iter().map(|call| Ask::from(Effect::Tool { name: call.name, input: call.input }));
+        let asks = calls.into_iter().map(|call| Ask::from(tool_call(call)));
         self.gate.pass_all(asks.collect()).await?.into_iter().map(tool_output).collect()
     }
 }

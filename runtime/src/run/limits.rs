@@ -102,6 +102,8 @@ pub struct CpuMeter(Arc<Meter>);
 struct Meter {
     /// Ended polls.
     total_ns: AtomicU64,
+    /// Of guests that worked for it in tasks of their own.
+    apart_ns: AtomicU64,
     /// The thread's clock when the running poll began.
     started_ns: AtomicU64,
     /// What may be used, and what happens then. `u64::MAX`: somebody else sees to it.
@@ -113,6 +115,7 @@ impl Default for Meter {
     fn default() -> Self {
         Self {
             total_ns: AtomicU64::new(0),
+            apart_ns: AtomicU64::new(0),
             started_ns: AtomicU64::new(0),
             bound_ns: AtomicU64::new(u64::MAX),
             stop: Mutex::new(None),
@@ -121,9 +124,14 @@ impl Default for Meter {
 }
 
 impl CpuMeter {
-    /// Nanoseconds used by polls that ended.
+    /// Nanoseconds used by polls that ended, and by others for it.
     pub fn total_ns(&self) -> u64 {
-        self.0.total_ns.load(Ordering::Relaxed)
+        self.0.total_ns.load(Ordering::Relaxed).saturating_add(self.0.apart_ns.load(Ordering::Relaxed))
+    }
+
+    /// Charges what another guest used for this one.
+    pub fn charge(&self, ns: u64) {
+        self.0.apart_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
     /// Nanoseconds used so far. Only from within a poll of [`CpuMeter::measure`]'s future, on its thread.
@@ -153,8 +161,9 @@ impl CpuMeter {
         self.0.total_ns.fetch_max(total_ns, Ordering::Relaxed);
     }
 
-    /// What may still be used when so much is used; `None`: nothing.
+    /// What may still be used when so much is used in another process; `None`: nothing.
     pub fn left_ns(&self, used_ns: u64) -> Option<u64> {
+        let used_ns = used_ns.saturating_add(self.0.apart_ns.load(Ordering::Relaxed));
         self.0.bound_ns.load(Ordering::Acquire).checked_sub(used_ns)
     }
 

@@ -32,6 +32,8 @@ pub struct Meter {
     scope: ScopeId,
     call: CallId,
     cpu: CpuMeter,
+    /// Whose disk it is.
+    payer: Option<Arc<Meter>>,
     state: Mutex<State>,
     /// A renewal brought something.
     renewed: Notify,
@@ -103,9 +105,22 @@ impl Meter {
             short: begun.short,
         };
         let meter =
-            Self { store, scope, call, cpu: CpuMeter::default(), state: Mutex::new(state), renewed: Notify::new() };
+            Self {
+                store,
+                scope,
+                call,
+                cpu: CpuMeter::default(),
+                payer: None,
+                state: Mutex::new(state),
+                renewed: Notify::new(),
+            };
         meter.bound_cpu(&lock(&meter.state));
         meter
+    }
+
+    /// Every byte that is written is another's too, and written only if both have it.
+    pub fn paid_by(self, payer: Option<Arc<Self>>) -> Self {
+        Self { payer, ..self }
     }
 
     /// The processor's part, for whoever polls the guest.
@@ -137,6 +152,9 @@ impl Meter {
         let used = state.disk_bytes.saturating_add(bytes);
         if used > state.granted(Line::DiskBytes) {
             return Err(state.limit_on(Line::DiskBytes, &self.scope));
+        }
+        if let Some(payer) = &self.payer {
+            payer.write(bytes)?;
         }
         state.disk_bytes = used;
         Ok(())

@@ -2,6 +2,7 @@
 //!
 //! Never: runs anything. Invariant here: nothing is taken from a journal whose chain does not hold.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -68,8 +69,14 @@ pub struct Past {
     first_ms: u64,
 }
 
-/// The bytes of a worker's component, and those of its checks that are components.
-pub type Components = (Vec<u8>, Vec<Option<Vec<u8>>>);
+/// The bytes of a run's components.
+pub struct Components {
+    pub worker: Vec<u8>,
+    /// In the order of the checks; none for a command.
+    pub checks: Vec<Option<Vec<u8>>>,
+    /// By the job's names for them.
+    pub tools: BTreeMap<String, Vec<u8>>,
+}
 
 /// Reads a journal and checks it. Blocking.
 ///
@@ -240,6 +247,7 @@ impl Past {
             Facts::Opened(_) => true,
             Facts::Intent { .. }
             | Facts::Answered { .. }
+            | Facts::Within { .. }
             | Facts::Refused { .. }
             | Facts::Noted { .. }
             | Facts::Full { .. }
@@ -263,6 +271,7 @@ impl Past {
                 Facts::Intent { call, kind, .. } => drop(open.insert((*call, *kind))),
                 Facts::Answered { call, kind, .. } => drop(open.remove(&(*call, *kind))),
                 Facts::Opened(_)
+                | Facts::Within { .. }
                 | Facts::Refused { .. }
                 | Facts::Noted { .. }
                 | Facts::Full { .. }
@@ -297,6 +306,11 @@ impl Past {
             bytes.map_err(|source| PastError::Component { serial: self.serial.clone(), source })
         };
         let checks = self.origin.checks.iter().map(|check| check.as_ref().map(read).transpose());
-        Ok((read(&self.origin.component)?, checks.collect::<Result<_, _>>()?))
+        let tools = self.origin.tools.iter().map(|(name, digest)| Ok((name.clone(), read(digest)?)));
+        Ok(Components {
+            worker: read(&self.origin.component)?,
+            checks: checks.collect::<Result<_, PastError>>()?,
+            tools: tools.collect::<Result<_, PastError>>()?,
+        })
     }
 }

@@ -81,6 +81,11 @@ pub(super) fn check(job: &Job) -> Result<(), Verdict> {
             met(&format!("check \"{}\"", check.name), &check.pin, component)?;
         }
     }
+    for (name, tool) in &job.spec.tools {
+        if let Some(component) = job.tools.get(name) {
+            met(&format!("tool \"{name}\""), &tool.pin, component)?;
+        }
+    }
     Ok(())
 }
 

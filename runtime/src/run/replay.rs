@@ -30,12 +30,13 @@ use super::hooks::Hooks;
 use super::journal::{Beginning, Journal};
 use super::launch::blank_record;
 use super::meter::Meter;
-use super::past::{Past, PastError};
+use super::past::{Components, Past, PastError};
 use super::pinned;
 use super::resume::{Begun, restored};
 use super::runner::{Account, Apply, CheckJob, Job, Reached, Runner};
 use super::senses::VirtualClock;
 use super::tape::{Tape, Then};
+use super::tools::Tools;
 
 /// What a replay may use of time: a component that was built anew may spin.
 const MAX_REPLAY_MS: u64 = 600_000;
@@ -96,7 +97,7 @@ impl Fetch for Shut {
 /// # Errors
 /// [`PastError::Component`].
 pub(super) fn shut_job(runner: &Runner, past: &Past, component: Option<Vec<u8>>) -> Result<Job, PastError> {
-    let (own, checks) = past.components(runner.state.blobs())?;
+    let Components { worker: own, checks, tools } = past.components(runner.state.blobs())?;
     let mut spec: RunSpec = past.job.spec.clone();
     if component.is_some() {
         pinned::stand_in(&mut spec);
@@ -107,6 +108,7 @@ pub(super) fn shut_job(runner: &Runner, past: &Past, component: Option<Vec<u8>>)
     Ok(Job {
         component: component.unwrap_or(own),
         checks: checks.collect(),
+        tools,
         workspace: None,
         context: None,
         models: spec.models.keys().map(|name| (name.clone(), shut())).collect::<BTreeMap<_, _>>(),
@@ -160,6 +162,7 @@ async fn replay_in(
     let restored = restored.await.map_err(|error| error.to_string())?;
     let (job, run_dir, materials) = restored.map_err(|verdict| verdict.why())?;
 
+    let tools = Tools::of(past.job.tools.clone(), &materials.toolboxes)?;
     // A ledger of its own, which nobody sees: nothing is spent, and the clock is there so that a replay ends.
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let scopes = Scopes::of(&job.spec, &past.origin.item, &past.serial);
@@ -186,7 +189,7 @@ async fn replay_in(
     let is_closed = past.record().is_some();
     let item = ItemRecord { attempts: past.origin.attempt, ..ItemRecord::default() };
     let begun = Begun { past, job, run_dir, materials, cord: Cord::default(), lease: None };
-    let admitted = begun.admitted(scopes, item, meter, journal, time);
+    let admitted = begun.admitted(scopes, item, meter, journal, (time, tools));
     let verdict = admitted.execute(runner, Apply::Never, &mut record).boxed().await;
     if !matches!(verdict, Verdict::Diverged(_)) {
         record.judge(&verdict);

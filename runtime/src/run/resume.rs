@@ -23,7 +23,7 @@ use crate::rules::record::Record;
 use crate::rules::verdict::Verdict;
 
 use super::admission::{
-    Admitted, Context, Known, Materials, Scopes, Told, Trees, chain, compile, faulted, not_admitted, not_now, refused,
+    Admitted, Compiled, Context, Known, Materials, Scopes, Told, Trees, chain, compile, faulted, not_admitted, not_now, refused,
 };
 use super::cord::Cord;
 use super::journal::{Beginning, Journal};
@@ -34,6 +34,7 @@ use super::recovery;
 use super::runner::{Job, Runner};
 use super::senses::VirtualClock;
 use super::tape::{Tape, Then};
+use super::tools::Tools;
 
 /// Opens a past run again. Nothing of the worker runs.
 pub(super) async fn readmit(
@@ -64,6 +65,7 @@ pub(super) async fn readmit(
     recovery::close_dead_runs(&runner.store, &runner.state)
         .await
         .map_err(|error| not_admitted(format!("the ledger: {error}")))?;
+    let tools = Tools::of(past.job.tools.clone(), &materials.toolboxes).map_err(not_admitted)?;
     let resumption = past.resumptions() + 1;
     let tape = Tape::of(past.told_until(after), Then::Live).map_err(not_admitted)?;
     let time = Arc::new(VirtualClock::starting_at_ms(past.origin.start_ms));
@@ -111,11 +113,11 @@ pub(super) async fn readmit(
     let begun = begun.await.map_err(|end| not_admitted(format!("the run could not be opened again: {end}")))?;
     let (item, begun, prepaid, known) = begun?;
     record.attempt = past.origin.attempt;
-    record.component = Some(materials.prepared.digest);
+    record.component = Some(materials.component);
     let meter = Meter::new(Arc::clone(&runner.store), scopes.attempt.clone(), call, begun);
     meter.prepaid(prepaid);
     let begun = Begun { past, job, run_dir: run_dir.clone(), materials, cord, lease: Some(lease) };
-    Ok(Admitted { known, ..begun.admitted(scopes, item, meter, journal, time) })
+    Ok(Admitted { known, ..begun.admitted(scopes, item, meter, journal, (time, tools)) })
 }
 
 /// A past run that goes on, or is told again.
@@ -135,11 +137,11 @@ impl Begun {
         item: crate::rules::item::ItemRecord,
         meter: Meter,
         journal: Journal,
-        time: Arc<VirtualClock>,
+        (time, tools): (Arc<VirtualClock>, Tools),
     ) -> Admitted {
         let Self { past, job, run_dir, materials, cord, lease } = self;
         let Past { serial, origin, job: opened, .. } = past;
-        let Materials { prepared, checks, trees, context } = materials;
+        let Materials { prepared, component: _, checks, toolboxes: _, trees, context } = materials;
         Admitted {
             job,
             serial,
@@ -149,6 +151,7 @@ impl Begun {
             meter: Arc::new(meter),
             prepared,
             checks,
+            tools: Arc::new(tools),
             trees,
             context: context.map(|context| context.dir),
             journal: Arc::new(journal),
@@ -168,7 +171,7 @@ impl Begun {
 
 /// Compiles the components and lays out the files as they were at the start. Blocking.
 pub(super) fn restored(host: &Runner, job: &Job, origin: &RunOrigin, run_dir: &RunDir) -> Result<Materials, Verdict> {
-    let (prepared, checks) = compile(host, job)?;
+    let Compiled { prepared, component, checks, toolboxes } = compile(host, job)?;
     let blobs = host.state.blobs();
     let failed = |error: &dyn std::error::Error| not_admitted(format!("the run's files: {}", chain(error)));
     let trees = match &origin.tree {
@@ -193,7 +196,7 @@ pub(super) fn restored(host: &Runner, job: &Job, origin: &RunOrigin, run_dir: &R
             Some(Context { dir: laid_out(blobs, &tree, run_dir, "context")?, address: *address })
         }
     };
-    Ok(Materials { prepared, checks, trees, context })
+    Ok(Materials { prepared, component, checks, toolboxes, trees, context })
 }
 
 fn laid_out(blobs: &Blobs, tree: &crate::doors::tree::Manifest, run_dir: &RunDir, name: &str) -> Result<Dir, Verdict> {

@@ -41,6 +41,8 @@ pub struct Job {
     pub component: Vec<u8>,
     /// In the order of the spec's checks.
     pub checks: Vec<CheckJob>,
+    /// The components of the tools, by the job's names for them.
+    pub tools: BTreeMap<String, Vec<u8>>,
     /// The real directory, which only an accepted run changes.
     pub workspace: Option<Dir>,
     pub context: Option<Dir>,

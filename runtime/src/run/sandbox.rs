@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Component, HasData, Linker, Resource, ResourceTable};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig, Store,
@@ -26,11 +27,14 @@ use wasmtime_wasi_io::bindings::wasi::io::{error, streams};
 use crate::doors::cache::Cache;
 use crate::doors::program::Program;
 use crate::rules::digest::Digest;
+use crate::rules::tool::Described;
 use crate::rules::verdict::Outcome;
 
 use super::RunEnd;
 use super::bindings::verifier::{Verifier, VerifierPre};
 use super::bindings::worker::jidoka::agent::work;
+use super::bindings::tool::jidoka::agent::tooling;
+use super::bindings::tool::{self, Tool, ToolPre};
 use super::bindings::worker::{Worker, WorkerPre};
 use super::bindings::{verifier, worker};
 use super::cell;
@@ -73,21 +77,26 @@ pub struct Sandbox {
     engine: Engine,
     workers: Linker<Guest>,
     verifiers: Linker<Guest>,
+    tools: Linker<Guest>,
     cache: Option<Cache>,
     /// Stands where a process of its own is wanted.
     program: Option<Program>,
     /// What the process wall would be: the version of Landlock's interface, or what is missing.
     process_wall: OnceLock<Result<u32, String>>,
     prepared: Mutex<HashMap<(Digest, World), Prepared>>,
+    /// Slots for guests that work aside of others: whoever has none waits, and its worker has one already.
+    aside: Arc<Semaphore>,
     /// Moves the epoch, where others wait for the guest's thread.
     _ticker: Option<Ticker>,
 }
 
-/// What a component must export. A program of `wasi:cli/command` is a worker too: it is done if it ends well.
+/// What a component must export. A program of `wasi:cli/command` is a worker too, which is done if it ends well; and a tool,
+/// as is any component whose exports can be described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum World {
     Worker,
     Verifier,
+    Tool,
 }
 
 impl World {
@@ -95,6 +104,7 @@ impl World {
         match self {
             World::Worker => "worker",
             World::Verifier => "verifier",
+            World::Tool => "tool",
         }
     }
 }
@@ -111,6 +121,15 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// How its tools are found out, if it is prepared as a tool.
+    pub(super) fn tooling(&self) -> Tooling {
+        match self.pre {
+            Pre::Tool(_) => Tooling::Asked,
+            Pre::Command(_) => Tooling::Program,
+            Pre::Worker(_) | Pre::Verifier(_) => Tooling::None,
+        }
+    }
+
     /// The compiled code as a file that nobody can change.
     ///
     /// # Errors
@@ -134,6 +153,20 @@ enum Pre {
     Worker(WorkerPre<Guest>),
     Command(wasi::CommandPre<Guest>),
     Verifier(VerifierPre<Guest>),
+    Tool(ToolPre<Guest>),
+}
+
+/// How one knows what a component offers as tools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tooling {
+    /// It is no tool.
+    None,
+    /// It says so itself.
+    Asked,
+    /// It is a program: arguments and an input there, an exit code and what it printed back.
+    Program,
+    /// Each function that it exports is one.
+    Functions(Vec<Described>),
 }
 
 /// Why a component cannot run here. Nothing of it ran.
@@ -158,6 +191,10 @@ pub enum LoadError {
 pub enum Call {
     Run(worker::jidoka::agent::work::Task),
     Judge(verifier::jidoka::agent::review::Artifact),
+    /// What a tool component offers.
+    Describe,
+    /// One call of a tool by its own name, with JSON. Of a program the arguments and the input are the setup's.
+    Tool { name: String, input: String },
 }
 
 impl Call {
@@ -166,6 +203,7 @@ impl Call {
         match self {
             Call::Run(_) => World::Worker,
             Call::Judge(_) => World::Verifier,
+            Call::Describe | Call::Tool { .. } => World::Tool,
         }
     }
 }
@@ -175,10 +213,15 @@ impl Call {
 pub enum Returned {
     Report(Result<worker::jidoka::agent::work::Report, String>),
     Judgement(Result<verifier::jidoka::agent::review::Judgement, String>),
+    Described(Vec<tooling::Tool>),
+    /// A tool's output as JSON, or its own no.
+    Output(Result<String, String>),
+    /// A program's exit code.
+    Exited(i32),
 }
 
 impl Sandbox {
-    /// An engine for `slots` guests at once, with compiled code kept in `cache` if there is one. `program` stands where a
+    /// An engine for `slots` guests at once, half of them for tools and checks, with compiled code kept in `cache` if there is one. `program` stands where a
     /// process of its own is wanted: to compile, and for guests behind the process wall.
     ///
     /// # Errors
@@ -186,7 +229,7 @@ impl Sandbox {
     pub fn new(slots: u32, cache: Option<Cache>, program: Program) -> wasmtime::Result<Self> {
         let engine = engine(slots)?;
         let ticker = Some(Ticker::start(&engine)?);
-        Self::of_engine(engine, cache, Some(program), ticker)
+        Self::of_engine(engine, slots, cache, Some(program), ticker)
     }
 
     /// For one guest in a process of its own, whose code is handed over.
@@ -194,7 +237,7 @@ impl Sandbox {
     /// # Errors
     /// As [`Sandbox::new`]; or the code is not of this engine.
     pub(super) fn of_code(code: &OwnedFd, world: World) -> wasmtime::Result<(Self, Prepared)> {
-        let sandbox = Self::of_engine(engine(1)?, None, None, None)?;
+        let sandbox = Self::of_engine(engine(1)?, 1, None, None, None)?;
         let component = load_file(&sandbox.engine, code)?;
         // Whose it is, is the host's to know.
         let prepared = sandbox.linked(component, Digest::from_bytes([0; 32]), world)?;
@@ -203,6 +246,7 @@ impl Sandbox {
 
     fn of_engine(
         engine: Engine,
+        slots: u32,
         cache: Option<Cache>,
         program: Option<Program>,
         ticker: Option<Ticker>,
@@ -211,16 +255,26 @@ impl Sandbox {
         worker::Worker::add_to_linker::<_, HasGuest>(&mut workers, |guest| guest)?;
         let mut verifiers = wasi_linker(&engine)?;
         verifier::Verifier::add_to_linker::<_, HasGuest>(&mut verifiers, |guest| guest)?;
+        let mut tools = wasi_linker(&engine)?;
+        tool::Tool::add_to_linker::<_, HasGuest>(&mut tools, |guest| guest)?;
         Ok(Self {
             engine,
             workers,
             verifiers,
+            tools,
             cache,
             program,
             process_wall: OnceLock::new(),
             prepared: Mutex::default(),
+            aside: Arc::new(Semaphore::new((slots / 2).max(1) as usize)),
             _ticker: ticker,
         })
+    }
+
+    /// Waits for a slot for a guest that works aside of another: half of them are for such. The longest waiting is next.
+    pub(super) async fn slot_aside(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        Arc::clone(&self.aside).acquire_owned().await.ok()
     }
 
     /// The program that stands where a process of its own is wanted.
@@ -249,7 +303,10 @@ impl Sandbox {
         if let Some(prepared) = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(prepared.clone());
         }
-        shape::check(bytes)?;
+        match world {
+            World::Worker | World::Verifier => shape::check(bytes)?,
+            World::Tool => shape::check_tool(bytes)?,
+        }
         let component = self.compile(bytes, &digest)?;
         let prepared = self.linked(component, digest, world)?;
         let mut known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,7 +328,7 @@ impl Sandbox {
         Ok(Surface {
             imports: ty.imports(&self.engine).map(|(name, _)| name.to_owned()).collect(),
             exports: ty.exports(&self.engine).map(|(name, _)| name.to_owned()).collect(),
-            fits: [World::Worker, World::Verifier]
+            fits: [World::Worker, World::Verifier, World::Tool]
                 .into_iter()
                 .filter(|&world| self.link(&component, world).is_ok())
                 .map(World::name)
@@ -319,6 +376,7 @@ impl Sandbox {
         let linker = match world {
             World::Worker => &self.workers,
             World::Verifier => &self.verifiers,
+            World::Tool => &self.tools,
         };
         let misfit = |problem: String| LoadError::World { world: world.name(), problem };
         let missing = self.missing_imports(component);
@@ -327,9 +385,10 @@ impl Sandbox {
         }
         let pre = linker.instantiate_pre(component).map_err(|error| misfit(plain(&error)))?;
         match world {
-            World::Worker if self.is_command(component) => wasi::CommandPre::new(pre).map(Pre::Command),
+            World::Worker | World::Tool if self.is_command(component) => wasi::CommandPre::new(pre).map(Pre::Command),
             World::Worker => WorkerPre::new(pre).map(Pre::Worker),
             World::Verifier => VerifierPre::new(pre).map(Pre::Verifier),
+            World::Tool => ToolPre::new(pre).map(Pre::Tool),
         }
         .map_err(|error| misfit(plain(&error)))
     }
@@ -338,7 +397,7 @@ impl Sandbox {
     fn is_command(&self, component: &Component) -> bool {
         let ty = component.component_type();
         let exports = |what: &dyn Fn(&str) -> bool| ty.exports(&self.engine).any(|(name, _)| what(name));
-        exports(&|name| name.starts_with(COMMAND)) && !exports(&|name| name == "run")
+        exports(&|name| name.starts_with(COMMAND)) && !exports(&|name| name == "run" || name == "describe")
     }
 
     /// Named here rather than by the linker, so that a person reads all of them at once.
@@ -418,7 +477,21 @@ async fn enter(store: &mut Store<Guest>, prepared: &Prepared, call: Call) -> was
             let command: wasi::Command = pre.instantiate_async(&mut *store).await?;
             exited(command.wasi_cli_run().call_run(store).await).map(Returned::Report)
         }
-        (Pre::Worker(_) | Pre::Command(_), Call::Judge(_)) | (Pre::Verifier(_), Call::Run(_)) => {
+        (Pre::Tool(pre), Call::Describe) => {
+            let tool: Tool = pre.instantiate_async(&mut *store).await?;
+            tool.call_describe(store).await.map(Returned::Described)
+        }
+        (Pre::Tool(pre), Call::Tool { name, input }) => {
+            let tool: Tool = pre.instantiate_async(&mut *store).await?;
+            let output = tool.call_call(store, &name, &input).await?;
+            Ok(Returned::Output(output.map(|output| output.value)))
+        }
+        (Pre::Command(pre), Call::Tool { .. }) => {
+            store.data_mut().books.of_program();
+            let command: wasi::Command = pre.instantiate_async(&mut *store).await?;
+            exit_code(command.wasi_cli_run().call_run(store).await).map(Returned::Exited)
+        }
+        (Pre::Worker(_) | Pre::Verifier(_) | Pre::Command(_) | Pre::Tool(_), _) => {
             Err(RunEnd::Fault("a component was called for another world".into()).into())
         }
     }
@@ -448,14 +521,17 @@ const SERVED: [&str; 8] = [
 /// The start of a program's one export, before its version.
 const COMMAND: &str = "wasi:cli/run@0.2.";
 
-/// What a program says of its run: nothing but how it exited.
-fn exited(ended: wasmtime::Result<Result<(), ()>>) -> wasmtime::Result<Result<work::Report, String>> {
-    let code = match ended {
+fn exit_code(ended: wasmtime::Result<Result<(), ()>>) -> wasmtime::Result<i32> {
+    Ok(match ended {
         Ok(Ok(())) => 0,
         Ok(Err(())) => 1,
         Err(error) => error.downcast_ref::<I32Exit>().map(|exit| exit.0).ok_or(error)?,
-    };
-    Ok(match code {
+    })
+}
+
+/// What a program says of its run: nothing but how it exited.
+fn exited(ended: wasmtime::Result<Result<(), ()>>) -> wasmtime::Result<Result<work::Report, String>> {
+    Ok(match exit_code(ended)? {
         0 => Ok(work::Report { status: work::Status::Done, summary: "exited with 0".into(), evidence: Vec::new() }),
         code => Err(format!("exited with {code}")),
     })

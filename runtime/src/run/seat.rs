@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::filesystem::FsPerms;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 
 use crate::rules::effect::Stream;
 use crate::rules::spec::{Caps, Wall};
@@ -35,6 +36,8 @@ use super::way::Way;
 pub struct Setup {
     pub call: Call,
     pub args: Vec<String>,
+    /// What a program can read from its standard input.
+    pub stdin: String,
     pub env: BTreeMap<String, String>,
     pub chances: Draw,
     /// The time that all files show. Milliseconds since 1970.
@@ -51,6 +54,8 @@ pub struct Setup {
 pub enum Draw {
     Worker { seed: u64 },
     Check { seed: u64, name: String },
+    /// Of a tool's call, by the call's number.
+    Tool { seed: u64, call: u64 },
 }
 
 /// A directory that a guest gets, by the name that it sees.
@@ -131,7 +136,7 @@ impl Setup {
     ) -> std::io::Result<Guest> {
         let mut wasi = WasiCtxBuilder::new();
         let [stdout, stderr] = stdio;
-        wasi.stdout(stdout).stderr(stderr).args(&self.args);
+        wasi.stdin(MemoryInputPipe::new(self.stdin.clone())).stdout(stdout).stderr(stderr).args(&self.args);
         for (name, value) in &self.env {
             wasi.env(name, value);
         }
@@ -150,6 +155,7 @@ impl Setup {
             chances: match &self.chances {
                 Draw::Worker { seed } => Chances::new(*seed),
                 Draw::Check { seed, name } => Chances::of_check(*seed, name),
+                Draw::Tool { seed, call } => Chances::of_check(*seed, &format!("tool {call}")),
             },
             books: FileBooks::new(way, self.start_ms, self.max_created),
             limits: Limits::new(self.caps.memory_bytes),

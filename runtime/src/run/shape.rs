@@ -52,6 +52,22 @@ pub fn check(bytes: &[u8]) -> Result<(), ShapeError> {
     Ok(())
 }
 
+/// As [`check`], and a core module passes too: one of WASI preview 1 is wrapped where it is compiled.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_tool(bytes: &[u8]) -> Result<(), ShapeError> {
+    if !Parser::is_core_wasm(bytes) {
+        return check(bytes);
+    }
+    at_most("bytes", bytes.len() as u64, MAX_COMPONENT_BYTES as u64)?;
+    let mut counts = Counts::default();
+    for payload in Parser::new(0).parse_all(bytes) {
+        counts.see(payload.map_err(malformed)?)?;
+    }
+    Ok(())
+}
+
 #[derive(Default)]
 struct Counts {
     functions: u64,

@@ -16,12 +16,13 @@ use crate::doors::store::{Books, Durability, Need};
 use crate::doors::tree::{self, Manifest, under};
 use crate::rules::andon::{Category, Pull, Pulled, cut_address};
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, OutcomeName, Stream};
+use crate::rules::effect::{Answer, Body, Effect, OutcomeName, Stream};
 use crate::rules::item::{ItemRecord, Retries};
 use crate::rules::policy::{MAX_EVIDENCE, MAX_SUMMARY_BYTES};
 use crate::rules::progress::{Mark, Progress};
 use crate::rules::record::{Evidence, LedgerRecord, Record};
 use crate::rules::spec::{FileGrant, MarkKind, RunSpec};
+use crate::rules::tool::{Reach, ToolCall};
 use crate::rules::verdict::{
     Finding, Growth, LINK_RULE, Outcome, RESERVED_RULE, Report, Sight, Status, Stop, Verdict, conclude, judge,
 };
@@ -30,15 +31,15 @@ use super::RunEnd;
 use super::admission::{Admitted, Scopes, chain, faulted};
 use super::bindings::worker::jidoka::agent::work;
 use super::checks;
-use super::gate::{Gate, KeptTree, ModelDoor, Passage, WorkspaceView, keep_tree};
+use super::gate::{Gate, KeptTree, ModelDoor, Passage, Workshop, WorkspaceView, keep_tree};
 use super::http::MAX_HELD_BYTES;
 use super::line::{self, Place};
 use super::lock;
 use super::output::Output;
 use super::race::GuestCall;
 use super::runner::{Apply, Runner};
-use super::sandbox::{Call, Returned};
-use super::seat::{Draw, Preopen, Seat, Setup, Ties};
+use super::sandbox::{self, Call, Returned};
+use super::seat::{CallBounds, Draw, Preopen, Seat, Setup, Ties};
 
 /// Where the tree is kept that a guest left.
 enum Kept {
@@ -183,9 +184,19 @@ impl Admitted {
             models.insert(name.clone(), door);
         }
         let evidence = self.run_dir.subdir("evidence").map_err(|error| faulted(format!("evidence: {error}")))?;
+        let context = self.context.as_ref().map(Dir::try_clone).transpose();
+        let context = context.map_err(|error| faulted(format!("the context: {error}")))?;
         Ok(Gate::new(Passage {
             grants: self.job.spec.grants.clone(),
             models,
+            tools: Arc::clone(&self.tools),
+            workshop: Some(Workshop {
+                sandbox: Arc::clone(&runner.sandbox),
+                wall: runner.wall(&self.job.spec),
+                context: context.map(Arc::new),
+                seed: self.origin.seed,
+                start_ms: self.origin.start_ms,
+            }),
             web: Arc::clone(&self.job.web),
             offers: self.offers.clone(),
             edits: self.edits.clone(),
@@ -205,6 +216,7 @@ impl Admitted {
             progress: Arc::clone(progress),
             evidence: Arc::new(evidence),
             blobs: (!self.journal.is_shut()).then(|| runner.state.blobs().clone()),
+            told_trees: Some(runner.state.blobs().clone()),
             workspace: self.view(runner),
             log_bytes: self.job.spec.caps.log_bytes,
         }))
@@ -218,6 +230,9 @@ impl Admitted {
             gate: Arc::clone(gate),
             meter: Arc::clone(&self.meter),
         };
+        if let Some(tool) = &spec.call {
+            return self.make_call(runner, gate, tool, call).await;
+        }
         let stdio = [Output::new(spec.caps.stdio_bytes), Output::new(spec.caps.stdio_bytes)];
         let work = match spec.grants.files {
             FileGrant::None => None,
@@ -248,7 +263,41 @@ impl Admitted {
         match ended {
             Ok(Returned::Report(Ok(report))) => Outcome::Returned(received(report)),
             Ok(Returned::Report(Err(why))) => Outcome::Failed(cut(why)),
-            Ok(Returned::Judgement(_)) => Outcome::Faulted("a worker answered as a verifier".into()),
+            Ok(Returned::Judgement(_) | Returned::Described(_) | Returned::Output(_) | Returned::Exited(_)) => {
+                Outcome::Faulted("a worker answered as another guest".into())
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Makes the one call that the run is of, in the place of a worker. It passes the gate like any guest's.
+    async fn make_call(&self, runner: &Runner, gate: &Arc<Gate>, tool: &ToolCall, call: GuestCall) -> Outcome {
+        let name = self.tools.named(&tool.name).to_owned();
+        let effect = Effect::Tool { name, input: tool.input.clone(), reach: Reach::default() };
+        if let Some(stop) = self.journal.cut() {
+            self.cord.pull(stop);
+        }
+        let made = call.race(async |CallBounds { cord, .. }| {
+            let heard = tokio::select! {
+                biased;
+                stop = cord.pulled() => return Err(Outcome::Interrupted(stop)),
+                heard = gate.pass(effect) => heard.map_err(|end| sandbox::ended(&end, &cord))?,
+            };
+            match heard {
+                Ok(Answer::Tool { output }) => Ok(Returned::Output(Ok(output))),
+                Ok(other) => Err(Outcome::Faulted(format!("the gate gave a wrong kind of answer: {other:?}"))),
+                Err(denied) => Ok(Returned::Output(Err(denied.to_string()))),
+            }
+        });
+        match made.await {
+            Ok(Returned::Output(Ok(output))) => {
+                // What it says of itself nobody needs: the host looks whether files changed.
+                let changed = !self.look(runner).await.changed.is_empty();
+                let status = if changed { Status::Done } else { Status::NoChangeNeeded };
+                Outcome::Returned(Report { status, summary: cut(output), evidence: Vec::new() })
+            }
+            Ok(Returned::Output(Err(why))) => Outcome::Failed(cut(why)),
+            Ok(_) => Outcome::Faulted("a tool's call came to another answer".into()),
             Err(outcome) => outcome,
         }
     }
@@ -285,6 +334,7 @@ impl Admitted {
         let setup = Setup {
             call: Call::Run(task),
             args: spec.args.clone(),
+            stdin: String::new(),
             env: spec.env.clone(),
             chances: Draw::Worker { seed: self.origin.seed },
             start_ms: self.origin.start_ms,
@@ -295,7 +345,8 @@ impl Admitted {
         let preopens =
             self.preopens(work).map_err(|error| format!("the guest's files could not be opened: {error}"))?;
         let ties = Ties { gate: Arc::clone(gate), time: Arc::clone(&self.time), stdio: stdio.clone() };
-        Seat::take(&runner.sandbox, &self.prepared, setup, preopens, ties, runner.wall(spec)).await
+        let prepared = self.prepared.as_ref().ok_or("there is no worker")?;
+        Seat::take(&runner.sandbox, prepared, setup, preopens, ties, runner.wall(spec)).await
     }
 
     /// The directories that a guest gets, by the name that it sees.

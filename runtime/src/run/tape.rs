@@ -5,6 +5,7 @@
 
 use crate::doors::chain::{Comparer, KeptEntry, Key};
 use crate::rules::andon::Puller;
+use crate::rules::digest::Digest;
 use crate::rules::divergence::{self, Divergence, DivergenceKind};
 use crate::rules::effect::{Body, Class, Denied, Effect, Heard, Kind};
 use crate::rules::facts::Facts;
@@ -28,7 +29,12 @@ pub enum Then {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// How it ended.
-    Told { heard: Heard, passed: bool },
+    Told {
+        heard: Heard,
+        passed: bool,
+        /// Where the guest's tree is kept as the effect left it.
+        tree: Option<Digest>,
+    },
     /// It was begun so often, and nobody knows how it ended.
     Open { attempts: u32 },
     /// Nothing.
@@ -144,6 +150,7 @@ impl Tape {
             }
             let wrong = |got: &Effect| Err(diverged(entry, DivergenceKind::Call, got.kind().name(), vec![]));
             match &entry.facts {
+                Facts::Within { call, .. } if place(*call).is_some() => {}
                 Facts::Intent { kind: Kind::Count, call, .. } | Facts::Answered { kind: Kind::Count, call, .. }
                     if place(*call).is_some() => {}
                 Facts::Intent { call, attempt, .. } => {
@@ -157,7 +164,9 @@ impl Tape {
                 Facts::Answered { call, .. } => {
                     let Some(place) = place(*call) else { return wrong(&effects[0]) };
                     match body(entry)? {
-                        Body::Answered { heard, .. } => retold.parts[place] = Part::Told { heard, passed: true },
+                        Body::Answered { heard, tree, .. } => {
+                            retold.parts[place] = Part::Told { heard, passed: true, tree };
+                        }
                         _ => return wrong(&effects[place]),
                     }
                 }
@@ -171,7 +180,7 @@ impl Tape {
                                 return Err(diverged(entry, DivergenceKind::Arguments, "other arguments", diff));
                             }
                             let heard = Err(Denied::Refused(refusal));
-                            retold.parts[place] = Part::Told { heard, passed: false };
+                            retold.parts[place] = Part::Told { heard, passed: false, tree: None };
                         }
                         _ => return wrong(&effects[place]),
                     }
@@ -335,6 +344,7 @@ fn is_tail(entry: &KeptEntry) -> bool {
         | Facts::Intent { .. }
         | Facts::Answered { .. }
         | Facts::Refused { .. }
+        | Facts::Within { .. }
         | Facts::Noted { .. }
         | Facts::Full { .. }
         | Facts::Marked { call: Some(_), .. }
@@ -414,6 +424,7 @@ pub fn describe(facts: &Facts) -> String {
         Facts::Opened(_) => "the opening".into(),
         Facts::Intent { call, kind, .. } => format!("call {call}: {}", kind.name()),
         Facts::Answered { call, kind, .. } => format!("the answer to call {call}: {}", kind.name()),
+        Facts::Within { call, within } => format!("within call {call}: {}", describe(within)),
         Facts::Refused { call, kind } => format!("call {call}, refused: {}", kind.name()),
         Facts::Noted { .. } => "a note".into(),
         Facts::Printed { stream, .. } => format!("the guest's end, with this on {stream:?}").to_lowercase(),

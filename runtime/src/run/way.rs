@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::rules::andon::Category;
 use crate::rules::effect::{Heard, Level};
 use crate::rules::model::Profile;
+use crate::rules::tool::ToolOffer;
 
 use super::RunEnd;
 use super::cell::pipe::Pipe;
@@ -70,6 +71,17 @@ impl Way {
         match self {
             Way::Here(gate) => gate.wrote(bytes),
             Way::Piped(pipe) => pipe.wrote(bytes),
+        }
+    }
+
+    /// The tools that the guest can call.
+    ///
+    /// # Errors
+    /// [`RunEnd`].
+    pub fn tools(&self) -> Result<Vec<ToolOffer>, RunEnd> {
+        match self {
+            Way::Here(gate) => Ok(gate.tools().to_vec()),
+            Way::Piped(pipe) => pipe.tools(),
         }
     }
 

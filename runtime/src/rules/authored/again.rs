@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::operator::OperatorFile;
-use super::{attempts, guards, http, human, shared};
+use super::{attempts, guards, http, human, shared, tools};
 use crate::rules::line::{Amounts, Line};
 use crate::rules::spec::{Caps, CheckRun, ModelSpec, Reach, RunSpec, SharedBudget};
+use crate::rules::tool::ToolSource;
 use crate::rules::units;
 
 /// The line of what is done with runs that came from elsewhere.
@@ -85,6 +86,7 @@ pub fn again(
         Ok(grants) => spec.grants.http = grants,
         Err(why) => wrong.extend(why),
     }
+    wrong.extend(tools::again(&mut spec.tools, spec.grants.files, &spec.grants.http, operator));
     for (line, amount) in changed.budget.iter() {
         spec.budget.attempt.insert(line, amount);
     }
@@ -148,6 +150,12 @@ pub fn demand_signatures(spec: &mut RunSpec, operator: &OperatorFile) {
         match check.run {
             CheckRun::Component(_) => check.pin.under(keys),
             CheckRun::Command(_) => {}
+        }
+    }
+    for tool in spec.tools.values_mut() {
+        match tool.source {
+            ToolSource::Component(_) => tool.pin.under(keys),
+            ToolSource::Server(_) => {}
         }
     }
 }

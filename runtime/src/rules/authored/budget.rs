@@ -42,12 +42,20 @@ pub(super) enum Web {
     Granted,
 }
 
+/// Whether tools of the host are granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tools {
+    None,
+    Granted,
+}
+
 /// What decides the bounds that are not written, and how far those that are may go.
 pub(super) struct Circumstances<'a> {
     /// `None`: the grant has a mistake, so nothing follows from it.
     pub models: Option<Models>,
     pub files: Option<FileGrant>,
     pub web: Option<Web>,
+    pub tools: Option<Tools>,
     /// `--wall-time`.
     pub wall_ms: Option<u64>,
     pub policy: &'a Policy,
@@ -255,7 +263,13 @@ impl Draft {
         self.follow(Line::CpuMs, Line::WallMs);
         self.follow(Line::TokensIn, Line::Tokens);
         self.follow(Line::TokensOut, Line::Tokens);
-        self.otherwise(Line::ToolCalls, 0);
+        match circumstances.tools {
+            Some(Tools::None) => self.otherwise(Line::ToolCalls, 0),
+            Some(Tools::Granted) => {
+                self.need(section, reader, Line::ToolCalls, "a tool is granted, so this needs a bound");
+            }
+            None => {}
+        }
         if let Some(files) = circumstances.files {
             let disk = match files {
                 FileGrant::ReadWrite => DEFAULT_DISK,

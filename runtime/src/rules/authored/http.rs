@@ -60,6 +60,11 @@ const METHODS: Key<List<Choice<&'static str>>> = Key {
     },
     example: "[\"GET\"]",
 };
+const URLS: Key<List<Rule>> = Key {
+    name: HTTP,
+    kind: List { of: Rule, least: 0, most: MOST_RULES, repeats: Repeats::Refused },
+    example: "[\"https://api.example.com/v1/\"]",
+};
 const SECRETS: Key<List<Name>> = Key {
     name: "secrets",
     kind: List { of: secrets::NAME, least: 0, most: MOST_SECRETS, repeats: Repeats::Refused },
@@ -225,6 +230,40 @@ pub(super) fn grants(
         secrets::note(reader, operator, name);
     }
     Some(grants)
+}
+
+/// Reads the `http` of a tool: which of the job's rules it may use as well, by their addresses. `None`: there is a mistake,
+/// here or in the job's rules, which was reported.
+pub(super) fn of_the_jobs(
+    section: &mut Section<'_>,
+    reader: &mut Reader,
+    grants: Option<&[HttpGrant]>,
+) -> Option<Vec<HttpGrant>> {
+    let (places, grants) = match (section.optional(reader, &URLS, "[]"), grants) {
+        (Read::Absent, _) => return Some(Vec::new()),
+        (Read::Wrong, _) | (_, None) => return None,
+        (Read::Found(found), Some(grants)) => (found.value, grants),
+    };
+    let mut named = Vec::new();
+    for (place, span) in places {
+        let same: Vec<&HttpGrant> =
+            grants.iter().filter(|grant| (&grant.site(), &grant.path) == (&place.site, &place.path)).collect();
+        if same.is_empty() {
+            let known: Vec<String> = grants.iter().map(|grant| format!("{}{}", grant.site(), grant.path)).collect();
+            reader.mistake(Mistake {
+                span: Some(span),
+                message: format!("`{}` names a rule that the job does not have", section.key(URLS.name)),
+                label: "no [[grants.http]] with this url".to_owned(),
+                help: format!(
+                    "allowed: {}\nwrite a [[grants.http]] of the same url",
+                    listed(known.iter().map(String::as_str))
+                ),
+            });
+            return None;
+        }
+        named.extend(same.into_iter().cloned());
+    }
+    Some(named)
 }
 
 fn grant(mut section: Section<'_>, reader: &mut Reader, operator: &OperatorFile) -> Option<HttpGrant> {

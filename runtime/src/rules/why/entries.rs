@@ -15,6 +15,8 @@ pub(super) fn refusal(entry: &Told) -> Option<&Refusal> {
         Body::Opened { .. }
         | Body::Intent { .. }
         | Body::Answered { .. }
+        // A tool's own trouble; what it came to is the answer of its call.
+        | Body::Within { .. }
         | Body::Noted { .. }
         | Body::Printed { .. }
         | Body::Full { .. }
@@ -94,6 +96,7 @@ pub(super) fn answer(entry: &Told) -> Option<(Kind, &Cost)> {
         Facts::Opened(_)
         | Facts::Intent { .. }
         | Facts::Refused { .. }
+        | Facts::Within { .. }
         | Facts::Noted { .. }
         | Facts::Printed { .. }
         | Facts::Full { .. }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::rules::andon::Category;
 use crate::rules::effect::{Effect, Heard, Level, Stream};
 use crate::rules::model::Profile;
+use crate::rules::tool::ToolOffer;
 
 use super::super::sandbox::Returned;
 use super::super::seat::Setup;
@@ -68,6 +69,7 @@ pub enum Word {
     /// So many bytes are about to be written to files.
     Wrote(u64),
     Offers,
+    Tools,
     /// The guest printed the frame's bytes, and this many were dropped. Nobody answers.
     Printed {
         stream: Stream,
@@ -99,6 +101,7 @@ pub enum Reply {
     Heard(Vec<Heard>),
     Wrote(bool),
     Offers(BTreeMap<String, Profile>),
+    Tools(Vec<ToolOffer>),
 }
 
 /// A frame, written down.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use crate::rules::andon::Category;
 use crate::rules::effect::{Heard, Level, Stream};
 use crate::rules::model::Profile;
+use crate::rules::tool::ToolOffer;
 
 use super::super::gate::Ask;
 use super::super::senses::VirtualClock;
@@ -50,7 +51,7 @@ impl Pipe {
         }
         match self.ask(Word::Pass(effects), &bytes)? {
             Reply::Heard(heard) => Ok(heard),
-            Reply::Go | Reply::Wrote(_) | Reply::Offers(_) => Err(mismatch()),
+            Reply::Go | Reply::Wrote(_) | Reply::Offers(_) | Reply::Tools(_) => Err(mismatch()),
         }
     }
 
@@ -61,7 +62,7 @@ impl Pipe {
     pub fn note(&self, level: Level, message: String, fields: Vec<(String, String)>) -> Result<(), RunEnd> {
         match self.ask(Word::Note { level, message, fields }, &[])? {
             Reply::Go => Ok(()),
-            Reply::Heard(_) | Reply::Wrote(_) | Reply::Offers(_) => Err(mismatch()),
+            Reply::Heard(_) | Reply::Wrote(_) | Reply::Offers(_) | Reply::Tools(_) => Err(mismatch()),
         }
     }
 
@@ -85,7 +86,18 @@ impl Pipe {
     pub fn offers(&self) -> Result<BTreeMap<String, Profile>, RunEnd> {
         match self.ask(Word::Offers, &[])? {
             Reply::Offers(offers) => Ok(offers),
-            Reply::Go | Reply::Heard(_) | Reply::Wrote(_) => Err(mismatch()),
+            Reply::Go | Reply::Heard(_) | Reply::Wrote(_) | Reply::Tools(_) => Err(mismatch()),
+        }
+    }
+
+    /// As the gate's.
+    ///
+    /// # Errors
+    /// [`RunEnd`].
+    pub fn tools(&self) -> Result<Vec<ToolOffer>, RunEnd> {
+        match self.ask(Word::Tools, &[])? {
+            Reply::Tools(tools) => Ok(tools),
+            Reply::Go | Reply::Heard(_) | Reply::Wrote(_) | Reply::Offers(_) => Err(mismatch()),
         }
     }
 
@@ -111,7 +123,7 @@ impl Pipe {
     pub fn wait_for_go(&self) -> Result<(), RunEnd> {
         match self.answer()? {
             Reply::Go => Ok(()),
-            Reply::Heard(_) | Reply::Wrote(_) | Reply::Offers(_) => Err(mismatch()),
+            Reply::Heard(_) | Reply::Wrote(_) | Reply::Offers(_) | Reply::Tools(_) => Err(mismatch()),
         }
     }
 

@@ -132,7 +132,7 @@ impl Gate {
             step.books.ledger.settle(dispatched, &spent, step.books.now_ms)?;
             let heard = counted.result.map(|tokens_in| Answer::Counted { tokens_in }).map_err(Denied::Failed);
             let cost = Cost { spent, took_ms, ..Cost::default() };
-            step.write(Body::Answered { call, kind: Kind::Count, heard, cost });
+            step.write(Body::Answered { call, kind: Kind::Count, heard, cost, tree: None });
             Ok::<_, Denial>(())
         });
         settled.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))?;
@@ -250,6 +250,7 @@ pub(super) fn priced(received: Received, door: &ModelDoor, quote: Option<&Quote>
         took_ms: 0,
         waited_ms: 0,
         marked: None,
+        tree: None,
         rates,
     }
 }

@@ -111,7 +111,7 @@ fn within_caps(reply: HttpReply) -> Result<HttpReply, Denied> {
 }
 
 /// An intent with what was reserved for it.
-fn with_reserve(intent: Body, amounts: Amounts) -> Body {
+pub(super) fn with_reserve(intent: Body, amounts: Amounts) -> Body {
     match intent {
         Body::Intent { call, attempt, effect, max_output, sent, .. } => {
             Body::Intent { call, attempt, effect, max_output, sent, reserved: amounts }

@@ -70,6 +70,7 @@ impl Gate {
             took_ms: 0,
             waited_ms: 0,
             marked: new.then_some(Marked { mark, tree: None }),
+            tree: None,
             rates: RateNews::default(),
         })
     }

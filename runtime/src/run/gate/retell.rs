@@ -35,10 +35,18 @@ impl Gate {
             self.moved_on();
         }
         for (part, effect) in parts.iter().zip(&effects) {
-            if let Part::Told { heard, passed } = part {
+            if let Part::Told { heard, passed, .. } = part {
                 self.remember(effect, heard, *passed)?;
                 self.was_heard(effect, heard, effects.len() == 1);
             }
+        }
+        // Of calls at once each began where the one before had ended.
+        let tree = parts.iter().rev().find_map(|part| match part {
+            Part::Told { tree, .. } => *tree,
+            Part::Open { .. } | Part::New => None,
+        });
+        if let Some(tree) = tree {
+            self.bring(tree).await?;
         }
         for part in &parts {
             if let Part::Told { heard: Ok(Answer::CheckedIn { seen, .. }), .. } = part {
