@@ -102,6 +102,7 @@ pub mod run {
     pub mod anatomy;
     pub mod around;
     pub mod bindings;
+    pub mod bridge;
     pub mod cell;
     mod checks;
     pub mod compiler;
