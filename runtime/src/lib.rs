@@ -105,6 +105,7 @@ pub mod run {
     pub mod around;
     mod aside;
     pub mod bindings;
+    pub mod bridge;
     pub mod cell;
     mod checks;
     pub mod compiler;

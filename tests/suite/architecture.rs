@@ -71,7 +71,10 @@ fn floors_are_imported_only_downwards() {
 fn wasmtime_is_known_where_guests_are_and_nowhere_else() {
     let rooms = [
         "alarms",
+        "arguments",
         "bindings",
+        "bridge",
+        "catalogue",
         "checks",
         "drafts",
         "files",
@@ -80,7 +83,9 @@ fn wasmtime_is_known_where_guests_are_and_nowhere_else() {
         "limits",
         "output",
         "inside",
+        "kinds",
         "resources",
+        "results",
         "sandbox",
         "seat",
         "senses",

@@ -1,0 +1,4 @@
+//! The bridge, on real components.
+
+mod component;
+mod random;
