@@ -2,6 +2,8 @@
 //!
 //! Every part of the job has a small default, so that a test says only what it is about.
 
+mod tooled;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -29,6 +31,7 @@ use jidoka::rules::record::Record;
 use jidoka::rules::spec::{
     CheckRun, ComponentSource, CountedBy, Dialect, KeySource, Provider, RunSpec, Wall, WireLimits,
 };
+use jidoka::rules::tool::ToolCall;
 use jidoka::run::cord::Cord;
 use jidoka::run::desk::{Because, Desk};
 use jidoka::run::fork::Branch;
@@ -76,6 +79,11 @@ pub fn open(path: &Path) -> Dir {
 #[derive(Clone)]
 pub struct Bench {
     component: Vec<u8>,
+    tools: BTreeMap<String, Vec<u8>>,
+    tool_tables: String,
+    call: Option<ToolCall>,
+    /// Toolboxes that have all rules of the worker's.
+    webbed: Vec<String>,
     files: Vec<(String, Vec<u8>)>,
     tables: BTreeMap<&'static str, Vec<String>>,
     checks: Vec<(String, Option<Vec<u8>>)>,
@@ -191,6 +199,10 @@ impl Bench {
         default("done", &["marks = [\"tree\", \"artifact\"]", "tree = [\".\"]"]);
         Self {
             component,
+            tools: BTreeMap::new(),
+            tool_tables: String::new(),
+            call: None,
+            webbed: Vec::new(),
             files: Vec::new(),
             tables,
             checks: Vec::new(),
@@ -381,7 +393,7 @@ impl Bench {
                 text += &format!("[[check]]\n{check}\n");
             }
         }
-        text
+        text + &self.tool_tables
     }
 
     fn operator_file(&self) -> OperatorFile {
@@ -400,8 +412,15 @@ impl Bench {
         spec.shared.declared = !self.operator.is_empty();
         spec.wall = spec.wall.max(self.wall);
         spec.grants.http.extend(self.http.iter().cloned());
+        for name in &self.webbed {
+            let tool = spec.tools.get_mut(name).expect("a granted tool");
+            tool.http.clone_from(&spec.grants.http);
+        }
         spec.models.values_mut().for_each(|model| model.counted_by = self.counted_by);
-        spec
+        match self.call.clone() {
+            Some(call) => spec.as_call(call),
+            None => spec,
+        }
     }
 
     /// Runs to the verdict.
@@ -483,6 +502,7 @@ impl Bench {
         let reached = |model: Arc<dyn Model>| Reached { model, pace: pace.clone(), max_response_bytes: 1 << 20 };
         let job = Job {
             component: self.component,
+            tools: self.tools,
             checks,
             workspace: spec.workspace.is_some().then(|| open(&home.workspace())),
             context: spec

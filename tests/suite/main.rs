@@ -25,6 +25,7 @@ mod spend;
 mod stories;
 mod storm;
 mod time;
+mod tools;
 mod verdicts;
 mod walls;
 mod wire;

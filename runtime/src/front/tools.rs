@@ -210,7 +210,7 @@ async fn accept(machine: &dyn Machine, arguments: AcceptArguments) -> Result<u8,
     }
     let mut loaded = load::load(machine, &target, &overrides.overrides())?;
     loaded.spec = loaded.spec.without_worker();
-    for unknown in toolboxes.iter().filter(|name| !loaded.spec.tools.contains_key(*name)) {
+    if let Some(unknown) = toolboxes.iter().find(|name| !loaded.spec.tools.contains_key(*name)) {
         return Ok(usage(&format!("the job grants no tool {unknown:?}")));
     }
     let wall = loaded.spec.wall;

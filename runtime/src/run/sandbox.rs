@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::component::{Component, HasData, Linker, Resource, ResourceTable};
+use wasmtime::component::{Component, HasData, InstancePre, Linker, Resource, ResourceTable};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig, Store,
     Trap, UpdateDeadline,
@@ -37,6 +37,7 @@ use super::bindings::tool::jidoka::agent::tooling;
 use super::bindings::tool::{self, Tool, ToolPre};
 use super::bindings::worker::{Worker, WorkerPre};
 use super::bindings::{verifier, worker};
+use super::bridge::{self, Exported};
 use super::cell;
 use super::compiler::{self, CompileError};
 use super::cord::Cord;
@@ -123,11 +124,17 @@ pub struct Prepared {
 impl Prepared {
     /// How its tools are found out, if it is prepared as a tool.
     pub(super) fn tooling(&self) -> Tooling {
-        match self.pre {
+        match &self.pre {
             Pre::Tool(_) => Tooling::Asked,
             Pre::Command(_) => Tooling::Program,
+            Pre::Functions(_, functions) => Tooling::Functions(functions.iter().map(described).collect()),
             Pre::Worker(_) | Pre::Verifier(_) => Tooling::None,
         }
+    }
+
+    /// Whether it is a program, prepared as a worker or as a tool.
+    pub(super) fn is_program(&self) -> bool {
+        matches!(self.pre, Pre::Command(_))
     }
 
     /// The compiled code as a file that nobody can change.
@@ -154,6 +161,8 @@ enum Pre {
     Command(wasi::CommandPre<Guest>),
     Verifier(VerifierPre<Guest>),
     Tool(ToolPre<Guest>),
+    /// Any other component, and the functions that it exports.
+    Functions(InstancePre<Guest>, Arc<[Exported]>),
 }
 
 /// How one knows what a component offers as tools.
@@ -388,7 +397,14 @@ impl Sandbox {
             World::Worker | World::Tool if self.is_command(component) => wasi::CommandPre::new(pre).map(Pre::Command),
             World::Worker => WorkerPre::new(pre).map(Pre::Worker),
             World::Verifier => VerifierPre::new(pre).map(Pre::Verifier),
-            World::Tool => ToolPre::new(pre).map(Pre::Tool),
+            World::Tool if self.has_contract(component) => ToolPre::new(pre).map(Pre::Tool),
+            World::Tool => {
+                let functions = bridge::exported(component, &self.engine).functions;
+                if functions.is_empty() {
+                    return Err(misfit(NO_TOOL.to_owned()));
+                }
+                Ok(Pre::Functions(pre, functions.into()))
+            }
         }
         .map_err(|error| misfit(plain(&error)))
     }
@@ -398,6 +414,12 @@ impl Sandbox {
         let ty = component.component_type();
         let exports = |what: &dyn Fn(&str) -> bool| ty.exports(&self.engine).any(|(name, _)| what(name));
         exports(&|name| name.starts_with(COMMAND)) && !exports(&|name| name == "run" || name == "describe")
+    }
+
+    /// Whether it describes its tools by itself.
+    fn has_contract(&self, component: &Component) -> bool {
+        let ty = component.component_type();
+        ["describe", "call"].iter().all(|wanted| ty.exports(&self.engine).any(|(name, _)| name == *wanted))
     }
 
     /// Named here rather than by the linker, so that a person reads all of them at once.
@@ -491,9 +513,30 @@ async fn enter(store: &mut Store<Guest>, prepared: &Prepared, call: Call) -> was
             let command: wasi::Command = pre.instantiate_async(&mut *store).await?;
             exit_code(command.wasi_cli_run().call_run(store).await).map(Returned::Exited)
         }
-        (Pre::Worker(_) | Pre::Verifier(_) | Pre::Command(_) | Pre::Tool(_), _) => {
+        (Pre::Functions(pre, functions), Call::Tool { name, input }) => {
+            let function = functions.iter().find(|function| function.name == name);
+            let function = function.ok_or_else(|| RunEnd::Fault(format!("no function is the tool {name:?}")))?;
+            let input = serde_json::from_str(&input).map_err(|error| RunEnd::Fault(error.to_string()))?;
+            let instance = pre.instantiate_async(&mut *store).await?;
+            let most = store.data().lifted_bytes;
+            let output = function.call(store, &instance, &input, most).await?;
+            Ok(Returned::Output(output.map_err(|rejected| rejected.to_string())))
+        }
+        (Pre::Worker(_) | Pre::Verifier(_) | Pre::Command(_) | Pre::Tool(_) | Pre::Functions(..), _) => {
             Err(RunEnd::Fault("a component was called for another world".into()).into())
         }
+    }
+}
+
+/// Why nothing of a component is a tool.
+const NO_TOOL: &str = "it has no `describe` and `call`, is no program, and exports no function that could be a tool";
+
+fn described(function: &Exported) -> Described {
+    Described {
+        name: function.name.clone(),
+        description: function.description.clone(),
+        schema: function.schema.to_string(),
+        output: Some(function.output.to_string()),
     }
 }
 

@@ -302,7 +302,7 @@ impl Tool {
         let time = Arc::new(VirtualClock::starting_at_ms(bench.start_ms));
         time.move_to_ns(bench.now_ns);
         let (journal, mut entries) = journal(&bench.id, bench.clock, &time)?;
-        let is_program = self.toolbox.prepared.tooling() == Tooling::Program;
+        let is_program = self.toolbox.prepared.is_program();
         let (args, stdin) = match is_program {
             false => (Vec::new(), String::new()),
             true => {
@@ -381,11 +381,8 @@ impl Tool {
     /// An output that may be handed on.
     fn accepted(&self, output: String) -> Result<String, Failure> {
         let most = self.toolbox.spec.caps.output_bytes;
-        let most = match self.toolbox.prepared.tooling() {
-            // Each of its streams was bounded, and what stands around them is ours.
-            Tooling::Program => u64::MAX,
-            Tooling::None | Tooling::Asked | Tooling::Functions(_) => most,
-        };
+        // Of a program each stream was bounded, and what stands around them is ours.
+        let most = if self.toolbox.prepared.is_program() { u64::MAX } else { most };
         if output.len() as u64 > most {
             return Err(said(FailureKind::Broken, &format!("its output has {} bytes; at most {most}", output.len())));
         }

@@ -118,7 +118,7 @@ fn assemble(item: &TokenStream, tools: &[Tool]) -> TokenStream {
             struct Component;
 
             impl ::jidoka::bindings::tool::Guest for Component {
-                fn describe() -> ::std::vec::Vec<::jidoka::bindings::tool::Tool> {
+                fn describe() -> ::std::vec::Vec<::jidoka::bindings::tool::Described> {
                     ::std::vec![#(::jidoka::__tool::describe(#names, #descriptions, #schemas)),*]
                 }
 

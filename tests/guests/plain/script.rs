@@ -2,12 +2,13 @@
 //!
 //! `write PATH TEXT`, `remove PATH`, `touch PATH`, `mkdir PATH`, `note TEXT`, `ask TEXT`, `ask-all COUNT TEXT`, `attach TEXT`,
 //! `check-in`, `cite ID`, `left LINE`, `sleep MS`, `print TEXT`, `panic`, `pull TEXT`, `pull-as CATEGORY TEXT`, `human TEXT`,
-//! `get URL`, `post URL TEXT`, `get-all URL URL..`, `fail TEXT`; the last line says the report: `done`, `no-change-needed`, `unable` or
+//! `get URL`, `post URL TEXT`, `get-all URL URL..`, `read PATH`, `catalogue`, `tool NAME JSON`, `tools NAME JSON ; NAME JSON`,
+//! `fail TEXT`; the last line says the report: `done`, `no-change-needed`, `unable` or
 //! `needs-human`.
 
 use std::time::Duration;
 
-use jidoka::{Report, Result, Task, andon, budget, clock, evidence, fetch, human, model, progress, workspace};
+use jidoka::{Report, Result, Task, andon, budget, clock, evidence, fetch, human, model, progress, tools, workspace};
 
 #[jidoka::worker]
 fn run(task: Task) -> Result<Report> {
@@ -75,6 +76,27 @@ fn run(task: Task) -> Result<Report> {
                 let requests: Vec<_> = rest.split(' ').map(|url| fetch::Request::new("GET", url)).collect();
                 for reply in fetch::all(&requests) {
                     note(&reply?);
+                }
+            }
+            "read" => jidoka::info!("{}", workspace::read(rest)?),
+            "catalogue" => {
+                let names: Vec<String> = tools::catalogue().into_iter().map(|tool| tool.name).collect();
+                jidoka::info!("{}", names.join(" "));
+            }
+            "tool" | "tools" => {
+                let call = |call: &str| {
+                    let (name, input) = call.split_once(' ').unwrap_or((call, "{}"));
+                    tools::Invocation { name: name.to_owned(), input: input.to_owned() }
+                };
+                let calls: Vec<_> = match command {
+                    "tool" => vec![call(rest)],
+                    _ => rest.split(" ; ").map(call).collect(),
+                };
+                for (call, came) in calls.iter().zip(tools::call_all(&calls)) {
+                    match came {
+                        Ok(output) => jidoka::info!("{}: {output}", call.name),
+                        Err(denied) => jidoka::info!("{}: no, {denied}", call.name),
+                    }
                 }
             }
             "fail" => return Err(rest.into()),

@@ -32,6 +32,7 @@ pub(crate) fn opened(serial: &str) -> Body {
         attempt: 1,
         component: digest,
         checks: vec![None, Some(digest)],
+        tools: BTreeMap::from([("search".to_owned(), digest)]),
         engine: "e".into(),
         seed: 7,
         start_ms: 5,
@@ -47,6 +48,7 @@ pub(crate) fn opened(serial: &str) -> Body {
         item: "i".into(),
         attempt: 1,
         offers: BTreeMap::new(),
+        tools: vec![],
         edits: BTreeMap::new(),
         passed: Default::default(),
     };
@@ -143,6 +145,7 @@ fn all() -> Vec<Body> {
             kind: Kind::Model,
             heard: Ok(Answer::Model { reply, usage, micro_usd: u64::MAX }),
             cost: cost.clone(),
+            tree: None,
         },
         Body::Intent {
             call: 2,
@@ -152,7 +155,7 @@ fn all() -> Vec<Body> {
             sent: edited,
             reserved: Amounts::default(),
         },
-        Body::Answered { call: 2, kind: Kind::Model, heard: Err(Denied::Failed(failure)), cost },
+        Body::Answered { call: 2, kind: Kind::Model, heard: Err(Denied::Failed(failure)), cost, tree: None },
         Body::Intent {
             call: 3,
             attempt: 1,
@@ -161,7 +164,7 @@ fn all() -> Vec<Body> {
             sent: None,
             reserved: Amounts::default(),
         },
-        Body::Answered { call: 3, kind: Kind::Sleep, heard: Ok(Answer::Slept), cost: Cost::default() },
+        Body::Answered { call: 3, kind: Kind::Sleep, heard: Ok(Answer::Slept), cost: Cost::default(), tree: None },
         Body::Refused { call: 4, effect: sleep, refusal: refusal.clone() },
         Body::Refused { call: 5, effect: Effect::Model { request: request(&[]) }, refusal },
         Body::Full { used: 1, granted: 2, by: used_up },

@@ -60,7 +60,7 @@ impl Host {
             ask(1, &["one", "two"]),
             Body::Noted { level: Level::Info, message: "n".into(), fields: vec![] },
             ask(2, &["one", "two", "three"]),
-            Body::Answered { call: 3, kind: Effects::Attach, heard, cost: Cost::default() },
+            Body::Answered { call: 3, kind: Effects::Attach, heard, cost: Cost::default(), tree: None },
             Body::Marked { call: Some(3), mark, tree: Some(self.tree) },
         ]
     }

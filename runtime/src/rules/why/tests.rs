@@ -30,6 +30,7 @@ impl Journal {
             attempt: 1,
             component: digest(1),
             checks: vec![],
+            tools: Default::default(),
             engine: "e".into(),
             seed: 1,
             start_ms: 0,
@@ -65,13 +66,13 @@ impl Journal {
         let cost = Cost { spent: Amounts::of(Line::Tokens, tokens), ..Cost::default() };
         let heard = Ok(Answer::Model { reply, usage: Usage::default(), micro_usd: 0 });
         self.add(Body::Intent { call, attempt: 1, effect, max_output: None, sent: None, reserved })
-            .add(Body::Answered { call, kind: Kind::Model, heard, cost })
+            .add(Body::Answered { call, kind: Kind::Model, heard, cost, tree: None })
     }
 
     fn failed(self, message: &str) -> Self {
         let failure = Failure { kind: FailureKind::Unavailable, message: message.into() };
         let heard = Err(Denied::Failed(failure));
-        self.add(Body::Answered { call: 9, kind: Kind::Model, heard, cost: Cost::default() })
+        self.add(Body::Answered { call: 9, kind: Kind::Model, heard, cost: Cost::default(), tree: None })
     }
 
     fn refused(self, reason: Reason, setting: &str) -> Self {
@@ -206,7 +207,7 @@ fn no_progress_says_what_was_seen_last_or_which_gap_was_spent() {
     let no_progress = |why: &str| Verdict::NoProgress { why: why.into() };
     let seen =
         Answer::CheckedIn { standing: Standing { new_mark: false, marks: 1, changed_files: 0 }, seen: digest(2) };
-    let checked_in = Body::Answered { call: 1, kind: Kind::CheckIn, heard: Ok(seen), cost: Cost::default() };
+    let checked_in = Body::Answered { call: 1, kind: Kind::CheckIn, heard: Ok(seen), cost: Cost::default(), tree: None };
     let report = Report { status: Status::Done, summary: "all green".into(), evidence: vec![] };
     let why = Journal::new().marked().add(checked_in).why_with(&no_progress("nothing new"), |record| {
         record.report = Some(report);

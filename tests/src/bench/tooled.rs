@@ -1,0 +1,33 @@
+//! Tools of the host for a run of tests, and a run that is one call of a tool.
+
+use super::Bench;
+use jidoka::rules::tool::ToolCall;
+
+impl Bench {
+    /// Grants a toolbox with room for its calls. `settings` are lines of its `[tools.NAME]`.
+    pub fn tool(self, name: &str, component: &str, settings: &[&str]) -> Self {
+        self.tool_of_bytes(name, std::fs::read(component).expect("the build script made it"), settings)
+    }
+
+    /// As [`Bench::tool`], of these bytes.
+    pub fn tool_of_bytes(mut self, name: &str, component: Vec<u8>, settings: &[&str]) -> Self {
+        self.tools.insert(name.to_owned(), component);
+        let lines = settings.join("\n");
+        self.tool_tables += &format!("[tools.{name}]\ncomponent = \"{name}.wasm\"\n{lines}\n");
+        let names: Vec<&String> = self.tools.keys().collect();
+        let granted = format!("tools = {names:?}");
+        self.set("grants", &granted).set("budget", "tool-calls = 1000")
+    }
+
+    /// Lets a toolbox fetch where the worker may.
+    pub fn webbed(mut self, name: &str) -> Self {
+        self.webbed.push(name.to_owned());
+        self
+    }
+
+    /// Makes one call of a tool in the place of the worker.
+    pub fn calling(mut self, name: &str, input: &str) -> Self {
+        self.call = Some(ToolCall { name: name.to_owned(), input: input.to_owned() });
+        self
+    }
+}
