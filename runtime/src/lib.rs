@@ -48,6 +48,7 @@ pub mod rules {
 
 /// The world, one effect family a file, each handed its authority.
 pub mod doors {
+    pub mod accepted;
     mod anthropic;
     pub mod apply;
     pub mod blobs;
@@ -61,7 +62,6 @@ pub mod doors {
     mod dial;
     mod draft;
     pub mod ed25519;
-    pub mod accepted;
     mod encode;
     pub mod evidence;
     pub mod export;
@@ -196,9 +196,9 @@ pub mod front {
     pub mod screen;
     mod sign;
     mod table;
-    pub mod tools;
     pub mod template;
     mod ticket;
+    pub mod tools;
     mod trace;
     mod why;
 }

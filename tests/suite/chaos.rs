@@ -84,6 +84,7 @@ fn job(name: &str, home: &Home, dice: &Arc<Dice>) -> Job {
     Job {
         component: component(worker),
         checks,
+        tools: Default::default(),
         workspace,
         context,
         models,

@@ -44,6 +44,7 @@ fn told(end: &End) -> Told {
     let of_guest = |entry: &&Entry| match entry.body {
         Body::Noted { .. } | Body::Printed { .. } | Body::Intent { .. } | Body::Refused { .. } => true,
         Body::Opened { .. }
+        | Body::Within { .. }
         | Body::Answered { .. }
         | Body::Full { .. }
         | Body::Marked { .. }

@@ -18,7 +18,7 @@ use jidoka::rules::model::{Message, Request, Role};
 use jidoka::run::desk::{Because, Desk};
 use jidoka::run::fork::Branch;
 use jidoka::run::hooks::Hooks;
-use jidoka::run::past::Past;
+use jidoka::run::past::{Components, Past};
 use jidoka::run::runner::{Account, Apply, CheckJob, Job, Reached};
 use jidoka::run::transfer::{Summary, TransferError};
 use jidoka_tests::bench::{self, Bench, End, Home, fresh_serial};
@@ -86,7 +86,7 @@ async fn replays(state: &Path, serial: &str) {
 
 /// A job to go on with from a past run, whose model answers like this.
 fn job(home: &Home, past: &Past, transcript: &str) -> Job {
-    let (component, checks) = past.components(bench::state(&home.state()).blobs()).unwrap();
+    let Components { worker: component, checks, tools } = past.components(bench::state(&home.state()).blobs()).unwrap();
     let checks = past.job.spec.checks.iter().cloned().zip(checks);
     let model = || Reached {
         model: Arc::new(ScriptedModel::parse(transcript).unwrap()),
@@ -96,6 +96,7 @@ fn job(home: &Home, past: &Past, transcript: &str) -> Job {
     Job {
         component,
         checks: checks.map(|(check, component)| CheckJob { check, component }).collect(),
+        tools,
         workspace: Some(bench::open(&home.workspace())),
         context: Some(bench::open(&home.context())),
         models: past.job.spec.models.keys().map(|name| (name.clone(), model())).collect(),

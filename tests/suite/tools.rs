@@ -211,7 +211,8 @@ async fn a_tool_fetches_where_its_worker_may_and_on_the_runs_account() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_tool_draws_is_of_the_runs_seed_and_of_its_call() {
     let lines = ["tool do-draw", "tool do-draw", "no-change-needed fine"];
-    let drawn = |end: &End| end.notes().iter().map(|note| note.split("\"now\"").next().unwrap().to_owned()).collect::<Vec<_>>();
+    let drawn =
+        |end: &End| end.notes().iter().map(|note| note.split("\"now\"").next().unwrap().to_owned()).collect::<Vec<_>>();
     let one = told(&lines, &[]).set("", "seed = 7").run().await;
     let same = told(&lines, &[]).set("", "seed = 7").run().await;
     let other = told(&lines, &[]).set("", "seed = 8").run().await;
@@ -237,7 +238,8 @@ async fn the_same_call_with_the_same_result_again_and_again_is_told_and_ends_the
     let end = told(&lines, &[]).run().await;
     end.expect("no-progress");
     let given = end.notes().iter().filter(|note| **note == "do-echo: 1").count();
-    assert_eq!(given, 3, "{:?}", end.notes());
+    // Three times, and once more after each of two refusals.
+    assert_eq!(given, 5, "{:?}", end.notes());
     let polls = told(&lines, &[]).set("guards", "pollers = [\"do-echo\"]").run().await;
     polls.expect("no-change-needed");
 }
@@ -245,17 +247,15 @@ async fn the_same_call_with_the_same_result_again_and_again_is_told_and_ends_the
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tool_that_describes_itself_otherwise_is_not_used_until_it_is_accepted() {
     let home = Home::new();
-    let lines = ["tool do-run {\"args\":[\"x\"]}", "no-change-needed fine"];
     let one = told(&["tool do-echo {\"value\":1}", "no-change-needed fine"], &[]).at(&home).run().await;
     one.expect("no-change-needed");
     // The same toolbox, and another component in it.
     let other = Bench::new(plain::SCRIPT)
-        .set("task", &format!("text = {:?}", lines.join("\n")))
+        .set("task", "text = \"no-change-needed\"")
         .set("done", "no-change = \"allowed\"")
-        .tool("do", jidoka_tests::hostile::EXIT, &[])
-        .at(&home)
-        .run()
-        .await;
+        .tool_of_bytes("do", twice(), &[])
+        .at(&home);
+    let other = other.run().await;
     other.expect("not-admitted");
     assert!(other.record.why.contains("jidoka tools accept"), "{}", other.record.why);
 }
@@ -276,4 +276,59 @@ async fn one_call_can_be_a_run_of_its_own() {
     let wrong = call("{\"path\":\"../a.txt\",\"text\":\"\"}").run().await;
     wrong.expect("unable");
     is_told_again(&wrong).await;
+}
+
+/// A component that nobody here wrote a contract for: one function of numbers.
+fn twice() -> Vec<u8> {
+    let text = r#"(component
+        (core module $m
+            (func (export "twice") (param i32) (result i32) local.get 0 i32.const 2 i32.mul))
+        (core instance $i (instantiate $m))
+        (func (export "twice") (param "n" u32) (result u32) (canon lift (core func $i "twice"))))"#;
+    wat::parse_str(text).unwrap()
+}
+
+/// A module of WASI preview 1 that prints what it reads, and fails. WASI 0.2 knows of no other exit than well and not well.
+fn preview_1() -> Vec<u8> {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (i32.store (i32.const 0) (i32.const 64))
+            (i32.store (i32.const 4) (i32.const 1000))
+            (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (i32.store (i32.const 4) (i32.load (i32.const 8)))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (call $exit (i32.const 3))))"#;
+    wat::parse_str(text).unwrap()
+}
+
+fn with_tool(component: Vec<u8>, settings: &[&str]) -> Bench {
+    let bench = Bench::new(plain::SCRIPT).set("task", "text = \"unable never\"");
+    bench.set("done", "no-change = \"allowed\"").tool_of_bytes("it", component, settings)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_component_is_a_tool_by_its_types() {
+    let call = |input: &str| with_tool(twice(), &[]).calling("it", input).run();
+    let end = call("{\"n\":21}").await;
+    assert_eq!(end.expect("no-change-needed").summary(), "42");
+    is_told_again(&end).await;
+    for wrong in ["{\"n\":-1}", "{\"n\":\"1\"}", "{}", "{\"n\":1,\"m\":2}", "[]", "{\"n\":4294967296}"] {
+        call(wrong).await.expect("unable");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_of_preview_1_is_a_tool_as_it_is() {
+    let call = |input: &str, settings: &[&str]| with_tool(preview_1(), settings).calling("run", input).run();
+    let end = call("{\"stdin\":\"to be read\"}", &[]).await;
+    assert_eq!(end.expect("no-change-needed").summary(), "{\"exit\":1,\"stdout\":\"to be read\",\"stderr\":\"\"}");
+    is_told_again(&end).await;
+    // A stream has as many bytes as an output may have, and not one more.
+    let long = |bytes: usize| format!("{{\"stdin\":\"{}\"}}", "x".repeat(bytes));
+    call(&long(100), &["output = \"100B\""]).await.expect("no-change-needed");
+    call(&long(101), &["output = \"100B\""]).await.expect("unable");
 }

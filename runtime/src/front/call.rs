@@ -169,7 +169,11 @@ fn alone(component: &Path, lets: &LetArguments) -> anyhow::Result<String> {
     }
     if !lets.http.is_empty() {
         let rule = |url: &String| {
-            table(vec![("url", text(url)), ("methods", Value::Array(vec![text("GET")])), ("redirects", Value::Integer(3))])
+            table(vec![
+                ("url", text(url)),
+                ("methods", Value::Array(vec![text("GET")])),
+                ("redirects", Value::Integer(3)),
+            ])
         };
         grants.push(("http", Value::Array(lets.http.iter().map(rule).collect())));
         tool.push(("http", Value::Array(lets.http.iter().map(|url| text(url)).collect())));

@@ -100,7 +100,9 @@ async fn show(machine: &dyn Machine, arguments: ToolsArguments, depth: Depth) ->
     let job = job.inspect_err(|_| spinner.end())?;
     let all = tools::survey(&machine.runner(wall)?, &job).await.map_err(|why| anyhow!(why));
     spinner.end();
-    let wanted = |offer: &ToolOffer| name.as_deref().is_none_or(|name| [&offer.name, &offer.toolbox].contains(&&name.to_owned()));
+    let wanted = |offer: &ToolOffer| {
+        name.as_deref().is_none_or(|name| [&offer.name, &offer.toolbox].contains(&&name.to_owned()))
+    };
     let mut documents = Vec::new();
     let mut table = Table::new([
         ("tool", Side::Left),
@@ -183,9 +185,9 @@ fn whole(offer: &ToolOffer, spec: &ToolSpec, standing: &Standing) {
 fn source(spec: &ToolSpec) -> String {
     use crate::rules::spec::ComponentSource;
     match &spec.source {
-        ToolSource::Component(ComponentSource::Crate(path) | ComponentSource::File(path)) => {
-            plain(&path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()))
-        }
+        ToolSource::Component(ComponentSource::Crate(path) | ComponentSource::File(path)) => plain(
+            &path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned()),
+        ),
         ToolSource::Server(name) => format!("server {}", plain(name)),
     }
 }

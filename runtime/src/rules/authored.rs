@@ -28,9 +28,9 @@ mod reader;
 mod secrets;
 mod shared;
 mod tenant;
-mod tools;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -49,11 +49,11 @@ pub use self::shared::Shared;
 pub use self::tenant::{Tenant, TenantLines};
 use super::http::HttpGrant;
 use super::pin::Pin;
-use super::tool::ToolSpec;
 use super::spec::{
     Budget, ComponentSource, FileGrant, Grants, ModelSpec, OnPull, Origin, Reach, RunSpec, SharedBudget, TaskSpec,
     Wall, WorkspaceSpec,
 };
+use super::tool::ToolSpec;
 
 /// What the command line says over the job. The default says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -217,13 +217,7 @@ impl Job<'_> {
             worker_pin: worker.pin,
             task: task?,
             workspace,
-            grants: Grants {
-                files: granted.files?,
-                models: names,
-                tools: toolboxes,
-                human_ms,
-                http: granted.http?,
-            },
+            grants: Grants { files: granted.files?, models: names, tools: toolboxes, human_ms, http: granted.http? },
             env: worker.env,
             args: worker.args,
             models: models?,

@@ -218,9 +218,7 @@ impl Facts {
             {
                 Body::Answered { call, kind, heard, cost: Cost { raw_usage, ..cost }, tree }
             }
-            (Facts::Within { call, within }, content) => {
-                Body::Within { call, body: Box::new(within.with(content)?) }
-            }
+            (Facts::Within { call, within }, content) => Body::Within { call, body: Box::new(within.with(content)?) },
             (Facts::Refused { call, kind }, Some(Content::Refused { effect, refusal })) if kind == effect.kind() => {
                 Body::Refused { call, effect, refusal }
             }

@@ -292,8 +292,12 @@ mod tests {
     fn each_bound_of_an_offer_holds_at_n_and_refuses_n_plus_1() {
         let of = |name: usize, description: usize, schema: usize, output: usize| {
             let text = |bytes: usize| "x".repeat(bytes);
-            let described =
-                Described { name: text(name), description: text(description), schema: text(schema), output: Some(text(output)) };
+            let described = Described {
+                name: text(name),
+                description: text(description),
+                schema: text(schema),
+                output: Some(text(output)),
+            };
             offers("box", &spec(), vec![described]).is_ok()
         };
         let (name, description, schema) = (MAX_NAME_BYTES, MAX_DESCRIPTION_BYTES, MAX_SCHEMA_BYTES);

@@ -241,11 +241,7 @@ pub(super) fn offers(spec: &RunSpec) -> BTreeMap<String, Profile> {
 }
 
 /// What the tools of a job offer, if it is what was accepted; of a toolbox that was never seen it is accepted now.
-async fn offered(
-    runner: &Arc<Runner>,
-    spec: &RunSpec,
-    materials: &Materials,
-) -> Result<Vec<ToolOffer>, Verdict> {
+async fn offered(runner: &Arc<Runner>, spec: &RunSpec, materials: &Materials) -> Result<Vec<ToolOffer>, Verdict> {
     let wall = runner.wall(spec);
     let mut all = Vec::new();
     for (name, toolbox) in &materials.toolboxes {
@@ -256,7 +252,10 @@ async fn offered(
         let (tenant, line, toolbox) = (spec.tenant.clone(), spec.line.clone(), name.clone());
         let held = tokio::task::spawn_blocking(move || {
             let acceptances = state.acceptances().map_err(|error| error.to_string())?;
-            tools::held(&acceptances, Accepted { tenant, line, toolbox, digest: pin_of(&known), offers: known, at_ms, reason: None })
+            tools::held(
+                &acceptances,
+                Accepted { tenant, line, toolbox, digest: pin_of(&known), offers: known, at_ms, reason: None },
+            )
         });
         held.await.map_err(faulted)?.map_err(what)?;
         all.extend(offers);

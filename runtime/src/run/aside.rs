@@ -41,6 +41,8 @@ pub(super) struct Aside {
     pub limits: Limits,
     /// Who pays for what it writes to disk, if the host does not.
     pub payer: Option<Arc<Meter>>,
+    /// Its ledger. Where its effects are journalled in the same store, they are on its account.
+    pub books: Arc<MemoryStore>,
     /// Where its effects are written down.
     pub journal: Arc<Journal>,
     pub time: Arc<VirtualClock>,
@@ -68,11 +70,11 @@ impl Aside {
     /// # Errors
     /// [`RunEnd::Fault`]: the host's own trouble, and nothing of the guest ran.
     pub async fn call(self, prepared: &Prepared, setup: Setup, preopens: Vec<Preopen>) -> Result<AsideEnd, RunEnd> {
-        let Self { sandbox, clock, wall, grants, web, mut limits, payer, journal, time, serial, evidence } = self;
+        let Self { sandbox, clock, wall, grants, web, mut limits, payer, books, journal, time, serial, evidence } =
+            self;
         let caps = setup.caps;
         limits.set(Line::MemoryBytes, caps.memory_bytes);
         let wall_ms = limits.get(Line::WallMs).unwrap_or(0);
-        let books = Arc::new(MemoryStore::default());
         let store: Arc<dyn Store> = Arc::clone(&books) as Arc<dyn Store>;
         let (scope, call) = (ScopeId::host(), CallId::new("aside"));
         let (opened, metered) = (scope.clone(), call.clone());

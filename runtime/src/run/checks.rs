@@ -133,6 +133,7 @@ impl Bench<'_> {
             // What a check uses is the host's to pay, and its clock is not the run's.
             limits: times.into_iter().chain([(Line::DiskBytes, CHECK_DISK_BYTES)]).collect(),
             payer: None,
+            books: Arc::default(),
             journal: Arc::clone(self.journal),
             time: Arc::clone(self.time),
             serial: self.serial.to_owned(),

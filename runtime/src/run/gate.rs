@@ -257,7 +257,14 @@ impl Gate {
         // A journal of a stranger's may say anything.
         passage.guards = passage.guards.bounded();
         let pulse = Pulse::new(passage.clock);
-        Self { passage, state: Mutex::default(), waits: Mutex::default(), memory, pulse, files: tokio::sync::RwLock::default() }
+        Self {
+            passage,
+            state: Mutex::default(),
+            waits: Mutex::default(),
+            memory,
+            pulse,
+            files: tokio::sync::RwLock::default(),
+        }
     }
 
     /// Passes one effect.

@@ -104,16 +104,15 @@ impl Meter {
             ahead: begun.reserved,
             short: begun.short,
         };
-        let meter =
-            Self {
-                store,
-                scope,
-                call,
-                cpu: CpuMeter::default(),
-                payer: None,
-                state: Mutex::new(state),
-                renewed: Notify::new(),
-            };
+        let meter = Self {
+            store,
+            scope,
+            call,
+            cpu: CpuMeter::default(),
+            payer: None,
+            state: Mutex::new(state),
+            renewed: Notify::new(),
+        };
         meter.bound_cpu(&lock(&meter.state));
         meter
     }

@@ -23,7 +23,8 @@ use crate::rules::record::Record;
 use crate::rules::verdict::Verdict;
 
 use super::admission::{
-    Admitted, Compiled, Context, Known, Materials, Scopes, Told, Trees, chain, compile, faulted, not_admitted, not_now, refused,
+    Admitted, Compiled, Context, Known, Materials, Scopes, Told, Trees, chain, compile, faulted, not_admitted, not_now,
+    refused,
 };
 use super::cord::Cord;
 use super::journal::{Beginning, Journal};

@@ -31,10 +31,10 @@ use crate::rules::tool::Described;
 use crate::rules::verdict::Outcome;
 
 use super::RunEnd;
-use super::bindings::verifier::{Verifier, VerifierPre};
-use super::bindings::worker::jidoka::agent::work;
 use super::bindings::tool::jidoka::agent::tooling;
 use super::bindings::tool::{self, Tool, ToolPre};
+use super::bindings::verifier::{Verifier, VerifierPre};
+use super::bindings::worker::jidoka::agent::work;
 use super::bindings::worker::{Worker, WorkerPre};
 use super::bindings::{verifier, worker};
 use super::bridge::{self, Exported};
@@ -203,7 +203,10 @@ pub enum Call {
     /// What a tool component offers.
     Describe,
     /// One call of a tool by its own name, with JSON. Of a program the arguments and the input are the setup's.
-    Tool { name: String, input: String },
+    Tool {
+        name: String,
+        input: String,
+    },
 }
 
 impl Call {

@@ -52,10 +52,18 @@ pub struct Setup {
 /// From what a guest's randomness is drawn.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Draw {
-    Worker { seed: u64 },
-    Check { seed: u64, name: String },
+    Worker {
+        seed: u64,
+    },
+    Check {
+        seed: u64,
+        name: String,
+    },
     /// Of a tool's call, by the call's number.
-    Tool { seed: u64, call: u64 },
+    Tool {
+        seed: u64,
+        call: u64,
+    },
 }
 
 /// A directory that a guest gets, by the name that it sees.

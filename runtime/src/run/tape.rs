@@ -102,7 +102,7 @@ impl Tape {
             return Err(format!("the content of entry {} was erased", erased.seq));
         }
         let end = story.iter().position(is_tail).unwrap_or(story.len());
-        let outside = if then == Then::Shut { outside(&story[end..])? } else { None };
+        let outside = if then == Then::Shut { outside(&story[..end], &story[end..])? } else { None };
         Ok(Self { story, next: 0, end, outside, then, comparer: None })
     }
 
@@ -353,13 +353,17 @@ fn is_tail(entry: &KeptEntry) -> bool {
 }
 
 /// What ended a guest that did not end by itself: how far it came after its last effect is not to be repeated.
-fn outside(tail: &[KeptEntry]) -> Result<Option<Stop>, String> {
+fn outside(told: &[KeptEntry], tail: &[KeptEntry]) -> Result<Option<Stop>, String> {
     use crate::rules::effect::OutcomeName;
+    // A worker that pulls the cord waits for nothing; what pulls while it waits is a tool of its.
+    let waits = has_open_call(told);
     let mut ended = false;
     for entry in tail {
         match &entry.facts {
             Facts::Stopped => match entry.entry().map_err(|flaw| flaw.to_string())?.map(|entry| entry.body) {
-                Some(Body::Stopped { stop: Stop::Pulled { pull } }) if pull.by == Puller::Worker => return Ok(None),
+                Some(Body::Stopped { stop: Stop::Pulled { pull } }) if pull.by == Puller::Worker && !waits => {
+                    return Ok(None);
+                }
                 Some(Body::Stopped { stop }) => return Ok(Some(stop)),
                 _ => return Err(format!("entry {} cannot be read", entry.seq)),
             },
@@ -369,6 +373,19 @@ fn outside(tail: &[KeptEntry]) -> Result<Option<Stop>, String> {
         }
     }
     Ok((!ended).then_some(Stop::Cancelled))
+}
+
+/// Whether a call has no answer there.
+fn has_open_call(told: &[KeptEntry]) -> bool {
+    let mut open = std::collections::BTreeSet::new();
+    for entry in told {
+        match &entry.facts {
+            Facts::Intent { call, kind, .. } => drop(open.insert((*call, *kind))),
+            Facts::Answered { call, kind, .. } => drop(open.remove(&(*call, *kind))),
+            _ => {}
+        }
+    }
+    !open.is_empty()
 }
 
 fn comparer<'a>(comparer: &'a mut Option<(Key, Comparer)>, entry: &KeptEntry) -> &'a mut Comparer {

@@ -17,7 +17,7 @@ use crate::doors::clock::Clock;
 use crate::doors::fetch::Fetch;
 use crate::doors::recorded::RecordedWeb;
 use crate::doors::schema::Schema;
-use crate::doors::store::MemoryStore;
+use crate::doors::store::{MemoryStore, Store};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Body, Entry, Failure, FailureKind, Stream};
 use crate::rules::ledger::{Amounts, Line};
@@ -211,7 +211,8 @@ impl Toolbox {
     ) -> Result<Vec<Described>, String> {
         let caps = &self.spec.caps;
         let time = Arc::new(VirtualClock::starting_at_ms(0));
-        let (journal, _) = journal("describe", clock, &time).map_err(|end| end.to_string())?;
+        let books = Arc::new(MemoryStore::default());
+        let (journal, _) = journal("describe", &books, clock, &time).map_err(|end| end.to_string())?;
         let aside = Aside {
             sandbox: Arc::clone(sandbox),
             clock,
@@ -220,6 +221,7 @@ impl Toolbox {
             web: Arc::new(RecordedWeb::default()),
             limits: times(DESCRIBE_MS, DESCRIBE_MS).chain([(Line::DiskBytes, 0), (Line::NetBytes, 0)]).collect(),
             payer: None,
+            books,
             journal,
             time,
             serial: "describe".to_owned(),
@@ -301,7 +303,8 @@ impl Tool {
         let caps = spec.caps.of_guest();
         let time = Arc::new(VirtualClock::starting_at_ms(bench.start_ms));
         time.move_to_ns(bench.now_ns);
-        let (journal, mut entries) = journal(&bench.id, bench.clock, &time)?;
+        let books = Arc::new(MemoryStore::default());
+        let (journal, mut entries) = journal(&bench.id, &books, bench.clock, &time)?;
         let is_program = self.toolbox.prepared.is_program();
         let (args, stdin) = match is_program {
             false => (Vec::new(), String::new()),
@@ -320,12 +323,10 @@ impl Tool {
             grants: Grants { files: spec.files, http: spec.http.clone(), ..Grants::default() },
             web: bench.web,
             limits: times(spec.caps.wall_ms, spec.caps.cpu_ms)
-                .chain([
-                    (Line::DiskBytes, bench.disk_bytes),
-                    (Line::NetBytes, bench.reserve.get(Line::NetBytes)),
-                ])
+                .chain([(Line::DiskBytes, bench.disk_bytes), (Line::NetBytes, bench.reserve.get(Line::NetBytes))])
                 .collect(),
             payer: Some(payer),
+            books,
             journal,
             time,
             serial: bench.id,
@@ -353,7 +354,8 @@ impl Tool {
             Ok(Returned::Output(Ok(output))) => self.accepted(output),
             Ok(Returned::Output(Err(why))) => Err(said(FailureKind::Rejected, &why)),
             Ok(Returned::Exited(exit)) => {
-                let (stdout, stderr) = (whole(stdout.clone(), "standard output"), whole(stderr.clone(), "standard error"));
+                let (stdout, stderr) =
+                    (whole(stdout.clone(), "standard output"), whole(stderr.clone(), "standard error"));
                 match (stdout, stderr) {
                     (Ok(stdout), Ok(stderr)) => {
                         let output = ProgramOutput { exit, stdout, stderr };
@@ -399,12 +401,13 @@ impl Tool {
 /// A journal of its own for one call, and what is written there.
 fn journal(
     id: &str,
+    books: &Arc<MemoryStore>,
     clock: Clock,
     time: &Arc<VirtualClock>,
 ) -> Result<(Arc<Journal>, mpsc::UnboundedReceiver<Entry>), RunEnd> {
     let (watcher, entries) = mpsc::unbounded_channel();
     let key = fresh_key().map_err(|_| RunEnd::Fault("the machine gives no randomness".into()))?;
-    let store = Arc::new(MemoryStore::default());
+    let store = Arc::clone(books) as Arc<dyn Store>;
     let journal = Journal::new(store, id, clock, Arc::clone(time), Some(watcher), Beginning::blank(key));
     Ok((Arc::new(journal), entries))
 }
@@ -439,7 +442,9 @@ fn failure(outcome: &Outcome) -> Failure {
         Outcome::Interrupted(Stop::Exhausted { line, .. }) => {
             said(FailureKind::TimedOut, &format!("the tool used up its {}", line.name()))
         }
-        Outcome::Interrupted(stop) => said(FailureKind::Broken, &format!("the tool was stopped: {}", stop.verdict().why())),
+        Outcome::Interrupted(stop) => {
+            said(FailureKind::Broken, &format!("the tool was stopped: {}", stop.verdict().why()))
+        }
         Outcome::Trapped(why) => said(FailureKind::Broken, &format!("the tool trapped: {why}")),
         Outcome::Failed(why) => said(FailureKind::Rejected, why),
         Outcome::Returned(_) => said(FailureKind::Broken, "the tool answered as a worker"),
@@ -499,7 +504,15 @@ pub async fn survey(runner: &Arc<Runner>, job: &Job) -> Result<Vec<Surveyed>, St
         let offers = match prepared.await.map_err(|error| error.to_string())? {
             Ok(prepared) => {
                 let toolbox = Toolbox { spec: spec.clone(), prepared };
-                toolbox.offers(name, &runner.sandbox, runner.clock, wall, runner.state.describing().map_err(|error| error.to_string())?).await
+                toolbox
+                    .offers(
+                        name,
+                        &runner.sandbox,
+                        runner.clock,
+                        wall,
+                        runner.state.describing().map_err(|error| error.to_string())?,
+                    )
+                    .await
             }
             Err(error) => Err(chain(&error)),
         };

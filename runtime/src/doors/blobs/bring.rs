@@ -57,7 +57,11 @@ fn remove(target: &Dir, path: &str, entry: &Entry) -> io::Result<()> {
 fn remove_if_empty(parent: &Dir, name: &str) -> io::Result<()> {
     match parent.remove_dir(name) {
         Ok(()) => Ok(()),
-        Err(error) if [Errno::NOTEMPTY, Errno::EXIST].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) => {
+        Err(error)
+            if [Errno::NOTEMPTY, Errno::EXIST]
+                .iter()
+                .any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) =>
+        {
             Ok(())
         }
         Err(error) => Err(error),

@@ -207,7 +207,8 @@ fn no_progress_says_what_was_seen_last_or_which_gap_was_spent() {
     let no_progress = |why: &str| Verdict::NoProgress { why: why.into() };
     let seen =
         Answer::CheckedIn { standing: Standing { new_mark: false, marks: 1, changed_files: 0 }, seen: digest(2) };
-    let checked_in = Body::Answered { call: 1, kind: Kind::CheckIn, heard: Ok(seen), cost: Cost::default(), tree: None };
+    let checked_in =
+        Body::Answered { call: 1, kind: Kind::CheckIn, heard: Ok(seen), cost: Cost::default(), tree: None };
     let report = Report { status: Status::Done, summary: "all green".into(), evidence: vec![] };
     let why = Journal::new().marked().add(checked_in).why_with(&no_progress("nothing new"), |record| {
         record.report = Some(report);

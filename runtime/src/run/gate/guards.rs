@@ -61,7 +61,9 @@ impl Gate {
             (Effect::Model { request }, Err(Denied::Failed(failure))) => {
                 memory.model_failed(&request.model, &failure.message, guards);
             }
-            (Effect::Tool { name, input, .. }, Ok(Answer::Tool { output })) => memory.called(name, input, output, guards),
+            (Effect::Tool { name, input, .. }, Ok(Answer::Tool { output })) => {
+                memory.called(name, input, output, guards)
+            }
             (Effect::Tool { name, .. }, Err(Denied::Failed(failure))) => {
                 memory.tool_failed(name, &failure.message, guards)
             }

@@ -84,11 +84,7 @@ impl Gate {
 
     /// Reserves one call, and what it may move over the network, and dispatches it in one transaction with its intent. One
     /// that stays in the run's own copies need not be on disk before it begins: it is made again after a crash.
-    pub(super) async fn reserve_tool(
-        &self,
-        admitted: &Admitted,
-        name: &str,
-    ) -> Result<Result<Paid, Refusal>, RunEnd> {
+    pub(super) async fn reserve_tool(&self, admitted: &Admitted, name: &str) -> Result<Result<Paid, Refusal>, RunEnd> {
         let Some(tool) = self.passage.tools.find(name) else {
             return Err(RunEnd::Fault("a tool that is not there was let through".into()));
         };
