@@ -80,6 +80,11 @@ pub fn files() -> Result<Vec<String>, Error> {
     work().files()
 }
 
+/// Bytes of a file of `/work`; `None` if there is something else at the path, or nothing.
+pub fn size(path: &str) -> Result<Option<u64>, Error> {
+    work().size(path)
+}
+
 /// Whether `/work` has this file or directory.
 pub fn exists(path: &str) -> Result<bool, Error> {
     work().exists(path)
@@ -121,6 +126,15 @@ impl Dir {
     pub fn exists(&self, path: &str) -> Result<bool, Error> {
         let full = self.resolve(path)?;
         full.try_exists().map_err(|source| self.io("look at", path, source))
+    }
+
+    /// Bytes of a file. `None` if there is no file: a directory, a symbolic link (it is not followed), or nothing.
+    pub fn size(&self, path: &str) -> Result<Option<u64>, Error> {
+        match fs::symlink_metadata(self.resolve(path)?) {
+            Ok(found) => Ok(found.is_file().then_some(found.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.root.is_dir() => Ok(None),
+            Err(source) => Err(self.io("look at", path, source)),
+        }
     }
 
     /// Every file in the directory and below, as sorted relative paths. Symbolic links are listed, not followed.

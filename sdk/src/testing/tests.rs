@@ -17,6 +17,8 @@ fn nothing_is_granted_by_default() {
         assert!(model.to_string().contains("[grants] models = [\"coder\"]"), "{model}");
         let files = workspace::files().expect_err("no workspace");
         assert!(files.to_string().contains("[grants] files"), "{files}");
+        let size = workspace::size("a").expect_err("no workspace");
+        assert!(size.to_string().contains("[grants] files"), "{size}");
         let context = workspace::context().read("a").expect_err("no context");
         assert!(context.to_string().contains("[workspace] context"), "{context}");
         let person = human::ask("ok?", &["yes"], human::Risk::Low).expect_err("refused");
@@ -55,6 +57,8 @@ fn files_are_real_and_stay_inside() {
     let run = go(host, |_| {
         assert_eq!(workspace::read("src/a.txt")?, "x");
         assert_eq!(workspace::context().read("b.txt")?, "y");
+        assert_eq!(workspace::size("src/a.txt")?, Some(1));
+        assert_eq!((workspace::size("src")?, workspace::size("none")?), (None, None));
         workspace::write("new/deep/c.txt", "z")?;
         workspace::remove("src/a.txt")?;
         for path in ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a\\b", "a\0"] {
