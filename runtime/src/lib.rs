@@ -67,6 +67,7 @@ pub mod doors {
     pub mod fold;
     mod frames;
     pub mod ignored;
+    pub mod lines;
     pub mod lockdown;
     pub mod model;
     pub mod names;
@@ -184,6 +185,7 @@ pub mod front {
     pub mod items;
     pub mod load;
     pub mod machine;
+    pub mod mcp;
     pub mod overrides;
     pub mod quote;
     pub mod runs;
