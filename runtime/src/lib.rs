@@ -69,6 +69,7 @@ pub mod doors {
     pub mod fold;
     mod frames;
     pub mod ignored;
+    pub mod lines;
     pub mod lockdown;
     pub mod model;
     pub mod names;
@@ -190,6 +191,7 @@ pub mod front {
     pub mod items;
     pub mod load;
     pub mod machine;
+    pub mod mcp;
     pub mod overrides;
     pub mod quote;
     pub mod runs;
