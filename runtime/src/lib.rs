@@ -196,6 +196,8 @@ pub mod front {
     pub mod quote;
     pub mod runs;
     pub mod screen;
+    pub mod serve;
+    mod served;
     mod sign;
     mod table;
     pub mod template;

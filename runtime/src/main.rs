@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,10 +16,12 @@ use anyhow::{Context, anyhow};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Parser;
+use futures_util::future::BoxFuture;
 use jidoka::doors::cache::Cache;
 use jidoka::doors::clock::{Clock, millis};
 use jidoka::doors::command::CommandEnvironment;
 use jidoka::doors::fetch::Web;
+use jidoka::doors::lines::Lines;
 use jidoka::doors::names::SystemNames;
 use jidoka::doors::pace::{Pace, Rates};
 use jidoka::doors::program::{Program, Role};
@@ -32,6 +35,7 @@ use jidoka::doors::{evidence, toolchain};
 use jidoka::front::cli::{self, Arguments};
 use jidoka::front::load::MAX_TEXT_BYTES;
 use jidoka::front::machine::{Health, Machine, Scratch};
+use jidoka::front::mcp::{self, MAX_MESSAGE_BYTES, ServeError, Served};
 use jidoka::rules::authored::OperatorFile;
 use jidoka::rules::hook::Hook;
 use jidoka::rules::secret::SecretSource;
@@ -44,9 +48,10 @@ use jidoka::run::sandbox::{ENGINE_NAME, Sandbox, Surface};
 use jidoka::run::serial;
 use rustix::fs::OFlags;
 
-/// Runs at once in one process of the command line, which starts one; the other slots are for its tools and checks.
-const RUNS: usize = 1;
-const SLOTS: u32 = 16;
+/// Runs at once in one process of the command line: most commands start one, a server one for each call. As many slots are
+/// for their tools and checks.
+const RUNS: usize = 16;
+const SLOTS: u32 = 32;
 
 /// What our own program is called with to stand in a process of its own, before the role.
 const CELL: &str = "cell";
@@ -368,6 +373,25 @@ impl Machine for RealMachine {
     fn inspect(&self, component: &[u8]) -> anyhow::Result<(String, Surface)> {
         let surface = self.sandbox()?.inspect(component)?;
         Ok((evidence::address(component).to_string(), surface))
+    }
+
+    fn serve_pipes<'a>(
+        &'a self,
+        served: Arc<dyn Served>,
+        end: BoxFuture<'a, ()>,
+    ) -> BoxFuture<'a, Result<(), ServeError>> {
+        let pipes = Lines::new(tokio::io::stdin(), tokio::io::stdout(), MAX_MESSAGE_BYTES);
+        Box::pin(mcp::stdio(served, pipes, end))
+    }
+
+    fn listen(&self, address: SocketAddr) -> std::io::Result<TcpListener> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
     }
 
     fn serial(&self) -> anyhow::Result<String> {

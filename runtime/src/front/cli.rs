@@ -33,6 +33,7 @@ use super::runs::{
     self, ForkArguments, PruneArguments, ReplayArguments, ResumeArguments, RunsArguments, ShowArguments,
 };
 use super::screen::{self, Screen};
+use super::serve::{self, McpArguments, ServeArguments};
 use super::sign::{self, SignArguments};
 use super::template;
 use super::ticket;
@@ -78,6 +79,10 @@ pub enum Command {
     /// List and inspect tools, and accept how they describe themselves.
     #[command(subcommand)]
     Tools(ToolsCommand),
+    /// Serve a job's tools, and its worker, to one client of MCP over standard input and output.
+    Mcp(McpArguments),
+    /// Serve a job's tools, and its worker, to clients of MCP over HTTP.
+    Serve(ServeArguments),
     /// Sign a component, for jobs and operators that ask for it: writes COMPONENT.sig.
     Sign(SignArguments),
     /// Show every setting of a job and where it comes from.
@@ -215,7 +220,7 @@ pub const UNEXPECTED: u8 = 1;
 const INTERRUPTED: i32 = 130;
 
 /// Waits for somebody to interrupt the process. `None`: the machine cannot tell.
-async fn interrupt() -> Option<&'static str> {
+pub(super) async fn interrupt() -> Option<&'static str> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok()?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted.ok().map(|()| "interrupted on the terminal"),
@@ -230,6 +235,8 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
         Command::Inspect { path, json, overrides } => inspect::inspect(machine, &path, json, &overrides.overrides()),
         Command::Call(arguments) => call::call(machine, arguments).await,
         Command::Tools(command) => tools::run(machine, command).await,
+        Command::Mcp(arguments) => serve::mcp(machine, arguments).await,
+        Command::Serve(arguments) => serve::serve(machine, arguments).await,
         Command::Sign(arguments) => sign::sign(machine, &arguments),
         Command::Explain { path, json, overrides } => explain(machine, &path, json, &overrides.overrides()),
         Command::Runs(arguments) => runs::runs(machine, arguments).await,

@@ -4,10 +4,12 @@
 
 use std::any::Any;
 use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::Dir;
+use futures_util::future::BoxFuture;
 
 use crate::rules::hook::Hook;
 use crate::rules::spec::{ModelSpec, RunSpec, Wall};
@@ -15,6 +17,8 @@ use crate::run::desk::Desk;
 use crate::run::hooks::Hooks;
 use crate::run::runner::{Account, Reached, Runner, WebDoor};
 use crate::run::sandbox::Surface;
+
+use super::mcp::{ServeError, Served};
 
 /// What a front end may ask of the machine.
 pub trait Machine {
@@ -113,6 +117,25 @@ pub trait Machine {
     /// # Errors
     /// It is no component, or larger than a component may be.
     fn inspect(&self, component: &[u8]) -> anyhow::Result<(String, Surface)>;
+
+    /// Serves one client of MCP over this process's standard input and output, until it hangs up or `end` comes.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    fn serve_pipes<'a>(
+        &'a self,
+        served: Arc<dyn Served>,
+        end: BoxFuture<'a, ()>,
+    ) -> BoxFuture<'a, Result<(), ServeError>>;
+
+    /// A listener at an address that the operator named.
+    ///
+    /// # Errors
+    /// It is taken, or not this machine's.
+    fn listen(&self, address: SocketAddr) -> std::io::Result<TcpListener>;
+
+    /// A variable of the environment that the operator named.
+    fn variable(&self, name: &str) -> Option<String>;
 
     /// A new run's serial number: sortable by time.
     ///

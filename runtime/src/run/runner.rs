@@ -58,7 +58,31 @@ pub struct Job {
     pub dir: String,
 }
 
+impl Job {
+    /// The same once more: what it has open is opened again.
+    ///
+    /// # Errors
+    /// The process has no more descriptors.
+    pub fn again(&self) -> std::io::Result<Self> {
+        let again = |dir: &Option<Dir>| dir.as_ref().map(Dir::try_clone).transpose();
+        Ok(Self {
+            spec: self.spec.clone(),
+            component: self.component.clone(),
+            checks: self.checks.clone(),
+            tools: self.tools.clone(),
+            workspace: again(&self.workspace)?,
+            context: again(&self.context)?,
+            models: self.models.clone(),
+            web: Arc::clone(&self.web),
+            account: self.account.clone(),
+            hooks: self.hooks.clone(),
+            dir: self.dir.clone(),
+        })
+    }
+}
+
 /// A check with its component, if it is one.
+#[derive(Clone)]
 pub struct CheckJob {
     pub check: Check,
     pub component: Option<Vec<u8>>,
@@ -138,6 +162,17 @@ impl Runner {
     /// With every guest at least behind this wall, whatever its job says.
     pub fn behind(self, wall: Wall) -> Self {
         Self { least_wall: wall, ..self }
+    }
+
+    /// A new run's serial number.
+    ///
+    /// # Errors
+    /// [`RunEnd::Fault`]: the machine gives no randomness.
+    pub fn serial(&self) -> Result<String, RunEnd> {
+        let mut chance = [0; 4];
+        let drawn = getrandom::fill(&mut chance);
+        drawn.map_err(|error| RunEnd::Fault(format!("the machine gives no randomness: {error}")))?;
+        Ok(super::serial(self.clock.unix_ms(), u32::from_le_bytes(chance)))
     }
 
     /// The wall of a run's guests.

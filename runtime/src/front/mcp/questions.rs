@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use rmcp::model::{
-    ClientCapabilities, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema, ErrorData,
-    InputRequest, InputRequiredResult, InputResponses, JsonObject, RequestStateCodec, SealOptions,
+    ClientCapabilities, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema,
+    ErrorData, InputRequest, InputRequiredResult, InputResponses, JsonObject, RequestStateCodec, SealOptions,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -119,7 +119,8 @@ impl Seal {
         let request = InputRequest::Elicitation(ElicitRequest::new(form(question)?));
         let Question { text, options, state } = question.clone();
         let context = context(tool, input);
-        let options = (Sealed { text, options, state }, SealOptions::new().associated_data(&context).ttl(ANSWER_WITHIN));
+        let options =
+            (Sealed { text, options, state }, SealOptions::new().associated_data(&context).ttl(ANSWER_WITHIN));
         let sealed = self.0.seal_json_with(&options.0, &options.1).map_err(|error| error.to_string())?;
         Ok(InputRequiredResult::new(Some([(ANSWER.to_owned(), request)].into()), Some(sealed)))
     }
@@ -190,7 +191,9 @@ mod tests {
             let Brought::Answer(brought) = open(Some(&responses)) else { panic!("{responses:?}") };
             assert_eq!(brought, answer(reply));
         }
-        for responses in [None, Some(said("accept", &"perhaps".into())), Some(said("accept", &7.into())), Some([].into())] {
+        for responses in
+            [None, Some(said("accept", &"perhaps".into())), Some(said("accept", &7.into())), Some([].into())]
+        {
             let Brought::Again(again) = open(responses.as_ref()) else { panic!("{responses:?}") };
             assert_eq!(again, question(&["yes", "no"]));
         }

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmcp::model::{
-    CallToolResult, DetailedTask, ElicitRequest, ElicitResult, ErrorData, InputRequest, InputResponses, JsonObject, Task,
-    TaskPayload, TaskStatus,
+    CallToolResult, DetailedTask, ElicitRequest, ElicitResult, ErrorData, InputRequest, InputResponses, JsonObject,
+    Task, TaskPayload, TaskStatus,
 };
 use rmcp::task_manager::current_timestamp;
 use serde_json::Value;
@@ -80,7 +80,9 @@ impl Tasks {
         }
         table.forget();
         if table.kept.len() >= MOST_TASKS {
-            return Err(format!("{MOST_TASKS} tasks are running, which is the most; make this call again when one has ended"));
+            return Err(format!(
+                "{MOST_TASKS} tasks are running, which is the most; make this call again when one has ended"
+            ));
         }
         let (id, now) = (uuid(), current_timestamp());
         let mut task = Task::new(id.clone(), TaskStatus::Working, now.clone(), now);
