@@ -100,6 +100,7 @@ pub mod doors {
 
 /// One run, from admission to verdict.
 pub mod run {
+    mod absent;
     mod admission;
     pub mod alarms;
     pub mod anatomy;

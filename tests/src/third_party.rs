@@ -106,7 +106,9 @@ pub fn check(file: &[u8]) -> Result<Found, String> {
             let facts = &line["entry"];
             need(&mut blobs, &facts["opened"]["component"]);
             facts["opened"]["checks"].as_array().into_iter().flatten().for_each(|check| need(&mut blobs, check));
-            for kind in ["opened", "marked", "ended"] {
+            let tools = facts["opened"]["tools"].as_object();
+            tools.into_iter().flat_map(|tools| tools.values()).for_each(|tool| need(&mut blobs, tool));
+            for kind in ["opened", "answered", "marked", "ended"] {
                 need(&mut trees, &facts[kind]["tree"]);
             }
             need(&mut trees, &facts["opened"]["context"]);

@@ -680,10 +680,12 @@ fn known_format(found: u32) -> Result<(), Flaw> {
 pub(super) fn named_in(line: &str) -> Vec<Digest> {
     match serde_json::from_str::<Line>(line).map(|line| line.entry) {
         Ok(Facts::Opened(origin)) => {
-            let checks = origin.checks.into_iter().flatten();
+            let checks = origin.checks.into_iter().flatten().chain(origin.tools.into_values());
             checks.chain([origin.component]).chain(origin.tree).chain(origin.context).collect()
         }
-        Ok(Facts::Marked { tree, .. } | Facts::Ended { tree, .. }) => tree.into_iter().collect(),
+        Ok(Facts::Answered { tree, .. } | Facts::Marked { tree, .. } | Facts::Ended { tree, .. }) => {
+            tree.into_iter().collect()
+        }
         _ => Vec::new(),
     }
 }

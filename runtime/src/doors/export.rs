@@ -519,12 +519,15 @@ impl Needs {
                 let need = Need { run: place, seq: entry.seq };
                 let trees = match &entry.facts {
                     Facts::Opened(origin) => {
-                        for component in [Some(origin.component)].iter().chain(&origin.checks).flatten() {
+                        let of_guests = [Some(origin.component)].iter().chain(&origin.checks).flatten();
+                        for component in of_guests.chain(origin.tools.values()) {
                             needs.blobs.entry(*component).or_insert((need, None));
                         }
                         [origin.tree, origin.context]
                     }
-                    Facts::Marked { tree, .. } | Facts::Ended { tree, .. } => [*tree, None],
+                    Facts::Answered { tree, .. } | Facts::Marked { tree, .. } | Facts::Ended { tree, .. } => {
+                        [*tree, None]
+                    }
                     _ => [None, None],
                 };
                 for tree in trees.into_iter().flatten() {

@@ -31,6 +31,7 @@ use crate::rules::tool::Described;
 use crate::rules::verdict::Outcome;
 
 use super::RunEnd;
+use super::absent;
 use super::bindings::tool::jidoka::agent::tooling;
 use super::bindings::tool::{self, Tool, ToolPre};
 use super::bindings::verifier::{Verifier, VerifierPre};
@@ -392,10 +393,15 @@ impl Sandbox {
         };
         let misfit = |problem: String| LoadError::World { world: world.name(), problem };
         let missing = self.missing_imports(component);
-        if !missing.is_empty() {
-            return Err(misfit(format!("the world has no import {}", missing.join(", "))));
-        }
-        let pre = linker.instantiate_pre(component).map_err(|error| misfit(plain(&error)))?;
+        let pre = match (missing.is_empty(), world) {
+            (true, _) => linker.instantiate_pre(component),
+            // What somebody else's component could ask of somebody else's host: it may be there, and nobody answers.
+            (false, World::Tool) => absent::linked(linker, &self.engine, component).and_then(|it| it.instantiate_pre(component)),
+            (false, World::Worker | World::Verifier) => {
+                return Err(misfit(format!("the world has no import {}", named(&missing))));
+            }
+        };
+        let pre = pre.map_err(|error| misfit(plain(&error)))?;
         match world {
             World::Worker | World::Tool if self.is_command(component) => wasi::CommandPre::new(pre).map(Pre::Command),
             World::Worker => WorkerPre::new(pre).map(Pre::Worker),
@@ -427,19 +433,13 @@ impl Sandbox {
 
     /// Named here rather than by the linker, so that a person reads all of them at once.
     fn missing_imports(&self, component: &Component) -> Vec<String> {
-        let mut missing: Vec<String> = component
+        component
             .component_type()
             .imports(&self.engine)
             .map(|(name, _)| name)
-            .filter(|name| !SERVED.iter().any(|prefix| name.starts_with(prefix)))
-            .map(|name| format!("`{}`", name.chars().take(128).collect::<String>()))
-            .collect();
-        if missing.len() > MAX_NAMED_IMPORTS {
-            let more = missing.len() - MAX_NAMED_IMPORTS;
-            missing.truncate(MAX_NAMED_IMPORTS);
-            missing.push(format!("{more} more"));
-        }
-        missing
+            .filter(|name| !is_served(name))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Calls a guest once, to its end or until its cord is pulled. The guest's store is gone when this returns. Without
@@ -563,6 +563,21 @@ const SERVED: [&str; 8] = [
     "wasi:sockets/",
     "wasi:http/",
 ];
+
+/// Whether a world has an import.
+pub(super) fn is_served(import: &str) -> bool {
+    SERVED.iter().any(|prefix| import.starts_with(prefix))
+}
+
+/// Imports for a person, each cut, and the first of many.
+fn named(imports: &[String]) -> String {
+    let shown = |name: &String| format!("`{}`", name.chars().take(128).collect::<String>());
+    let mut shown: Vec<String> = imports.iter().take(MAX_NAMED_IMPORTS).map(shown).collect();
+    if let Some(more) = imports.len().checked_sub(MAX_NAMED_IMPORTS).filter(|more| *more > 0) {
+        shown.push(format!("{more} more"));
+    }
+    shown.join(", ")
+}
 
 /// The start of a program's one export, before its version.
 const COMMAND: &str = "wasi:cli/run@0.2.";
