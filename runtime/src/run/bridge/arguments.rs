@@ -16,7 +16,7 @@ use super::kinds::{Integer, Kind, Ownership};
 const MAX_QUOTED_CHARS: usize = 60;
 
 /// Names that a complaint lists.
-const MAX_LISTED: usize = 16;
+pub(super) const MAX_LISTED: usize = 16;
 
 /// What is wrong with an input, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -16,13 +16,13 @@ pub const MAX_FUNCTIONS: usize = 128;
 pub const MAX_LEFT_OUT: usize = 128;
 
 /// Characters of a name that a component chose, where it is only told.
-const MAX_TOLD_CHARS: usize = 200;
+pub(super) const MAX_TOLD_CHARS: usize = 200;
 
 /// Types that a signature may call by their names.
-const MAX_NAMED_TYPES: usize = 256;
+pub(super) const MAX_NAMED_TYPES: usize = 256;
 
 /// Bytes of such a type, as a schema.
-const MAX_NAMED_BYTES: usize = 4 << 10;
+pub(super) const MAX_NAMED_BYTES: usize = 4 << 10;
 
 /// Interfaces that a host calls and nobody else, by the start of their names.
 const PLUMBING: [(&str, &str); 4] = [
