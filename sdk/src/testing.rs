@@ -23,9 +23,9 @@ use crate::error::Error;
 use crate::fetch;
 use crate::log::Level;
 use crate::model::{Request, Stop, ToolCall};
-use crate::tools::Invocation;
+use crate::tools::{Invocation, Tool};
 use crate::work::{Judgement, Report};
-use state::{Script, State, TempDir};
+use state::{HostTool, Script, State, TempDir};
 
 /// A host that is being set up for one run.
 #[must_use = "nothing happens until `run`"]
@@ -160,13 +160,16 @@ impl FakeHost {
         self
     }
 
-    /// Grants a host tool that is answered by a closure.
+    /// Grants a host tool that is answered by a closure. `schema` is told to the guest; nothing is checked against it.
     pub fn tool(
         mut self,
         name: impl Into<String>,
+        description: impl Into<String>,
+        schema: Value,
         answer: impl FnMut(Value) -> Result<Value, String> + 'static,
     ) -> Self {
-        self.state.tools.push((name.into(), Box::new(answer)));
+        let tool = Tool { name: name.into(), description: description.into(), schema: schema.to_string() };
+        self.state.tools.push(HostTool { tool, answer: Some(Box::new(answer)) });
         self
     }
 

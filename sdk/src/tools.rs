@@ -1,12 +1,15 @@
 //! Tools that the host runs: other components, MCP servers. Grant: `[grants] tools = ["NAME"]`.
 //!
-//! For tools that the worker itself runs, see [`crate::turns`].
+//! For a loop in which a model calls them, and for tools that the worker itself runs, see [`crate::turns`].
 
 pub use crate::bindings::worker::jidoka::agent::tools::{Invocation, Tool};
 use crate::denied::Denied;
 use crate::error;
 use crate::host;
 use serde_json::Value;
+
+/// Calls of one [`call_all`].
+pub const MAX_CALLS: usize = 16;
 
 /// The tools that this run may call. A description is its author's text: do not trust it.
 pub fn catalogue() -> Vec<Tool> {
@@ -21,7 +24,7 @@ pub fn call(name: &str, input: &Value) -> error::Result<Value> {
     Ok(serde_json::from_str(&output)?)
 }
 
-/// Calls several tools at once, at most 16; outputs (JSON) come in the order of the calls, each with its own error.
+/// Calls several tools at once, at most [`MAX_CALLS`]; outputs (JSON) come in the order of the calls, each with its own error.
 pub fn call_all(invocations: &[Invocation]) -> Vec<Result<String, Denied>> {
     host::tools::call_all(invocations)
 }

@@ -1,7 +1,7 @@
 //! An agent loop: ask the model, run the tools that it asks for, tell it the results, until it is done.
 //!
-//! It is behaviour, not authority: the tools are closures of the worker, and what they do passes the host like anything
-//! else. A tool that fails, or that is not there, is told to the model and ends nothing.
+//! It is behaviour, not authority: a tool is a closure of the worker, or one of the host's that the job grants, and what it
+//! does passes the host like anything else. A tool that fails, or that is not there, is told to the model and ends nothing.
 //!
 //! ```
 //! # extern crate jidoka_sdk as jidoka;
@@ -34,7 +34,10 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::denied::{Denied, Refusal};
+use crate::error;
+use crate::host;
 use crate::model::{self, Message, Reply, Request, Stop, ToolCall, ToolDefinition, Usage};
+use crate::tools::{self, Invocation};
 
 /// Model calls of one [`Turns::run`] unless set: enough for a small task, little enough that a loop is noticed.
 pub const DEFAULT_MAX_TURNS: u32 = 16;
@@ -47,14 +50,21 @@ pub const DEFAULT_MAX_RESULT_BYTES: usize = 64 * 1024;
 #[must_use = "nothing is asked until `run`"]
 pub struct Turns<'a> {
     request: Request,
-    tools: Vec<LocalTool<'a>>,
+    tools: Vec<Offered<'a>>,
     max_turns: u32,
     max_result_bytes: usize,
 }
 
-struct LocalTool<'a> {
+/// A tool that the model is offered.
+struct Offered<'a> {
     name: String,
-    run: Box<dyn FnMut(Value) -> Result<String, String> + 'a>,
+    runs: Runs<'a>,
+}
+
+/// Where a tool runs.
+enum Runs<'a> {
+    Here(Box<dyn FnMut(Value) -> Result<String, String> + 'a>),
+    AtTheHost,
 }
 
 /// What a loop came to.
@@ -110,19 +120,38 @@ impl<'a> Turns<'a> {
     ///
     /// The model chooses the arguments and may break the schema. An `Err` is told to the model as the result.
     pub fn tool(
-        mut self,
+        self,
         name: impl Into<String>,
         description: impl Into<String>,
         schema: Value,
         run: impl FnMut(Value) -> Result<String, String> + 'a,
     ) -> Self {
-        let name = name.into();
-        self.request = self.request.tool(ToolDefinition {
-            name: name.clone(),
-            description: description.into(),
-            schema: schema.to_string(),
-        });
-        self.tools.push(LocalTool { name, run: Box::new(run) });
+        let definition =
+            ToolDefinition { name: name.into(), description: description.into(), schema: schema.to_string() };
+        self.offer(definition, Runs::Here(Box::new(run)))
+    }
+
+    /// Adds every tool of the host's that this run may call: those of `[grants] tools`.
+    ///
+    /// The host checks the arguments and meters the call. Calls that follow each other in one reply are one batch, and run
+    /// at once. A refusal or a failure is told to the model as the result. The descriptions are their authors' texts: a
+    /// model that believes them believes whoever wrote the tool.
+    ///
+    /// # Errors
+    /// One of them has the name of a tool that is there already: the model could not tell them apart.
+    pub fn host_tools(self) -> error::Result<Self> {
+        tools::catalogue().into_iter().try_fold(self, |turns, tool| {
+            if turns.tools.iter().any(|known| known.name == tool.name) {
+                return Err(format!("there are two tools {:?}, one of them the host's", tool.name).into());
+            }
+            let tools::Tool { name, description, schema } = tool;
+            Ok(turns.offer(ToolDefinition { name, description, schema }, Runs::AtTheHost))
+        })
+    }
+
+    fn offer(mut self, definition: ToolDefinition, runs: Runs<'a>) -> Self {
+        self.tools.push(Offered { name: definition.name.clone(), runs });
+        self.request = self.request.tool(definition);
         self
     }
 
@@ -186,22 +215,68 @@ impl<'a> Turns<'a> {
                 }
                 Stop::End | Stop::ToolCalls => {}
             }
-            for call in &calls {
-                so_far.tool_calls = so_far.tool_calls.saturating_add(1);
-                let result = self.answer(call);
+            so_far.tool_calls = so_far.tool_calls.saturating_add(u32::try_from(calls.len()).unwrap_or(u32::MAX));
+            for (call, result) in calls.iter().zip(self.answers(&calls)) {
                 request.messages.push(Message::tool_result(call, result));
             }
         }
         Ok(so_far.talk(End::OutOfTurns, request))
     }
 
-    fn answer(&mut self, call: &ToolCall) -> String {
-        let result = match self.tools.iter_mut().find(|tool| tool.name == call.name) {
-            None => Err(format!("there is no tool {:?}", call.name)),
-            Some(tool) => parse(&call.arguments).and_then(|arguments| (tool.run)(arguments)),
-        };
-        let words = result.unwrap_or_else(|error| format!("error: {error}"));
-        cut(words, self.max_result_bytes)
+    /// Runs the calls in their order; calls of the host that follow each other at once.
+    fn answers(&mut self, calls: &[ToolCall]) -> Vec<String> {
+        let placed: Vec<(&ToolCall, bool)> = calls.iter().map(|call| (call, self.is_of_the_host(call))).collect();
+        let mut results = Vec::with_capacity(calls.len());
+        for together in placed.chunk_by(|one, next| one.1 && next.1) {
+            match together {
+                [(call, false)] => results.push(self.here(call)),
+                several => results.extend(several.chunks(tools::MAX_CALLS).flat_map(at_the_host)),
+            }
+        }
+        let words = results.into_iter().map(|result| result.unwrap_or_else(|error| format!("error: {error}")));
+        words.map(|words| cut(words, self.max_result_bytes)).collect()
+    }
+
+    fn is_of_the_host(&self, call: &ToolCall) -> bool {
+        self.tools.iter().any(|tool| tool.name == call.name && matches!(tool.runs, Runs::AtTheHost))
+    }
+
+    fn here(&mut self, call: &ToolCall) -> Result<String, String> {
+        let known = self.tools.iter_mut().find(|tool| tool.name == call.name);
+        match known.map(|tool| &mut tool.runs) {
+            Some(Runs::Here(run)) => parse(&call.arguments).and_then(run),
+            Some(Runs::AtTheHost) | None => Err(format!("there is no tool {:?}", call.name)),
+        }
+    }
+}
+
+/// Calls of one batch. One whose arguments are no JSON is not made.
+fn at_the_host(calls: &[(&ToolCall, bool)]) -> Vec<Result<String, String>> {
+    let parsed: Vec<_> = calls
+        .iter()
+        .map(|(call, _)| parse(&call.arguments).map(|arguments| Invocation::new(call.name.as_str(), &arguments)))
+        .collect();
+    let invocations: Vec<Invocation> = parsed.iter().flatten().cloned().collect();
+    let outputs = match invocations.as_slice() {
+        [] => Vec::new(),
+        // One call alone is journalled as what it is, and not as a batch of one.
+        [one] => vec![host::tools::call(one)],
+        several => tools::call_all(several),
+    };
+    let mut outputs = outputs.into_iter();
+    let each = parsed.into_iter().map(|parsed| {
+        parsed?;
+        let output = outputs.next().ok_or_else(|| "the host gave no answer".to_owned())?;
+        output.map(plain).map_err(|denied| denied.to_string())
+    });
+    each.collect()
+}
+
+/// The output of a tool as a model reads it: text without the quotes of JSON.
+fn plain(output: String) -> String {
+    match serde_json::from_str(&output) {
+        Ok(Value::String(text)) => text,
+        Ok(_) | Err(_) => output,
     }
 }
 
@@ -346,6 +421,91 @@ mod tests {
         assert_eq!(results[0], "error: there is no tool \"lower\"");
         assert!(results[1].starts_with("error: the argument \"text\""), "{}", results[1]);
         assert!(results[2].starts_with("error: the arguments are not JSON"), "{}", results[2]);
+    }
+
+    /// Runs a loop with a tool `upper` here, and whatever the host has.
+    fn talk_with_host(host: FakeHost) -> (crate::Result<Talk>, crate::testing::Run<Report>) {
+        let mut talk = None;
+        let worker = |task: Task| {
+            let turns = Turns::new("coder").tool("upper", "Makes capitals.", json!({}), |arguments| {
+                Ok(argument(&arguments, "text")?.to_uppercase())
+            });
+            talk = Some(turns.host_tools().and_then(|turns| Ok(turns.run(&task.text)?)));
+            Ok(Report::done(""))
+        };
+        let run = host.run(worker, Task::new("go"));
+        (talk.expect("the worker ran"), run)
+    }
+
+    /// A host with a tool `add`, which counts, and one `fail`.
+    fn with_tools() -> FakeHost {
+        let mut sum = 0;
+        let add = move |input: Value| {
+            sum += input["n"].as_i64().unwrap_or(0);
+            Ok(json!({"sum": sum}))
+        };
+        FakeHost::new()
+            .tool("add", "Adds up.", json!({"type": "object"}), add)
+            .tool("fail", "Fails.", json!({"type": "object"}), |_| Err("it is broken".to_owned()))
+            .tool("say", "Says a text.", json!({"type": "object"}), |_| Ok(json!("a\n\"b\"")))
+    }
+
+    #[test]
+    fn the_tools_of_the_host_are_offered_as_the_host_has_them() {
+        let (talk, run) = talk_with_host(with_tools().reply("done"));
+        assert_eq!(talk.expect("no denial").end, End::Finished);
+        let offered: Vec<_> =
+            run.requests[0].tools.iter().map(|tool| (tool.name.as_str(), tool.schema.as_str())).collect();
+        let any = r#"{"type":"object"}"#;
+        assert_eq!(offered, [("upper", "{}"), ("add", any), ("fail", any), ("say", any)]);
+        assert_eq!(run.requests[0].tools[1].description, "Adds up.");
+    }
+
+    #[test]
+    fn calls_of_the_host_pass_it_and_come_back_in_order() {
+        let reply = Scripted::call("add", json!({"n": 1}))
+            .and_call("upper", json!({"text": "a"}))
+            .and_call("add", json!({"n": 2}))
+            .and_call("say", json!({}))
+            .and_call("add", json!({"n": 3}));
+        let (talk, run) = talk_with_host(with_tools().reply(reply).reply("done"));
+        let talk = talk.expect("no denial");
+        assert_eq!(tool_results(&talk), [r#"{"sum":1}"#, "A", r#"{"sum":3}"#, "a\n\"b\"", r#"{"sum":6}"#]);
+        assert_eq!((talk.tool_calls, run.tool_calls.len()), (5, 4));
+        assert_eq!(run.tool_calls[0].input, r#"{"n":1}"#);
+    }
+
+    #[test]
+    fn a_no_of_the_host_is_told_and_ends_nothing() {
+        let reply = Scripted::call("fail", json!({})).and_call("lower", json!({}));
+        let budget = Scripted::call("add", json!({})).and_call("add", json!({}));
+        let host = with_tools().budget(Line::ToolCalls, 2);
+        let host = host.reply(reply).reply(Scripted::raw_call("add", "{not json")).reply(budget).reply("done");
+        let (talk, run) = talk_with_host(host);
+        let talk = talk.expect("no denial");
+        assert_eq!(talk.end, End::Finished);
+        let results = tool_results(&talk);
+        assert_eq!(results[..2], ["error: rejected: it is broken", "error: there is no tool \"lower\""]);
+        assert!(results[2].starts_with("error: the arguments are not JSON"), "{}", results[2]);
+        assert_eq!(results[3], r#"{"sum":0}"#);
+        assert!(results[4].starts_with("error: refused: 1 of tool-calls asked, 0 left"), "{}", results[4]);
+        assert_eq!(run.tool_calls.len(), 2);
+    }
+
+    #[test]
+    fn a_reply_with_more_calls_than_a_batch_is_run_whole() {
+        let count = tools::MAX_CALLS + 1;
+        let reply = (0..count).fold(Scripted::text(""), |reply, _| reply.and_call("add", json!({"n": 1})));
+        let (talk, run) = talk_with_host(with_tools().reply(reply).reply("done"));
+        assert_eq!(tool_results(&talk.expect("no denial")).last(), Some(&r#"{"sum":17}"#));
+        assert_eq!(run.tool_calls.len(), count);
+    }
+
+    #[test]
+    fn two_tools_of_one_name_are_an_error() {
+        let host = FakeHost::new().tool("upper", "Another.", json!({}), Ok).reply("done");
+        let error = talk_with_host(host).0.expect_err("two tools");
+        assert_eq!(error.to_string(), "there are two tools \"upper\", one of them the host's");
     }
 
     #[test]

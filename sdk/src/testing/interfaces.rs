@@ -193,16 +193,10 @@ pub(crate) mod model {
 pub(crate) mod tools {
     use super::super::state;
     use crate::denied::{Denied, Failure, FailureKind, Line, Reason};
-    use crate::tools::{Invocation, Tool};
+    use crate::tools::{Invocation, MAX_CALLS, Tool};
 
     pub(crate) fn catalogue() -> Vec<Tool> {
-        state::with(|state| {
-            state
-                .tools
-                .iter()
-                .map(|(name, _)| Tool { name: name.clone(), description: String::new(), schema: "{}".to_owned() })
-                .collect()
-        })
+        state::with(|state| state.tools.iter().map(|known| known.tool.clone()).collect())
     }
 
     pub(crate) fn call(invocation: &Invocation) -> Result<String, Denied> {
@@ -210,23 +204,27 @@ pub(crate) mod tools {
         let input =
             serde_json::from_str(&invocation.input).map_err(|_| state::refused(Reason::Invalid, &asked, "JSON", ""))?;
         // The answer runs outside the state, for it may use the SDK itself.
-        let (name, mut answer) = state::with(|state| {
-            let known = state.tools.iter().position(|(name, _)| *name == invocation.name);
-            let Some(index) = known else {
-                let names: Vec<&str> = state.tools.iter().map(|(name, _)| name.as_str()).collect();
+        let (index, mut answer) = state::with(|state| {
+            let known = state.tools.iter().position(|known| known.tool.name == invocation.name);
+            let answer = known.and_then(|index| Some((index, state.tools[index].answer.take()?)));
+            let Some((index, answer)) = answer else {
+                let names: Vec<&str> = state.tools.iter().map(|known| known.tool.name.as_str()).collect();
                 return Err(super::not_granted(
                     &asked,
                     &format!("tools: {}", names.join(", ")),
                     &format!("[grants] tools = [{:?}]", invocation.name),
                 ));
             };
-            state.fits(&asked, &[(Line::ToolCalls, 1)])?;
+            if let Err(denied) = state.fits(&asked, &[(Line::ToolCalls, 1)]) {
+                state.tools[index].answer = Some(answer);
+                return Err(denied);
+            }
             state.spend(&[(Line::ToolCalls, 1)]);
             state.tool_calls.push(invocation.clone());
-            Ok(state.tools.remove(index))
+            Ok((index, answer))
         })?;
         let output = answer(input);
-        state::with(|state| state.tools.push((name, answer)));
+        state::with(|state| state.tools[index].answer = Some(answer));
         match output {
             Ok(value) => Ok(value.to_string()),
             Err(message) => Err(Denied::Failed(Failure { kind: FailureKind::Rejected, message })),
@@ -234,6 +232,11 @@ pub(crate) mod tools {
     }
 
     pub(crate) fn call_all(invocations: &[Invocation]) -> Vec<Result<String, Denied>> {
+        if invocations.len() > MAX_CALLS {
+            let asked = format!("{} calls", invocations.len());
+            let denied = state::refused(Reason::TooLarge, &asked, &format!("{MAX_CALLS} calls"), "");
+            return invocations.iter().map(|_| Err(denied.clone())).collect();
+        }
         invocations.iter().map(call).collect()
     }
 }

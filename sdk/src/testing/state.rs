@@ -13,13 +13,21 @@ use super::{Evidence, Note};
 use crate::budget::LineLeft;
 use crate::denied::{Denied, Line, Reason, Refusal, Shortfall};
 use crate::model::{Request, Stop, ToolCall};
-use crate::tools::Invocation;
+use crate::tools::{Invocation, Tool};
 use crate::{fetch, workspace};
 
 /// Where the virtual clock starts: 2001-09-09T01:46:40Z, visibly not today.
 const START_MS: u64 = 1_000_000_000_000;
 
 pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// A tool of the fake host.
+pub struct HostTool {
+    pub tool: Tool,
+    /// `None` while it answers: it may use the SDK itself.
+    pub answer: Option<ToolAnswer>,
+}
+
 pub type ToolAnswer = Box<dyn FnMut(Value) -> Result<Value, String>>;
 
 #[derive(Clone, Debug)]
@@ -47,7 +55,7 @@ pub struct State {
     pub models: Vec<String>,
     pub replies: VecDeque<Script>,
     pub asked: bool,
-    pub tools: Vec<(String, ToolAnswer)>,
+    pub tools: Vec<HostTool>,
     pub pages: BTreeMap<String, Page>,
     pub answers: VecDeque<u32>,
     pub budget: Vec<LineLeft>,

@@ -139,10 +139,12 @@ fn a_failure_and_an_empty_script_are_failures() {
 
 #[test]
 fn host_tools_are_answered_by_closures_that_may_use_the_sdk() {
-    let host = FakeHost::new()
-        .budget(Line::ToolCalls, 1)
-        .tool("now", |input| Ok(serde_json::json!({"at": clock::now_ms(), "echo": input})));
+    let host = FakeHost::new().budget(Line::ToolCalls, 1).tool("now", "Says when.", serde_json::json!({}), |input| {
+        Ok(serde_json::json!({"at": clock::now_ms(), "echo": input}))
+    });
     let run = go(host, |_| {
+        let offered = crate::tools::catalogue();
+        assert_eq!((offered[0].name.as_str(), offered[0].description.as_str()), ("now", "Says when."));
         let output = crate::tools::call("now", &serde_json::json!(1))?;
         assert_eq!(output["echo"], 1);
         assert!(crate::tools::call("now", &serde_json::json!(1)).is_err());
@@ -151,6 +153,21 @@ fn host_tools_are_answered_by_closures_that_may_use_the_sdk() {
     });
     run.report();
     assert_eq!(run.tool_calls.len(), 1);
+}
+
+#[test]
+fn a_batch_of_tool_calls_holds_at_n_and_is_refused_whole_at_n_plus_1() {
+    let host = FakeHost::new().tool("echo", "Echoes.", serde_json::json!({}), Ok);
+    let run = go(host, |_| {
+        let calls = |count| vec![crate::tools::Invocation::new("echo", &serde_json::json!(1)); count];
+        assert!(crate::tools::call_all(&calls(16)).iter().all(|output| output == &Ok("1".to_owned())));
+        let refused = crate::tools::call_all(&calls(17));
+        assert_eq!(refused.len(), 17);
+        assert!(refused.iter().all(Result::is_err));
+        Ok(Report::done(""))
+    });
+    run.report();
+    assert_eq!(run.tool_calls.len(), 16);
 }
 
 #[test]
