@@ -28,7 +28,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 pub use self::calls::{MOST_CALLS, MOST_CALLS_OF_ONE};
-pub use self::http::{HttpError, HttpServe, MOST_CONNECTIONS, Times, http};
+pub use self::http::{Entry, HttpError, HttpServe, MOST_CONNECTIONS, Reach, Times, http};
 pub use self::listing::{MAX_DESCRIPTION_CHARS, MAX_SCHEMA_BYTES};
 pub use self::questions::MOST_QUESTIONS;
 pub use self::sessions::MOST_SESSIONS;
@@ -128,6 +128,8 @@ pub enum CallEnd {
 /// A question to a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
+    /// What the answer is called in the form that a person fills in: a word.
+    pub name: String,
     pub text: String,
     /// What may be answered; empty: any text.
     pub options: Vec<String>,

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, ContentBlock, CreateTaskResult, ErrorData,
-    GetTaskParams, GetTaskResult, Implementation, JsonObject, ListToolsResult, PaginatedRequestParams,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, ContentBlock, CreateTaskResult,
+    ErrorData, GetTaskParams, GetTaskResult, Implementation, JsonObject, ListToolsResult, PaginatedRequestParams,
     ProgressNotificationParam, ProtocolVersion, ServerCapabilities, ServerConfig, Tool, UpdateTaskParams,
 };
 use rmcp::service::RequestContext;
@@ -96,13 +96,16 @@ impl Handler {
                 Settled::Result(result) => return result.map(CallToolResponse::Complete),
                 Settled::Asks(question) => question,
             };
-            let capabilities = context.client_capabilities();
-            if !questions::can_ask(capabilities.as_ref()) {
-                return Ok(denied(unasked(&question)).into());
-            }
+            let can_ask = questions::can_ask(context.client_capabilities().as_ref());
             if is_new(context) {
+                if !can_ask {
+                    return Err(ErrorData::missing_required_client_capability(questions::needed()));
+                }
                 let asked = self.shared.seal.ask(&question, &order.tool, &order.input);
                 return asked.map(CallToolResponse::InputRequired).map_err(|why| fault(&order.tool, &why));
+            }
+            if !can_ask {
+                return Ok(denied(unasked(&question)).into());
             }
             match elicit(context, &question).await {
                 Ok(reply) => answer = Some(Answered { state: question.state, reply }),
@@ -300,15 +303,13 @@ impl ServerHandler for Handler {
         let client = context.client_info().map(|client| clean(&client.name, MAX_CLIENT_CHARS)).unwrap_or_default();
         let answer = match &request.request_state {
             None => None,
-            Some(state) => {
-                match self.shared.seal.open(state, request.input_responses.as_ref(), &tool.name, &input)? {
-                    Brought::Answer(answer) => Some(answer),
-                    Brought::Again(question) => {
-                        let again = self.shared.seal.ask(&question, &tool.name, &input);
-                        return again.map(CallToolResponse::InputRequired).map_err(|why| fault(&tool.name, &why));
-                    }
+            Some(state) => match self.shared.seal.open(state, request.input_responses.as_ref(), &tool.name, &input)? {
+                Brought::Answer(answer) => Some(answer),
+                Brought::Again(question) => {
+                    let again = self.shared.seal.ask(&question, &tool.name, &input);
+                    return again.map(CallToolResponse::InputRequired).map_err(|why| fault(&tool.name, &why));
                 }
-            }
+            },
         };
         let order = Order { tool: tool.name, input, client, answer };
         let knows_tasks = context.client_capabilities().is_some_and(|client| client.supports_tasks());

@@ -110,7 +110,9 @@ impl Default for Times {
 pub enum HttpError {
     #[error("the address {0} is not of this machine alone; allow it with --listen-anywhere, or use 127.0.0.1")]
     Strangers(SocketAddr),
-    #[error("the address {0} is reached by others, and no token is asked for; a token may be left out on 127.0.0.1 only")]
+    #[error(
+        "the address {0} is reached by others, and no token is asked for; a token may be left out on 127.0.0.1 only"
+    )]
     NoToken(SocketAddr),
     #[error("the listener has no address: {0}")]
     Address(#[source] std::io::Error),

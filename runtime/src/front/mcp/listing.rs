@@ -32,7 +32,8 @@ pub(super) fn page(tools: &[ServedTool], cursor: Option<&str>, version: &str) ->
         Some(cursor) => cursor.parse::<usize>().ok().filter(|&from| from > 0 && from < tools.len())?,
     };
     let until = tools.len().min(from + PAGE_TOOLS);
-    let mut page = ListToolsResult::with_all_items(tools[from..until].iter().filter_map(|tool| told(tool, version)).collect());
+    let mut page =
+        ListToolsResult::with_all_items(tools[from..until].iter().filter_map(|tool| told(tool, version)).collect());
     page.next_cursor = (until < tools.len()).then(|| until.to_string());
     Some(page)
 }

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmcp::model::{
-    CallToolResult, DetailedTask, ElicitRequest, ElicitResult, ErrorData, InputRequest, InputResponses, JsonObject, Task,
-    TaskPayload, TaskStatus,
+    CallToolResult, DetailedTask, ElicitRequest, ElicitResult, ErrorData, InputRequest, InputResponses, JsonObject,
+    Task, TaskPayload, TaskStatus,
 };
 use rmcp::task_manager::current_timestamp;
 use serde_json::Value;
@@ -46,7 +46,7 @@ struct Kept {
 
 #[derive(Debug)]
 enum State {
-    Running { call: Option<AbortHandle>, asked: Option<Asked> },
+    Running { call: Option<AbortHandle>, asked: Option<Box<Asked>> },
     Ended { payload: TaskPayload, at: Instant },
 }
 
@@ -80,7 +80,9 @@ impl Tasks {
         }
         table.forget();
         if table.kept.len() >= MOST_TASKS {
-            return Err(format!("{MOST_TASKS} tasks are running, which is the most; make this call again when one has ended"));
+            return Err(format!(
+                "{MOST_TASKS} tasks are running, which is the most; make this call again when one has ended"
+            ));
         }
         let (id, now) = (uuid(), current_timestamp());
         let mut task = Task::new(id.clone(), TaskStatus::Working, now.clone(), now);
@@ -234,7 +236,7 @@ impl Place {
             let kept = table.find(&self.id).map_err(|error| error.message.into_owned())?;
             if let State::Running { asked, .. } = &mut kept.state {
                 let name = format!("answer-{}", self.questions);
-                *asked = Some(Asked { name, question: question.clone(), request, reply: sender });
+                *asked = Some(Box::new(Asked { name, question: question.clone(), request, reply: sender }));
                 kept.task.last_updated_at = current_timestamp();
             }
         }
