@@ -27,6 +27,7 @@ pub mod rules {
     pub mod item;
     pub mod ledger;
     pub mod line;
+    pub mod mcp;
     pub mod model;
     pub mod operate;
     pub mod pin;
@@ -62,6 +63,7 @@ pub mod doors {
     mod dial;
     mod draft;
     pub mod ed25519;
+    pub mod enclosure;
     mod encode;
     pub mod evidence;
     pub mod export;
@@ -69,8 +71,10 @@ pub mod doors {
     pub mod fold;
     mod frames;
     pub mod ignored;
+    pub mod launcher;
     pub mod lines;
     pub mod lockdown;
+    pub mod mcp;
     pub mod model;
     pub mod names;
     mod node;

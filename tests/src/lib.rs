@@ -9,6 +9,7 @@ pub mod by_hand;
 pub mod chaos;
 pub mod crash;
 pub mod fuzz;
+pub mod mcp;
 pub mod provider;
 pub mod storm;
 pub mod third_party;

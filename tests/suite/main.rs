@@ -18,6 +18,8 @@ mod hostile;
 mod http;
 mod line;
 mod loops;
+mod mcp;
+mod mcp_servers;
 mod rates;
 mod replay;
 mod secrets;

@@ -165,7 +165,7 @@ async fn tail(stream: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
 ///
 /// It is killed once, and its leader is buried only after that: until then the number of the group is nobody else's, so
 /// the blow meets no stranger. One is enough, because the kernel lets no member fork past it.
-struct Group {
+pub(super) struct Group {
     leader: Child,
     /// `None`: it was killed.
     number: Option<Pid>,
@@ -173,7 +173,7 @@ struct Group {
 
 impl Group {
     /// Of a child that was made the leader of a group of its own, and that nobody has waited for.
-    fn led_by(leader: Child) -> Self {
+    pub(super) fn led_by(leader: Child) -> Self {
         let number = leader.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         Self { leader, number }
     }

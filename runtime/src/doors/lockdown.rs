@@ -54,10 +54,10 @@ pub enum LockdownError {
 }
 
 /// The oldest Landlock that keeps a guest's files apart: before it a file that is only read could be cut short.
-const LEAST: ABI = ABI::V3;
+pub(super) const LEAST: ABI = ABI::V3;
 
 /// The newest one that is asked for where it is there: no network, no signals or abstract sockets beyond this process.
-const MOST: ABI = ABI::V6;
+pub(super) const MOST: ABI = ABI::V6;
 
 /// What the kernel holds of a lockdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,7 +245,7 @@ fn filters() -> Result<[BpfProgram; 2], String> {
     Ok([old_clone, allowed])
 }
 
-fn filter(
+pub(super) fn filter(
     calls: BTreeMap<i64, Vec<SeccompRule>>,
     others: SeccompAction,
     these: SeccompAction,
@@ -255,15 +255,15 @@ fn filter(
     filter.try_into().map_err(|error: seccompiler::BackendError| error.to_string())
 }
 
-fn rule(conditions: Vec<SeccompCondition>) -> Result<SeccompRule, String> {
+pub(super) fn rule(conditions: Vec<SeccompCondition>) -> Result<SeccompRule, String> {
     SeccompRule::new(conditions).map_err(|error| error.to_string())
 }
 
-fn condition(argument: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompCondition, String> {
+pub(super) fn condition(argument: u8, operation: SeccompCmpOp, value: u64) -> Result<SeccompCondition, String> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operation, value).map_err(|error| error.to_string())
 }
 
 /// A constant of the kernel's as the filter compares it.
-fn word(constant: libc::c_int) -> u64 {
+pub(super) fn word(constant: libc::c_int) -> u64 {
     u64::from(constant.cast_unsigned())
 }

@@ -23,18 +23,21 @@ pub enum Role {
     Guest,
     /// To compile a component.
     Compiler,
+    /// To become a native program behind a wall.
+    Launcher,
     /// To say what this kernel has.
     Probe,
 }
 
 impl Role {
-    const ALL: [Role; 3] = [Role::Guest, Role::Compiler, Role::Probe];
+    const ALL: [Role; 4] = [Role::Guest, Role::Compiler, Role::Launcher, Role::Probe];
 
     /// The role's name, as the program is told it.
     pub fn name(self) -> &'static str {
         match self {
             Role::Guest => "guest",
             Role::Compiler => "compiler",
+            Role::Launcher => "launcher",
             Role::Probe => "probe",
         }
     }
@@ -65,6 +68,17 @@ impl Program {
         let theirs = Stdio::from(std::os::fd::OwnedFd::from(theirs));
         let mut command = tokio::process::Command::from(self.command(role));
         Ok((command.stdin(theirs).stderr(Stdio::piped()).kill_on_drop(true).spawn()?, ours))
+    }
+
+    /// As [`Program::start_owned`], with pipes for all of its streams, as the leader of a group of its own. It ends with the
+    /// thread that calls this.
+    ///
+    /// # Errors
+    /// As [`Program::start`].
+    pub(super) fn start_piped(&self, role: Role) -> io::Result<tokio::process::Child> {
+        let mut command = tokio::process::Command::from(self.command(role));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true).spawn()
     }
 
     #[expect(clippy::disallowed_methods, reason = "these processes are the host's own, and this is where they start")]

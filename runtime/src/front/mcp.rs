@@ -128,6 +128,8 @@ pub enum CallEnd {
 /// A question to a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
+    /// What the answer is called in the form that a person fills in: a word.
+    pub name: String,
     pub text: String,
     /// What may be answered; empty: any text.
     pub options: Vec<String>,

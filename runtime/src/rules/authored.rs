@@ -19,6 +19,7 @@ mod http;
 mod human;
 mod kinds;
 pub mod limit;
+mod mcp;
 mod mistake;
 mod models;
 mod operator;

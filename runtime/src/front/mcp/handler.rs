@@ -96,13 +96,16 @@ impl Handler {
                 Settled::Result(result) => return result.map(CallToolResponse::Complete),
                 Settled::Asks(question) => question,
             };
-            let capabilities = context.client_capabilities();
-            if !questions::can_ask(capabilities.as_ref()) {
-                return Ok(denied(unasked(&question)).into());
-            }
+            let can_ask = questions::can_ask(context.client_capabilities().as_ref());
             if is_new(context) {
+                if !can_ask {
+                    return Err(ErrorData::missing_required_client_capability(questions::needed()));
+                }
                 let asked = self.shared.seal.ask(&question, &order.tool, &order.input);
                 return asked.map(CallToolResponse::InputRequired).map_err(|why| fault(&order.tool, &why));
+            }
+            if !can_ask {
+                return Ok(denied(unasked(&question)).into());
             }
             match elicit(context, &question).await {
                 Ok(reply) => answer = Some(Answered { state: question.state, reply }),

@@ -33,12 +33,16 @@ const MOST_OPTIONS: usize = 32;
 /// Bytes of a state that can be sealed. It goes to the client and back.
 const MAX_STATE_BYTES: usize = 16 << 10;
 
-/// The one thing that a form asks for, and the name of the form in an answer that asks for input.
-const ANSWER: &str = "answer";
+/// Characters of what an answer is called.
+const MAX_NAME_CHARS: usize = 64;
+
+/// The name of the form in an answer that asks for input.
+const FORM: &str = "answer";
 
 /// What is sealed: the question too, so that it can be asked again when its answer is not one.
 #[derive(Debug, Serialize, Deserialize)]
 struct Sealed {
+    name: String,
     text: String,
     options: Vec<String>,
     state: String,
@@ -59,6 +63,11 @@ pub(super) fn can_ask(capabilities: Option<&ClientCapabilities>) -> bool {
     shows.is_some_and(|shows| shows.form.is_some() || shows.url.is_none())
 }
 
+/// What a client needs to be asked.
+pub(super) fn needed() -> ClientCapabilities {
+    ClientCapabilities::builder().enable_elicitation().build()
+}
+
 /// A question as a form.
 ///
 /// # Errors
@@ -67,14 +76,17 @@ pub(super) fn form(question: &Question) -> Result<ElicitRequestParams, String> {
     if question.options.len() > MOST_OPTIONS {
         return Err(format!("the question has {} options; {MOST_OPTIONS} are allowed", question.options.len()));
     }
+    if !(1..=MAX_NAME_CHARS).contains(&question.name.chars().count()) {
+        return Err(format!("the answer's name has not 1 to {MAX_NAME_CHARS} characters"));
+    }
     let mut answer = json!({ "type": "string", "maxLength": MAX_TEXT_CHARS });
     if !question.options.is_empty() {
         answer = json!({ "type": "string", "enum": question.options });
     }
     let mut schema = JsonObject::new();
     schema.insert("type".to_owned(), "object".into());
-    schema.insert("properties".to_owned(), json!({ ANSWER: answer }));
-    schema.insert("required".to_owned(), json!([ANSWER]));
+    schema.insert("properties".to_owned(), json!({ question.name.as_str(): answer }));
+    schema.insert("required".to_owned(), json!([question.name]));
     let schema = ElicitationSchema::from_json_schema(schema).map_err(|error| error.to_string())?;
     let message = clean(&question.text, MAX_TEXT_CHARS);
     Ok(ElicitRequestParams::FormElicitationParams { meta: None, message, requested_schema: schema })
@@ -85,12 +97,17 @@ pub(super) fn reply(question: &Question, result: &ElicitResult) -> Option<Reply>
     match result.action {
         ElicitationAction::Decline | ElicitationAction::Cancel => Some(Reply::Declined),
         ElicitationAction::Accept => {
-            let said = result.content.as_ref()?.get(ANSWER)?.as_str()?;
+            let said = match result.content.as_ref()?.get(&question.name)? {
+                Value::String(text) => text.clone(),
+                // A client that shows a switch, or a field of numbers.
+                scalar @ (Value::Bool(_) | Value::Number(_)) => scalar.to_string(),
+                Value::Null | Value::Array(_) | Value::Object(_) => return None,
+            };
             let fits = match question.options.as_slice() {
                 [] => said.chars().nth(MAX_TEXT_CHARS).is_none(),
-                options => options.iter().any(|option| option == said),
+                options => options.contains(&said),
             };
-            fits.then(|| Reply::Said(said.to_owned()))
+            fits.then_some(Reply::Said(said))
         }
         // Something newer than this.
         _ => None,
@@ -117,12 +134,12 @@ impl Seal {
             return Err(format!("its state has {} bytes; {MAX_STATE_BYTES} are allowed", question.state.len()));
         }
         let request = InputRequest::Elicitation(ElicitRequest::new(form(question)?));
-        let Question { text, options, state } = question.clone();
+        let Question { name, text, options, state } = question.clone();
         let context = context(tool, input);
-        let options =
-            (Sealed { text, options, state }, SealOptions::new().associated_data(&context).ttl(ANSWER_WITHIN));
-        let sealed = self.0.seal_json_with(&options.0, &options.1).map_err(|error| error.to_string())?;
-        Ok(InputRequiredResult::new(Some([(ANSWER.to_owned(), request)].into()), Some(sealed)))
+        let bound = SealOptions::new().associated_data(&context).ttl(ANSWER_WITHIN);
+        let sealed =
+            self.0.seal_json_with(&Sealed { name, text, options, state }, &bound).map_err(|error| error.to_string())?;
+        Ok(InputRequiredResult::new(Some([(FORM.to_owned(), request)].into()), Some(sealed)))
     }
 
     /// What a client brought back.
@@ -137,11 +154,11 @@ impl Seal {
         input: &JsonObject,
     ) -> Result<Brought, ErrorData> {
         let opened = self.0.open_json_with(sealed, &context(tool, input));
-        let Sealed { text, options, state } = opened.map_err(|error| {
+        let Sealed { name, text, options, state } = opened.map_err(|error| {
             ErrorData::invalid_params(format!("the request state is not of this call: {error}"), None)
         })?;
-        let question = Question { text, options, state };
-        let said = responses.and_then(|responses| responses.get(ANSWER));
+        let question = Question { name, text, options, state };
+        let said = responses.and_then(|responses| responses.get(FORM));
         let said = said.and_then(|said| serde_json::from_value::<ElicitResult>(said.clone()).ok());
         Ok(match said.and_then(|said| reply(&question, &said)) {
             Some(reply) => Brought::Answer(Answered { state: question.state, reply }),
@@ -165,11 +182,11 @@ mod tests {
 
     fn question(options: &[&str]) -> Question {
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        Question { text: "Go on?".to_owned(), options, state: "run 7".to_owned() }
+        Question { name: "go-on".to_owned(), text: "Go on?".to_owned(), options, state: "run 7".to_owned() }
     }
 
     fn said(action: &str, answer: &Value) -> InputResponses {
-        [(ANSWER.to_owned(), json!({ "action": action, "content": { ANSWER: answer } }))].into()
+        [(FORM.to_owned(), json!({ "action": action, "content": { "go-on": answer } }))].into()
     }
 
     fn input(text: &str) -> JsonObject {
@@ -226,7 +243,11 @@ mod tests {
         let with = |options: usize, bytes: usize| {
             let options = (0..options).map(|at| at.to_string()).collect();
             let state = "x".repeat(bytes);
-            seal.ask(&Question { text: String::new(), options, state }, "tool", &JsonObject::new())
+            seal.ask(
+                &Question { name: "a".to_owned(), text: String::new(), options, state },
+                "tool",
+                &JsonObject::new(),
+            )
         };
         assert!(with(MOST_OPTIONS, MAX_STATE_BYTES).is_ok());
         assert!(with(MOST_OPTIONS + 1, 0).unwrap_err().contains("32 are allowed"));
@@ -236,7 +257,7 @@ mod tests {
     #[test]
     fn a_free_answer_has_at_most_its_characters() {
         let with = |chars: usize| {
-            let content = json!({ ANSWER: "x".repeat(chars) });
+            let content = json!({ "go-on": "x".repeat(chars) });
             reply(&question(&[]), &ElicitResult::new(ElicitationAction::Accept).with_content(content))
         };
         assert!(with(MAX_TEXT_CHARS).is_some());

@@ -46,7 +46,7 @@ struct Kept {
 
 #[derive(Debug)]
 enum State {
-    Running { call: Option<AbortHandle>, asked: Option<Asked> },
+    Running { call: Option<AbortHandle>, asked: Option<Box<Asked>> },
     Ended { payload: TaskPayload, at: Instant },
 }
 
@@ -236,7 +236,7 @@ impl Place {
             let kept = table.find(&self.id).map_err(|error| error.message.into_owned())?;
             if let State::Running { asked, .. } = &mut kept.state {
                 let name = format!("answer-{}", self.questions);
-                *asked = Some(Asked { name, question: question.clone(), request, reply: sender });
+                *asked = Some(Box::new(Asked { name, question: question.clone(), request, reply: sender }));
                 kept.task.last_updated_at = current_timestamp();
             }
         }

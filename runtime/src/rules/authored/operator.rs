@@ -19,10 +19,11 @@ use super::provider::{self, OperatorModel};
 use super::reader::{Key, Reader, Section};
 use super::shared::{self, Shared};
 use super::tenant::{self, Tenant};
-use super::{caps, document, http, models, pin, secrets};
+use super::{caps, document, http, mcp, models, pin, secrets};
 use crate::rules::hook::Hook;
 use crate::rules::http::HttpGrant;
 use crate::rules::line::Line;
+use crate::rules::mcp::McpSpec;
 use crate::rules::secret::SecretSpec;
 use crate::rules::spec::{Caps, FileGrant, Origin, Setting, Wall};
 
@@ -46,6 +47,8 @@ pub struct OperatorFile {
     pub hook_settings: Vec<Vec<Setting>>,
     /// What may be put into requests, by the names that jobs have for it.
     pub secrets: BTreeMap<String, SecretSpec>,
+    /// Programs that serve tools, by the names that jobs have for them.
+    pub mcp: BTreeMap<String, McpSpec>,
 }
 
 /// Ceilings. A job above one of them does not load; only a default is cut down to one, and then it is the operator's.
@@ -151,11 +154,13 @@ pub fn operator(text: &str) -> Result<OperatorFile, Vec<Mistake>> {
     let hooks = hooks::read(&mut file, &mut reader);
     let secrets = file.optional_section(&mut reader, "secrets");
     let secrets = secrets.map(|section| secrets::read(&section, &mut reader)).unwrap_or_default();
+    let mcp = file.optional_section(&mut reader, "mcp");
+    let mcp = mcp.map(|section| mcp::read(&section, &mut reader)).unwrap_or_default();
     file.finish(&mut reader);
     reader.finish()?;
     let models = models.into_iter().filter_map(|(name, model)| Some((name, model?))).collect();
     let (hooks, hook_settings) = hooks.into_iter().filter_map(|(hook, settings)| Some((hook?, settings))).unzip();
-    Ok(OperatorFile { models, policy, host, tenants, lines, hooks, hook_settings, secrets })
+    Ok(OperatorFile { models, policy, host, tenants, lines, hooks, hook_settings, secrets, mcp })
 }
 
 fn policy_of(

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use wasmtime_wasi::filesystem::FsPerms;
 
+use crate::doors::launcher;
 use crate::doors::lockdown::{Lockdown, Reach};
 use crate::doors::program::Role;
 use crate::rules::effect::Stream;
@@ -43,10 +44,16 @@ const OWN_DESCRIPTORS: u64 = 64;
 /// Serves in a role until the host is done, with standard input as the pipe. To be called by a
 /// [`Program`](crate::doors::program::Program), first thing: no thread may have been started yet.
 pub fn serve(role: Role) -> ExitCode {
+    if role == Role::Launcher {
+        let Err(error) = launcher::serve();
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     let socket = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
     let served = socket.and_then(|socket| match role {
         Role::Guest => guest(socket),
         Role::Compiler => compiler::serve(socket),
+        Role::Launcher => Err(io::Error::other("it is no program of ours any more")),
         Role::Probe => probe(socket),
     });
     match served {

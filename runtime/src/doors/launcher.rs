@@ -1,0 +1,58 @@
+//! The inside of a process that becomes a native program: it is told which, encloses itself, and is that program from then on.
+//!
+//! Never: runs the program where the enclosure does not hold; takes a byte of its standard input that is the program's.
+//! Invariant here: the order came before all that, from the host.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+
+use super::enclosure::Enclosure;
+use crate::rules::mcp::McpSpec;
+
+/// Bytes of an order: arguments and variables of an operator's file.
+const MAX_ORDER_BYTES: u32 = 1 << 20;
+
+/// The order as the launcher reads it: its length, and itself.
+pub(super) fn order(spec: &McpSpec) -> io::Result<Vec<u8>> {
+    let text = serde_json::to_vec(spec)?;
+    let length = u32::try_from(text.len()).ok().filter(|&length| length <= MAX_ORDER_BYTES);
+    let length = length.ok_or_else(|| io::Error::other(format!("it is ordered with {} bytes", text.len())))?;
+    Ok([length.to_be_bytes().as_slice(), &text].concat())
+}
+
+/// Becomes the program of the order. To be called first thing: no thread may have been started yet.
+///
+/// # Errors
+/// It could not; the process is to end then.
+pub fn serve() -> io::Result<Infallible> {
+    // Unbuffered: what follows the order is for the program.
+    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut length = [0; 4];
+    input.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length);
+    if length > MAX_ORDER_BYTES {
+        return Err(io::Error::other("its order is too long"));
+    }
+    let mut text = vec![0; usize::try_from(length).expect("32 bits fit")];
+    input.read_exact(&mut text)?;
+    drop(input);
+    let spec: McpSpec = serde_json::from_slice(&text)?;
+    let enclosure = Enclosure { program: &spec.program, reads: &spec.reads, writes: &spec.writes, limits: spec.limits };
+    enclosure.enter().map_err(io::Error::other)?;
+    io::stderr().flush()?;
+    Err(become_program(&spec))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this process becomes the program, it starts none")]
+fn become_program(spec: &McpSpec) -> io::Error {
+    let mut command = std::process::Command::new(&spec.program);
+    command.args(&spec.arguments).env_clear().envs(&spec.env);
+    if let Some(first) = spec.writes.first() {
+        command.current_dir(first);
+    }
+    let error = command.exec();
+    io::Error::new(error.kind(), format!("{}: {error}", spec.program.display()))
+}
