@@ -27,6 +27,7 @@ use jidoka::rules::authored::{self, OperatorFile, Overrides};
 use jidoka::rules::effect::{Body, Entry};
 use jidoka::rules::http::HttpGrant;
 use jidoka::rules::ledger::ScopeId;
+use jidoka::rules::mcp::McpSpec;
 use jidoka::rules::record::Record;
 use jidoka::rules::spec::{
     CheckRun, ComponentSource, CountedBy, Dialect, KeySource, Provider, RunSpec, Wall, WireLimits,
@@ -81,6 +82,7 @@ pub struct Bench {
     component: Vec<u8>,
     tools: BTreeMap<String, Vec<u8>>,
     tool_tables: String,
+    servers: BTreeMap<String, McpSpec>,
     call: Option<ToolCall>,
     /// Toolboxes that have all rules of the worker's.
     webbed: Vec<String>,
@@ -201,6 +203,7 @@ impl Bench {
             component,
             tools: BTreeMap::new(),
             tool_tables: String::new(),
+            servers: BTreeMap::new(),
             call: None,
             webbed: Vec::new(),
             files: Vec::new(),
@@ -503,6 +506,7 @@ impl Bench {
         let job = Job {
             component: self.component,
             tools: self.tools,
+            servers: self.servers,
             checks,
             workspace: spec.workspace.is_some().then(|| open(&home.workspace())),
             context: spec

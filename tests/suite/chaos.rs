@@ -85,6 +85,7 @@ fn job(name: &str, home: &Home, dice: &Arc<Dice>) -> Job {
         component: component(worker),
         checks,
         tools: Default::default(),
+        servers: Default::default(),
         workspace,
         context,
         models,

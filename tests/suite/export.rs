@@ -97,6 +97,7 @@ fn job(home: &Home, past: &Past, transcript: &str) -> Job {
         component,
         checks: checks.map(|(check, component)| CheckJob { check, component }).collect(),
         tools,
+        servers: Default::default(),
         workspace: Some(bench::open(&home.workspace())),
         context: Some(bench::open(&home.context())),
         models: past.job.spec.models.keys().map(|name| (name.clone(), model())).collect(),

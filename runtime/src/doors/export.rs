@@ -519,8 +519,10 @@ impl Needs {
                 let need = Need { run: place, seq: entry.seq };
                 let trees = match &entry.facts {
                     Facts::Opened(origin) => {
-                        let of_guests = [Some(origin.component)].iter().chain(&origin.checks).flatten();
-                        for component in of_guests.chain(origin.tools.values()) {
+                        let of_checks = origin.checks.iter().flatten();
+                        for component in
+                            std::iter::once(&origin.component).chain(of_checks).chain(origin.tools.values())
+                        {
                             needs.blobs.entry(*component).or_insert((need, None));
                         }
                         [origin.tree, origin.context]

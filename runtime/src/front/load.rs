@@ -12,8 +12,9 @@ use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use crate::rules::authored::again::{Changed, Whose};
 use crate::rules::authored::{self, Mistake, OperatorFile, Overrides};
 use crate::rules::hook::Hook;
+use crate::rules::mcp::McpSpec;
 use crate::rules::spec::{CheckRun, ComponentSource, ModelSpec, RunSpec};
-use crate::rules::tool::ToolSource;
+use crate::rules::tool::{ToolSource, ToolSpec};
 use crate::run::past::{Components, Past};
 use crate::run::pinned::{self, Places};
 use crate::run::runner::{CheckJob, Job, Reached};
@@ -33,6 +34,8 @@ pub struct Loaded {
     pub spec: RunSpec,
     /// What the operator has done around runs.
     pub hooks: Vec<Hook>,
+    /// The operator's file that it was loaded under.
+    pub operator: OperatorFile,
 }
 
 /// Why a job does not load. Nothing ran.
@@ -80,7 +83,7 @@ pub(super) fn load_text(
     spec.shared.declared = machine.operator_file().is_some();
     let dir = file.parent().map_or_else(PathBuf::new, Path::to_owned);
     let dir = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir };
-    Ok(Loaded { dir, spec, hooks: operator.hooks })
+    Ok(Loaded { dir, spec, hooks: operator.hooks.clone(), operator })
 }
 
 /// The operator's file of today; without one, that of a host that allows nothing beyond what every host does.
@@ -133,7 +136,7 @@ fn reports(file: &Path, text: &str, mistakes: Vec<Mistake>) -> Vec<Report> {
 /// # Errors
 /// What is missing, unreadable or does not build. Nothing ran.
 pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> anyhow::Result<Job> {
-    let Loaded { dir, mut spec, hooks } = loaded;
+    let Loaded { dir, mut spec, hooks, operator } = loaded;
     let component = match &spec.call {
         None => component(machine, &dir, &spec.worker, building).context("load the worker")?,
         // A tool is called in its place.
@@ -161,7 +164,30 @@ pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> a
     let web = machine.web(&spec).context("open the way to the web")?;
     let (account, hooks) = (machine.account(&spec), machine.hooks(hooks));
     let tools = tools(machine, &dir, &spec, building)?;
-    Ok(Job { spec, component, checks, tools, workspace, context, models, web, account, hooks, dir: absolute(&dir)? })
+    let servers = servers(&spec, &operator);
+    Ok(Job {
+        spec,
+        component,
+        checks,
+        tools,
+        servers,
+        workspace,
+        context,
+        models,
+        web,
+        account,
+        hooks,
+        dir: absolute(&dir)?,
+    })
+}
+
+/// The MCP servers of the granted tools, as the operator has them today.
+fn servers(spec: &RunSpec, operator: &OperatorFile) -> BTreeMap<String, McpSpec> {
+    let of = |(name, tool): (&String, &ToolSpec)| match &tool.source {
+        ToolSource::Server(server) => Some((name.clone(), operator.mcp.get(server)?.clone())),
+        ToolSource::Component(_) => None,
+    };
+    spec.tools.iter().filter_map(of).collect()
 }
 
 /// The components of the granted tools.
@@ -203,9 +229,10 @@ pub fn again(machine: &dyn Machine, past: &Past, whose: Whose, changed: &Changed
     let workspace = workspace.transpose().with_context(|| format!("open the workspace in {}", dir.display()))?;
     let models = reached(machine, &spec, &dir)?;
     let web = machine.web(&spec).context("open the way to the web")?;
-    let (account, hooks) = (machine.account(&spec), machine.hooks(operator.hooks));
+    let (account, hooks) = (machine.account(&spec), machine.hooks(operator.hooks.clone()));
     let dir = past.job.dir.clone();
-    Ok(Job { component, checks, tools, workspace, context: None, models, web, account, hooks, dir, spec })
+    let servers = servers(&spec, &operator);
+    Ok(Job { component, checks, tools, servers, workspace, context: None, models, web, account, hooks, dir, spec })
 }
 
 /// Where the signatures of components are.

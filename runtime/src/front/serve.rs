@@ -96,7 +96,9 @@ pub(super) async fn serve(machine: &dyn Machine, arguments: ServeArguments) -> R
         Some(text) => Entry::Token(Token::new(&text).context("read the token")?),
         None if no_token => Entry::ThisMachine,
         None => {
-            return Ok(usage("clients must bring a token: name it with --token-file or --token-env, or say --no-token"));
+            return Ok(usage(
+                "clients must bring a token: name it with --token-file or --token-env, or say --no-token",
+            ));
         }
     };
     let reach = if listen_anywhere { Reach::Anywhere } else { Reach::Loopback };

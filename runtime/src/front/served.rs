@@ -150,6 +150,7 @@ impl Shop {
         let open = self.desk.questions().await?;
         let of_run = open.into_iter().filter(|(id, question)| *id.run == *serial && question.decision.is_none());
         Ok(of_run.last().map(|(id, question)| Question {
+            name: "answer".to_owned(),
             text: question.question,
             options: question.options,
             state: id.to_string(),

@@ -203,8 +203,13 @@ pub fn offers(toolbox: &str, spec: &ToolSpec, described: Vec<Described>) -> Resu
     }
     let mut offers: Vec<ToolOffer> = Vec::with_capacity(count);
     for Described { name: own, description, schema, output } in described {
-        check_own_name(&own)?;
-        let name = if count == 1 { toolbox.to_owned() } else { format!("{toolbox}-{own}") };
+        let shown = match &spec.source {
+            ToolSource::Component(_) => own.clone(),
+            // Servers may also have names with `.` and `/`.
+            ToolSource::Server(_) => own.replace(['.', '/'], "_"),
+        };
+        check_own_name(&shown)?;
+        let name = if count == 1 { toolbox.to_owned() } else { format!("{toolbox}-{shown}") };
         if name.len() > MAX_NAME_BYTES {
             return Err(format!("the name {name:?} has {} bytes; at most {MAX_NAME_BYTES}", name.len()));
         }

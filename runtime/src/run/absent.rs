@@ -46,7 +46,11 @@ impl From<LogLevel> for Level {
 }
 
 /// A linker that also has what a component imports and nobody serves.
-pub(super) fn linked(linker: &Linker<Guest>, engine: &Engine, component: &Component) -> wasmtime::Result<Linker<Guest>> {
+pub(super) fn linked(
+    linker: &Linker<Guest>,
+    engine: &Engine,
+    component: &Component,
+) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = linker.clone();
     for (name, item) in component.component_type().imports(engine) {
         if is_served(name) {

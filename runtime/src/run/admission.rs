@@ -28,7 +28,7 @@ use crate::rules::model::Profile;
 use crate::rules::progress::{Mark, Passed};
 use crate::rules::record::Record;
 use crate::rules::spec::{Allowance, RunSpec, Wall};
-use crate::rules::tool::ToolOffer;
+use crate::rules::tool::{ToolOffer, ToolSource};
 use crate::rules::verdict::{Verdict, used_up};
 
 use super::cord::Cord;
@@ -40,7 +40,7 @@ use super::recovery::{self, Left};
 use super::runner::{Job, Runner};
 use super::sandbox::{ENGINE_NAME, Prepared, World};
 use super::senses::VirtualClock;
-use super::tools::{self, Toolbox, Tools, pin_of};
+use super::tools::{self, Kit, Toolbox, Tools, pin_of};
 
 /// A run that may begin: everything is opened, counted and copied.
 pub(super) struct Admitted {
@@ -210,7 +210,11 @@ pub(super) async fn admit(
         attempt: 0,
         component: materials.component,
         checks: materials.checks.iter().map(|check| check.as_ref().map(|check| check.digest)).collect(),
-        tools: materials.toolboxes.iter().map(|(name, toolbox)| (name.clone(), toolbox.digest())).collect(),
+        tools: materials
+            .toolboxes
+            .iter()
+            .filter_map(|(name, toolbox)| Some((name.clone(), toolbox.digest()?)))
+            .collect(),
         engine: ENGINE_NAME.to_owned(),
         seed,
         start_ms,
@@ -477,13 +481,18 @@ pub(super) fn compile(host: &Runner, job: &Job) -> Result<Compiled, Verdict> {
     let mut toolboxes = BTreeMap::new();
     for (name, spec) in &job.spec.tools {
         let what = format!("tool \"{name}\"");
-        let bytes = job.tools.get(name).ok_or_else(|| not_admitted(format!("{what}: its component is not there")))?;
-        let prepared = prepare(bytes, World::Tool, &what)?;
-        toolboxes.insert(name.clone(), Toolbox { spec: spec.clone(), prepared });
+        let kit = match &spec.source {
+            ToolSource::Component(_) => {
+                let missing = || not_admitted(format!("{what}: its component is not there"));
+                Kit::Component(prepare(job.tools.get(name).ok_or_else(missing)?, World::Tool, &what)?)
+            }
+            ToolSource::Server(server) => Kit::server(server, job.servers.get(name).cloned()),
+        };
+        toolboxes.insert(name.clone(), Toolbox { spec: spec.clone(), kit });
     }
     let component = match (&prepared, toolboxes.values().next()) {
         (Some(prepared), _) => prepared.digest,
-        (None, Some(toolbox)) => toolbox.digest(),
+        (None, Some(toolbox)) => Digest::from_bytes(*blake3::hash(toolbox.named(job)).as_bytes()),
         (None, None) => return Err(not_admitted("a tool is to be called, and none is granted")),
     };
     Ok(Compiled { prepared, component, checks, toolboxes })
@@ -501,7 +510,13 @@ fn keep_components(
     let of_checks = job.checks.iter().zip(checks);
     let of_checks =
         of_checks.filter_map(|(check, prepared)| Some((prepared.as_ref()?.digest, check.component.as_ref()?)));
-    let of_tools = toolboxes.iter().filter_map(|(name, toolbox)| Some((toolbox.digest(), job.tools.get(name)?)));
+    let of_tools = toolboxes.iter().filter_map(|(name, toolbox)| Some((toolbox.digest()?, job.tools.get(name)?)));
+    // A run that is one call of a server's tool has its name for a component.
+    let alone = prepared.is_none().then(|| toolboxes.values().next()).flatten();
+    let alone = alone.filter(|toolbox| toolbox.digest().is_none()).map(|toolbox| toolbox.named(job).to_vec());
+    if let Some(name) = alone {
+        keeping.keep(&name).map_err(|error| not_admitted(format!("keep a name: {}", chain(&error))))?;
+    }
     let of_worker = prepared.map(|prepared| (prepared.digest, &job.component));
     for (digest, bytes) in of_worker.into_iter().chain(of_checks).chain(of_tools) {
         let known = host.state.blobs().has(&digest).map_err(|error| not_admitted(format!("the blobs: {error}")))?;

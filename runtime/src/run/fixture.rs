@@ -368,7 +368,20 @@ impl Opened {
         let (workspace, context) = (workspace.on(runner, WORKSPACE_DIR)?, context.on(runner, CONTEXT_DIR)?);
         let (account, dir) = (Account::default(), String::new());
         let (web, hooks) = (Arc::clone(&recorded_web) as Arc<dyn Fetch>, Hooks::default());
-        let job = Job { spec, component, checks, tools, workspace, context, models, web, account, hooks, dir };
+        let job = Job {
+            spec,
+            component,
+            checks,
+            tools,
+            servers: BTreeMap::new(),
+            workspace,
+            context,
+            models,
+            web,
+            account,
+            hooks,
+            dir,
+        };
         let mut handle = runner.start(job, serial, Apply::Never);
         while handle.next_entry().await.is_some() {}
         let record = handle.verdict().await?;

@@ -109,6 +109,8 @@ pub(super) fn shut_job(runner: &Runner, past: &Past, component: Option<Vec<u8>>)
         component: component.unwrap_or(own),
         checks: checks.collect(),
         tools,
+        // Nobody calls them: what they said is told.
+        servers: BTreeMap::new(),
         workspace: None,
         context: None,
         models: spec.models.keys().map(|name| (name.clone(), shut())).collect::<BTreeMap<_, _>>(),

@@ -18,6 +18,7 @@ use crate::doors::state::State;
 use crate::doors::store::{Store, StoreError};
 use crate::doors::tree::Bounds;
 use crate::rules::effect::Entry;
+use crate::rules::mcp::McpSpec;
 use crate::rules::model::Request;
 use crate::rules::quote::NetNeed;
 use crate::rules::record::Record;
@@ -43,6 +44,8 @@ pub struct Job {
     pub checks: Vec<CheckJob>,
     /// The components of the tools, by the job's names for them.
     pub tools: BTreeMap<String, Vec<u8>>,
+    /// The MCP servers that are tools, by the job's names for them.
+    pub servers: BTreeMap<String, McpSpec>,
     /// The real directory, which only an accepted run changes.
     pub workspace: Option<Dir>,
     pub context: Option<Dir>,
@@ -70,6 +73,7 @@ impl Job {
             component: self.component.clone(),
             checks: self.checks.clone(),
             tools: self.tools.clone(),
+            servers: self.servers.clone(),
             workspace: again(&self.workspace)?,
             context: again(&self.context)?,
             models: self.models.clone(),

@@ -396,7 +396,9 @@ impl Sandbox {
         let pre = match (missing.is_empty(), world) {
             (true, _) => linker.instantiate_pre(component),
             // What somebody else's component could ask of somebody else's host: it may be there, and nobody answers.
-            (false, World::Tool) => absent::linked(linker, &self.engine, component).and_then(|it| it.instantiate_pre(component)),
+            (false, World::Tool) => {
+                absent::linked(linker, &self.engine, component).and_then(|it| it.instantiate_pre(component))
+            }
             (false, World::Worker | World::Verifier) => {
                 return Err(misfit(format!("the world has no import {}", named(&missing))));
             }

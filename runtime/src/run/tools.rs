@@ -6,23 +6,27 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use wasmtime_wasi::filesystem::FsPerms;
 
 use crate::doors::accepted::{Acceptances, Accepted};
 use crate::doors::clock::Clock;
 use crate::doors::fetch::Fetch;
+use crate::doors::mcp::{McpServer, McpTool};
+use crate::doors::program::Program;
 use crate::doors::recorded::RecordedWeb;
 use crate::doors::schema::Schema;
 use crate::doors::store::{MemoryStore, Store};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Body, Entry, Failure, FailureKind, Stream};
 use crate::rules::ledger::{Amounts, Line};
+use crate::rules::mcp::McpSpec;
 use crate::rules::spec::{FileGrant, Grants, Wall};
-use crate::rules::tool::{self, Described, ToolOffer, ToolSpec};
+use crate::rules::tool::{self, Described, ToolOffer, ToolSource, ToolSpec};
 use crate::rules::verdict::{Outcome, Stop};
 
 use super::RunEnd;
@@ -71,7 +75,61 @@ struct ProgramOutput {
 #[derive(Clone)]
 pub struct Toolbox {
     pub spec: ToolSpec,
-    pub(super) prepared: Prepared,
+    pub(super) kit: Kit,
+}
+
+/// What a toolbox is made of.
+#[derive(Clone)]
+pub(super) enum Kit {
+    Component(Prepared),
+    Server(Arc<Server>),
+}
+
+/// An MCP server of one run: started when it is needed first, and gone with the run.
+pub(super) struct Server {
+    /// The operator's name for it.
+    name: String,
+    /// `None`: it is not to be started any more, since what it said is told.
+    spec: Option<McpSpec>,
+    running: OnceCell<McpServer>,
+}
+
+impl Kit {
+    /// A server of the operator's, not yet started.
+    pub(super) fn server(name: &str, spec: Option<McpSpec>) -> Self {
+        Self::Server(Arc::new(Server { name: name.to_owned(), spec, running: OnceCell::new() }))
+    }
+}
+
+impl Server {
+    /// The server, started if it was not.
+    async fn running(&self, program: &Program) -> Result<&McpServer, String> {
+        let spec = self.spec.as_ref().ok_or_else(|| format!("the MCP server {:?} is not there", self.name))?;
+        let started = self.running.get_or_try_init(|| McpServer::start(program, spec)).await;
+        started.map_err(|error| error.to_string())
+    }
+
+    /// What it offers. A tool whose name or schema cannot be served is left out, and the log says so.
+    async fn described(&self, program: &Program) -> Result<Vec<Described>, String> {
+        let told = self.running(program).await?.tools().await.map_err(|error| error.to_string())?;
+        let mut described = Vec::with_capacity(told.len());
+        for McpTool { name, description, input_schema, output_schema } in told {
+            // What cannot be checked here is not promised either.
+            let output = output_schema.filter(|schema| Schema::compile(schema).is_ok());
+            match Schema::compile(&input_schema) {
+                Ok(_) => described.push(Described { name, description, schema: input_schema, output }),
+                Err(why) => tracing::warn!(server = self.name, tool = name, why, "a tool of an MCP server is left out"),
+            }
+        }
+        Ok(described)
+    }
+
+    /// One call.
+    async fn call(&self, program: &Program, own: &str, input: &str, wall_ms: u64) -> Result<String, Failure> {
+        let running = self.running(program).await;
+        let running = running.map_err(|why| said(FailureKind::Unavailable, &why))?;
+        running.call(own, input, Duration::from_millis(wall_ms)).await
+    }
 }
 
 /// The tools of one run. The default has none.
@@ -175,9 +233,23 @@ impl Tools {
 }
 
 impl Toolbox {
-    /// BLAKE3 of its component.
-    pub(super) fn digest(&self) -> Digest {
-        self.prepared.digest
+    /// BLAKE3 of its component; a server has none.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        match &self.kit {
+            Kit::Component(prepared) => Some(prepared.digest),
+            Kit::Server(_) => None,
+        }
+    }
+
+    /// The bytes that name it: its component's, or the name of its server.
+    pub(super) fn named<'a>(&'a self, job: &'a Job) -> &'a [u8] {
+        match &self.kit {
+            Kit::Component(prepared) => {
+                let is_it = |bytes: &&Vec<u8>| blake3::hash(bytes).as_bytes() == prepared.digest.as_bytes();
+                job.tools.values().find(is_it).map_or(&[], Vec::as_slice)
+            }
+            Kit::Server(server) => server.name.as_bytes(),
+        }
     }
 
     /// What it offers, by its own words or its types.
@@ -192,10 +264,17 @@ impl Toolbox {
         wall: Wall,
         evidence: Dir,
     ) -> Result<Vec<ToolOffer>, String> {
-        let described = match self.prepared.tooling() {
+        let prepared = match &self.kit {
+            Kit::Component(prepared) => prepared,
+            Kit::Server(server) => {
+                let program = sandbox.program().map_err(|error| error.to_string())?;
+                return tool::offers(name, &self.spec, server.described(program).await?);
+            }
+        };
+        let described = match prepared.tooling() {
             Tooling::None => return Err("it offers no tools: no `describe`, no program, no function".to_owned()),
             Tooling::Program => vec![program(&self.spec)],
-            Tooling::Asked => self.asked(sandbox, clock, wall, evidence).await?,
+            Tooling::Asked => self.asked(prepared, sandbox, clock, wall, evidence).await?,
             Tooling::Functions(described) => described,
         };
         tool::offers(name, &self.spec, described)
@@ -204,6 +283,7 @@ impl Toolbox {
     /// Asks a tool component what it offers: with nothing granted, always with the same seed and at the same time.
     async fn asked(
         &self,
+        prepared: &Prepared,
         sandbox: &Arc<Sandbox>,
         clock: Clock,
         wall: Wall,
@@ -238,7 +318,7 @@ impl Toolbox {
             max_body_bytes: 0,
             caps: caps.of_guest(),
         };
-        let end = aside.call(&self.prepared, setup, Vec::new()).await.map_err(|end| end.to_string())?;
+        let end = aside.call(prepared, setup, Vec::new()).await.map_err(|end| end.to_string())?;
         match end.ended {
             Ok(Returned::Described(tools)) => Ok(tools
                 .into_iter()
@@ -298,6 +378,15 @@ impl Tool {
         bench: Bench,
         payer: Arc<super::meter::Meter>,
     ) -> Result<Called, RunEnd> {
+        let prepared = match &self.toolbox.kit {
+            Kit::Component(prepared) => prepared,
+            Kit::Server(server) => {
+                let program = bench.sandbox.program().map_err(|error| RunEnd::Fault(error.to_string()))?;
+                let result = server.call(program, &self.offer.own, &input, self.toolbox.spec.caps.wall_ms).await;
+                let result = result.and_then(|output| self.accepted(output));
+                return Ok(Called { result, used: Amounts::default(), cpu_ns: 0, within: Vec::new(), stop: None });
+            }
+        };
         let _slot = bench.sandbox.slot_aside().await;
         let spec = &self.toolbox.spec;
         let caps = spec.caps.of_guest();
@@ -305,7 +394,7 @@ impl Tool {
         time.move_to_ns(bench.now_ns);
         let books = Arc::new(MemoryStore::default());
         let (journal, mut entries) = journal(&bench.id, &books, bench.clock, &time)?;
-        let is_program = self.toolbox.prepared.is_program();
+        let is_program = prepared.is_program();
         let (args, stdin) = match is_program {
             false => (Vec::new(), String::new()),
             true => {
@@ -344,8 +433,7 @@ impl Tool {
             caps,
         };
         let preopens = preopens(spec.files, bench.work, bench.context);
-        let AsideEnd { ended, stdout, stderr, gate, used, cpu_ns } =
-            aside.call(&self.toolbox.prepared, setup, preopens).await?;
+        let AsideEnd { ended, stdout, stderr, gate, used, cpu_ns } = aside.call(prepared, setup, preopens).await?;
         let stop = match &ended {
             Err(Outcome::Interrupted(stop @ Stop::Pulled { .. })) => Some(stop.clone()),
             _ => None,
@@ -384,7 +472,8 @@ impl Tool {
     fn accepted(&self, output: String) -> Result<String, Failure> {
         let most = self.toolbox.spec.caps.output_bytes;
         // Of a program each stream was bounded, and what stands around them is ours.
-        let most = if self.toolbox.prepared.is_program() { u64::MAX } else { most };
+        let is_program = matches!(&self.toolbox.kit, Kit::Component(prepared) if prepared.is_program());
+        let most = if is_program { u64::MAX } else { most };
         if output.len() as u64 > most {
             return Err(said(FailureKind::Broken, &format!("its output has {} bytes; at most {most}", output.len())));
         }
@@ -498,12 +587,18 @@ pub async fn survey(runner: &Arc<Runner>, job: &Job) -> Result<Vec<Surveyed>, St
     let mut all = Vec::new();
     pinned::check(job).map_err(|verdict| verdict.why())?;
     for (name, spec) in &job.spec.tools {
-        let bytes = job.tools.get(name).ok_or_else(|| format!("tool {name:?} has no component"))?.clone();
-        let sandbox = Arc::clone(&runner.sandbox);
-        let prepared = tokio::task::spawn_blocking(move || sandbox.prepare(&bytes, World::Tool));
-        let offers = match prepared.await.map_err(|error| error.to_string())? {
-            Ok(prepared) => {
-                let toolbox = Toolbox { spec: spec.clone(), prepared };
+        let kit = match &spec.source {
+            ToolSource::Server(server) => Ok(Kit::server(server, job.servers.get(name).cloned())),
+            ToolSource::Component(_) => {
+                let bytes = job.tools.get(name).ok_or_else(|| format!("tool {name:?} has no component"))?.clone();
+                let sandbox = Arc::clone(&runner.sandbox);
+                let prepared = tokio::task::spawn_blocking(move || sandbox.prepare(&bytes, World::Tool));
+                prepared.await.map_err(|error| error.to_string())?.map(Kit::Component)
+            }
+        };
+        let offers = match kit {
+            Ok(kit) => {
+                let toolbox = Toolbox { spec: spec.clone(), kit };
                 toolbox
                     .offers(
                         name,

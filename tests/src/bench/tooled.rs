@@ -1,6 +1,7 @@
 //! Tools of the host for a run of tests, and a run that is one call of a tool.
 
 use super::Bench;
+use jidoka::rules::mcp::McpSpec;
 use jidoka::rules::tool::ToolCall;
 
 impl Bench {
@@ -15,6 +16,16 @@ impl Bench {
         let lines = settings.join("\n");
         self.tool_tables += &format!("[tools.{name}]\ncomponent = \"{name}.wasm\"\n{lines}\n");
         let names: Vec<&String> = self.tools.keys().collect();
+        let granted = format!("tools = {names:?}");
+        self.set("grants", &granted).set("budget", "tool-calls = 1000")
+    }
+
+    /// Grants the tools of an MCP server, with room for their calls.
+    pub fn server(mut self, name: &str, spec: McpSpec) -> Self {
+        self.servers.insert(name.to_owned(), spec);
+        self.tool_tables += &format!("[tools.{name}]\nserver = \"{name}\"\nwall = \"10s\"\n");
+        self.operator += &format!("[mcp.{name}]\ncommand = [\"/bin/true\"]\n");
+        let names: Vec<&String> = self.tools.keys().chain(self.servers.keys()).collect();
         let granted = format!("tools = {names:?}");
         self.set("grants", &granted).set("budget", "tool-calls = 1000")
     }

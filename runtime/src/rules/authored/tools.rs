@@ -15,6 +15,7 @@ use super::operator::{self, OperatorFile};
 use super::reader::{Key, Naming, Read, Reader, Section};
 use super::{ARGS, ENV, http, pin};
 use crate::rules::http::HttpGrant;
+use crate::rules::pin::Pin;
 use crate::rules::spec::{ComponentSource, FileGrant, Origin};
 use crate::rules::tool::{ToolCaps, ToolSource, ToolSpec};
 
@@ -32,6 +33,9 @@ pub(super) const TOOLS: Key<List<Name>> = Key {
     example: "[\"search\"]",
 };
 
+/// An MCP server, by the operator's name for it.
+const SERVER: Key<Name> =
+    Key { name: "server", kind: Name { characters: Characters::Mixed, most: 64 }, example: "\"tracker\"" };
 const FILES: Key<Choice<FileGrant>> = Key { name: "files", kind: operator::FILE_GRANTS, example: "\"read-only\"" };
 
 /// An hour: a tool that takes longer is a worker.
@@ -92,19 +96,27 @@ pub(super) fn read(
 }
 
 fn tool(mut section: Section<'_>, reader: &mut Reader, ground: &Ground<'_>) -> Option<ToolSpec> {
+    let component = |source| ToolSource::Component(source);
     let choices = vec![
-        (CRATE.name, section.read(reader, &CRATE).map(ComponentSource::Crate)),
-        (COMPONENT.name, section.read(reader, &COMPONENT).map(ComponentSource::File)),
+        (CRATE.name, section.read(reader, &CRATE).map(|path| component(ComponentSource::Crate(path)))),
+        (COMPONENT.name, section.read(reader, &COMPONENT).map(|path| component(ComponentSource::File(path)))),
+        (SERVER.name, server(&mut section, reader, ground.operator)),
     ];
     let source = section.only(reader, choices, "component = \"search.wasm\"");
     if let Some(source) = &source {
-        let (key, path) = match source {
-            ComponentSource::Crate(path) => (CRATE.name, path),
-            ComponentSource::File(path) => (COMPONENT.name, path),
+        let (key, value) = match source {
+            ToolSource::Component(ComponentSource::Crate(path)) => (CRATE.name, path.display().to_string()),
+            ToolSource::Component(ComponentSource::File(path)) => (COMPONENT.name, path.display().to_string()),
+            ToolSource::Server(name) => (SERVER.name, name.clone()),
         };
-        reader.set(section.key(key), path.display().to_string(), Origin::Job);
+        reader.set(section.key(key), value, Origin::Job);
     }
-    let pin = pin::read(&mut section, reader, source.as_ref(), &ground.operator.policy);
+    let pin = match &source {
+        Some(ToolSource::Server(_)) => Pin::default(),
+        Some(ToolSource::Component(source)) => pin::read(&mut section, reader, Some(source), &ground.operator.policy),
+        None => pin::read(&mut section, reader, None, &ground.operator.policy),
+    };
+    let (place, title) = (section.place(), section.title().to_owned());
     let files = files(&mut section, reader, ground.files);
     let http = http::of_the_jobs(&mut section, reader, ground.http);
     let env = section.or_default(reader, &ENV, BTreeMap::new());
@@ -112,7 +124,45 @@ fn tool(mut section: Section<'_>, reader: &mut Reader, ground: &Ground<'_>) -> O
     let caps = caps(&mut section, reader, ground.operator);
     section.finish(reader);
     let args = args.into_iter().map(|(argument, _)| argument).collect();
-    Some(ToolSpec { source: ToolSource::Component(source?), pin, files: files?, http: http?, env, args, caps })
+    if let (Some(ToolSource::Server(_)), true) =
+        (&source, files != Some(FileGrant::None) || http.as_ref().is_none_or(|http| !http.is_empty()))
+    {
+        reader.mistake(Mistake {
+            span: Some(place),
+            message: format!("{title} gives files or rules of http to an MCP server"),
+            label: "a server has what the operator gives it".to_owned(),
+            help: "allowed: `files` and `http` together with `component`\nwrite: nothing; delete these keys".to_owned(),
+        });
+        return None;
+    }
+    Some(ToolSpec { source: source?, pin, files: files?, http: http?, env, args, caps })
+}
+
+/// The operator's server that a toolbox names.
+fn server(section: &mut Section<'_>, reader: &mut Reader, operator: &OperatorFile) -> Read<ToolSource> {
+    let found = match section.read(reader, &SERVER) {
+        Read::Absent => return Read::Absent,
+        Read::Wrong => return Read::Wrong,
+        Read::Found(found) => found,
+    };
+    if operator.mcp.contains_key(&found.value) {
+        return Read::Found(found).map(ToolSource::Server);
+    }
+    reader.mistake(Mistake {
+        span: Some(found.span),
+        message: format!(
+            "`{}` names `{}`, which is no MCP server of the operator's",
+            section.key(SERVER.name),
+            found.value
+        ),
+        label: "no [mcp] of this name".to_owned(),
+        help: format!(
+            "allowed: {}\nwrite in the operator's file: [mcp.{}] with its command",
+            listed(operator.mcp.keys().map(String::as_str)),
+            found.value
+        ),
+    });
+    Read::Wrong
 }
 
 /// `None`: more than the worker has, which was reported.
@@ -209,6 +259,12 @@ pub(super) fn again(
                 Some(grant) => *rule = grant.clone(),
                 None => wrong.push(format!("tool {name:?} has {rule}, which its worker does not have")),
             }
+        }
+        if let ToolSource::Server(server) = &tool.source
+            && !operator.mcp.contains_key(server)
+        {
+            wrong
+                .push(format!("tool {name:?} is of the MCP server {server:?}, which the operator does not have today"));
         }
         let caps = &tool.caps;
         let times = [caps.wall_ms, caps.cpu_ms].into_iter().any(|time| time > operator.policy.max_wall_ms);
