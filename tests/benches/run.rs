@@ -251,6 +251,7 @@ async fn seat(sandbox: &Sandbox, prepared: &Prepared, gate: Gate, time: Arc<Virt
     let setup = Setup {
         call: Call::Run(task()),
         args: vec![],
+        stdin: String::new(),
         env: BTreeMap::new(),
         chances: Draw::Worker { seed: 7 },
         start_ms: 0,
@@ -316,22 +317,6 @@ fn compiles(rounds: usize) -> [Times; 2] {
 }
 
 async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
-    let clock = Clock::starting_at(0);
-    let time = Arc::new(VirtualClock::starting_at_ms(0));
-    let (call, begun) = (CallId::new("bench-meter"), CallId::new("bench-meter"));
-    let opened = transact(&*store, vec![], Durability::Lazy, move |books| {
-        let limits: LineLimits = Line::ALL.into_iter().map(|line| (line, u64::MAX / 4)).collect();
-        let mut scope = ScopeId::host();
-        books.ledger.open(&scope, Terms { limits, ..Terms::default() }, 0)?;
-        for name in ["tenant", "line", "item", "attempt"] {
-            scope = scope.child(name);
-            books.ledger.open(&scope, Terms { limits, ..Terms::default() }, 0)?;
-        }
-        let begun = Meter::begin(books.ledger, &scope, &begun, 1, 0)?;
-        Ok::<_, jidoka::rules::ledger::Denial>((scope, begun))
-    });
-    let (scope, begun) = opened.await.expect("kept").expect("opens");
-    let meter = Meter::new(Arc::clone(&store), scope.clone(), call, begun);
     let price = Price { micro_usd_per_mtok_in: 1, micro_usd_per_mtok_out: 1 };
     let profile = Profile {
         window: 100_000,
@@ -343,41 +328,7 @@ async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
     };
     let way = Reached { model: Arc::new(Instantly), max_response_bytes: 0, pace: None };
     let door = ModelDoor { profile, counted_by: CountedBy::Bytes, way };
-    let dir = bench::open(&std::env::temp_dir());
-    let gate = Gate::new(Passage {
-        grants: Grants { models: BTreeSet::from(["instant".to_owned()]), ..Grants::default() },
-        models: BTreeMap::from([("instant".to_owned(), door)]),
-        web: Arc::new(RecordedWeb::default()),
-        offers: BTreeMap::new(),
-        edits: BTreeMap::new(),
-        line: scope.clone(),
-        scope,
-        on_pull: OnPull::Drain,
-        pulls: Arc::default(),
-        // The same question again and again is what is measured.
-        guards: Guards { pollers: BTreeSet::from(["instant".to_owned()]), ..Guards::default() },
-        memory: Memory::default(),
-        meter: Arc::new(meter),
-        tenant_pace: None,
-        journal: Arc::new(Journal::new(
-            store,
-            "bench",
-            clock,
-            Arc::clone(&time),
-            None,
-            Beginning::blank(Key::from_bytes([7; 32])),
-        )),
-        time: Arc::clone(&time),
-        serial: "bench".to_owned(),
-        cord: Cord::default(),
-        clock,
-        progress: Arc::new(Mutex::new(Progress::new(BTreeSet::new(), Seen::default(), None))),
-        evidence: Arc::new(dir),
-        blobs: None,
-        workspace: None,
-        log_bytes: 0,
-    });
-    (gate, time)
+    OpenGate { model: Some(("instant", door)), ..OpenGate::default() }.at(store).await
 }
 
 /// What it says: made once, and nothing that a guard would take for empty.

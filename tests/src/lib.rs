@@ -10,6 +10,7 @@ pub mod chaos;
 pub mod crash;
 pub mod fuzz;
 pub mod mcp;
+pub mod open_gate;
 pub mod provider;
 pub mod storm;
 pub mod third_party;

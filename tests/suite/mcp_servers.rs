@@ -14,7 +14,7 @@ use jidoka_tests::mcp::LONG;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-fn spec(words: &[&str]) -> McpSpec {
+pub(crate) fn spec(words: &[&str]) -> McpSpec {
     McpSpec {
         program: env!("CARGO_BIN_EXE_mcp_server").into(),
         arguments: words.iter().map(|&word| word.to_owned()).collect(),

@@ -332,3 +332,58 @@ async fn a_module_of_preview_1_is_a_tool_as_it_is() {
     call(&long(100), &["output = \"100B\""]).await.expect("no-change-needed");
     call(&long(101), &["output = \"100B\""]).await.expect("unable");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_of_a_tool_holds_at_n_and_is_refused_at_n_plus_1() {
+    use jidoka::rules::policy::MAX_TOOL_INPUT_BYTES;
+    // `{"value":""}` has twelve bytes of its own.
+    let input = |bytes: usize| format!("{{\"value\":\"{}\"}}", "x".repeat(bytes - 12));
+    let call = |bytes: usize| {
+        let bench = told(&["unable never"], &["output = \"2MiB\""]).set("caps", "lifted = \"8MiB\"");
+        bench.calling("do-echo", &input(bytes)).run()
+    };
+    call(MAX_TOOL_INPUT_BYTES).await.expect("no-change-needed");
+    call(MAX_TOOL_INPUT_BYTES + 1).await.expect("unable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_mcp_server_is_a_tool_and_is_told_again_without_it() {
+    let server = |words: &[&str]| {
+        let lines = ["tool srv-structured {\"a\":[1]}", "tool srv-nothing {}", "no-change-needed fine"];
+        told(&lines, &[]).server("srv", crate::mcp_servers::spec(words))
+    };
+    let end = server(&["well"]).run().await;
+    end.expect("no-change-needed");
+    assert_eq!(end.notes()[0], "srv-structured: {\"a\":[1]}");
+    assert!(end.notes()[1].contains("srv-echo"), "{:?}", end.notes());
+    let outward = |body: &Body| matches!(body, Body::Intent { effect, .. } if effect.kind() == Kind::Tool);
+    assert!(end.entries.iter().any(|entry| outward(&entry.body)));
+    is_told_again(&end).await;
+    let dead = server(&["dies"]).run().await;
+    dead.expect("not-admitted");
+    assert!(dead.record.why.contains("srv"), "{}", dead.record.why);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_serves_ends_the_call_that_asks_for_it() {
+    let text = r#"(component
+        (import "somebody:elses/host" (instance $host (export "ask" (func (param "n" u32) (result u32)))))
+        (core func $ask (canon lower (func $host "ask")))
+        (core module $m
+            (import "host" "ask" (func $ask (param i32) (result i32)))
+            (func (export "relay") (param i32) (result i32)
+                (if (result i32) (i32.eqz (local.get 0)) (then (i32.const 7)) (else (call $ask (local.get 0))))))
+        (core instance $i (instantiate $m (with "host" (instance (export "ask" (func $ask))))))
+        (func (export "relay") (param "n" u32) (result u32) (canon lift (core func $i "relay"))))"#;
+    let component = wat::parse_str(text).unwrap();
+    let call = |input: &str| with_tool(component.clone(), &[]).calling("it", input).run();
+    assert_eq!(call("{\"n\":0}").await.expect("no-change-needed").summary(), "7");
+    let asked = call("{\"n\":1}").await;
+    asked.expect("unable");
+    assert!(
+        asked.record.why.contains("nobody here serves")
+            || format!("{:?}", asked.record.detail).contains("nobody here serves"),
+        "{:#?}",
+        asked.record
+    );
+}

@@ -10,9 +10,11 @@ use clap::Args;
 use toml::{Table, Value};
 
 use crate::rules::authored::Overrides;
+use crate::rules::digest::Digest;
 use crate::rules::effect::{Answer, Body, Kind};
 use crate::rules::tool::ToolCall;
 use crate::run::runner::{Apply, RunHandle};
+use crate::run::shape::MAX_COMPONENT_BYTES;
 
 use super::cli::{Spinner, say, usage};
 use super::load::{self, LoadError, Loaded};
@@ -129,7 +131,9 @@ pub(super) fn loaded(
     match target.extension().and_then(|extension| extension.to_str()) {
         Some("wasm") => {
             let component = std::path::absolute(target).with_context(|| format!("find {}", target.display()))?;
-            let text = alone(&component, lets)?;
+            let bytes = machine.read_at_most(&component, MAX_COMPONENT_BYTES as u64);
+            let bytes = bytes.with_context(|| format!("read the component {}", target.display()))?;
+            let text = alone(&component, &Digest::from_bytes(*blake3::hash(&bytes).as_bytes()), lets)?;
             load::load_text(machine, &component.with_file_name("the command line"), &text, overrides)
         }
         _ => load::load(machine, target, overrides),
@@ -137,7 +141,7 @@ pub(super) fn loaded(
 }
 
 /// A job around one component.
-fn alone(component: &Path, lets: &LetArguments) -> anyhow::Result<String> {
+fn alone(component: &Path, digest: &Digest, lets: &LetArguments) -> anyhow::Result<String> {
     let text = |text: &str| Value::String(text.to_owned());
     let path = |path: &Path| -> anyhow::Result<Value> {
         let path = std::path::absolute(path).with_context(|| format!("find {}", path.display()))?;
@@ -150,6 +154,8 @@ fn alone(component: &Path, lets: &LetArguments) -> anyhow::Result<String> {
     let files = if lets.write { "read-write" } else { "read-only" };
     let mut tool = vec![
         ("component", component.clone()),
+        // Whoever names a file means what is in it.
+        ("digest", text(&digest.to_string())),
         ("memory", text(&lets.memory)),
         ("cpu", text(&lets.cpu)),
         ("wall", text("10m")),

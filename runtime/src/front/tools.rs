@@ -196,6 +196,7 @@ fn words(standing: &Standing) -> String {
     match standing {
         Standing::New => "new: accepted at its first run".to_owned(),
         Standing::Accepted => "accepted".to_owned(),
+        Standing::Pinned => "pinned by its digest".to_owned(),
         Standing::Changed { accepted } => format!("changed: accepted was {}", screen_digest(accepted)),
         Standing::Silent => "offers nothing".to_owned(),
     }

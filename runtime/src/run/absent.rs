@@ -18,6 +18,7 @@ const LOGGING: &str = "wasi:logging/logging";
 /// How much a log matters, as that interface says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(enum)]
+#[expect(dead_code, reason = "a guest makes them")]
 #[repr(u8)]
 enum LogLevel {
     #[component(name = "trace")]

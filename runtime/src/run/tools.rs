@@ -233,6 +233,11 @@ impl Tools {
 }
 
 impl Toolbox {
+    /// A toolbox that is a component.
+    pub fn of_component(spec: ToolSpec, prepared: Prepared) -> Self {
+        Self { spec, kit: Kit::Component(prepared) }
+    }
+
     /// BLAKE3 of its component; a server has none.
     pub(super) fn digest(&self) -> Option<Digest> {
         match &self.kit {
@@ -561,6 +566,8 @@ pub enum Standing {
     /// Never seen: what it says is accepted when it is used for the first time.
     New,
     Accepted,
+    /// The job says which bytes it is.
+    Pinned,
     /// It describes itself otherwise than was accepted.
     Changed {
         accepted: Digest,
@@ -618,6 +625,7 @@ pub async fn survey(runner: &Arc<Runner>, job: &Job) -> Result<Vec<Surveyed>, St
         let known = known.map_err(|error| format!("what was accepted cannot be read: {error}"))?;
         let standing = match (&offers, known) {
             (Err(_), _) => Standing::Silent,
+            (Ok(_), _) if spec.pin.digest.is_some() => Standing::Pinned,
             (Ok(_), None) => Standing::New,
             (Ok(offers), Some(accepted)) if accepted.digest == pin_of(offers) => Standing::Accepted,
             (Ok(_), Some(Accepted { digest: accepted, .. })) => Standing::Changed { accepted },
