@@ -218,4 +218,27 @@ mod tests {
         let project = include_str!("../../fixer/project/src/basket.rhai");
         assert!(project == broken || project == fixed, "the transcript must answer this project");
     }
+
+    #[test]
+    fn the_example_with_tools_fails_with_its_bug_and_passes_as_its_patch_leaves_it() {
+        let (old, new) = ("weight / step_grams()", "(weight + step_grams() - 1) / step_grams()");
+        let transcript = include_str!("../../toolsmith/transcript.toml");
+        assert!(transcript.contains(&format!("\n-    {old}\n+    {new}\n")));
+        let project = include_str!("../../toolsmith/project/src/parcel.rhai");
+        let broken = project.replace(new, old);
+        let check = |source: &str| {
+            let tests = include_str!("../../toolsmith/project/tests/parcel.rhai");
+            let host = FakeHost::new().file("src/parcel.rhai", source).context_file("parcel.rhai", tests);
+            host.run(judge, Artifact::new("fix it"))
+        };
+        assert!(check(&broken.replace(old, new)).judgement().pass);
+        assert_eq!(
+            check(&broken).judgement().findings,
+            [
+                "test_a_step_begun_is_a_step: got 0, wanted 1",
+                "test_parcels_add_up: got 800, wanted 910",
+                "test_postage_is_a_base_and_steps: got 400, wanted 510",
+            ]
+        );
+    }
 }

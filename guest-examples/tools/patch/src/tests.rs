@@ -315,3 +315,17 @@ fn texts_to_replace_hold_at_n_bytes_and_are_refused_at_n_plus_1() {
     let grown = replaced(&"y".repeat(MAX_FILE_BYTES - 1).replacen('y', "x", 1), "x", "zzz").1.expect("refused");
     assert!(grown.contains("would have 1048577 bytes"), "{grown}");
 }
+
+#[test]
+fn the_patch_of_the_example_fits_its_project() {
+    let (old, new) = ("weight / step_grams()", "(weight + step_grams() - 1) / step_grams()");
+    let transcript = include_str!("../../../toolsmith/transcript.toml");
+    let start = transcript.find("--- a/src/parcel.rhai").expect("the transcript has a diff");
+    let diff = &transcript[start..];
+    let diff = &diff[..diff.find("\"\"\"").expect("the string ends")];
+    // A run of the example has fixed the one in the project.
+    let broken = include_str!("../../../toolsmith/project/src/parcel.rhai").replace(new, old);
+    let run = run(FakeHost::new().file("src/parcel.rhai", broken.as_str()), diff);
+    assert_eq!(run.returned().files[0].hunks, [Placed { line: 8, offset: 0 }]);
+    assert_eq!(run.file("src/parcel.rhai"), Some(broken.replace(old, new).as_str()));
+}
