@@ -12,8 +12,8 @@ const KEYWORD: usize = 3;
 /// Cost of an operator; `=>` begins a function.
 const OPERATOR: usize = 1;
 const ARROW: usize = 3;
-/// The most that may be open at once: 58 brackets and little else, or 1,000 operators. About half of what overflows.
-pub const MAX_COST: usize = 1_000;
+/// The most that may be open at once: 37 brackets and little else, or 640 operators. About half of what overflows.
+pub const MAX_COST: usize = 640;
 /// Commas in one statement outside of an array: a sequence is nested too.
 pub const MAX_COMMAS: usize = 1_000;
 

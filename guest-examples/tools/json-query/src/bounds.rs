@@ -137,7 +137,7 @@ mod tests {
         let list = |length: usize| Value::Array(vec![Value::Null; length]);
         assert!(both("$[*,*]", &list(MAX_SELECTED / 2 - 1)).is_ok());
         assert!(both("$[*,*]", &list(MAX_SELECTED / 2)).is_err());
-        let selectors = vec!["'a'"; 8].join(",");
+        let selectors = ["'a'"; 8].join(",");
         assert!(both(&format!("${}", format!("[{selectors}]").repeat(24)), &list(1)).is_err());
     }
 

@@ -1,0 +1,28 @@
+//! A tool whose schema is not what it takes, and a second whose schema is none: it answers with whatever text it was given.
+
+use jidoka::bindings::tool::{Guest, Output, Tool};
+
+struct Component;
+
+impl Guest for Component {
+    fn describe() -> Vec<Tool> {
+        let tool = |name: &str, schema: &str| Tool {
+            name: name.to_owned(),
+            description: "Adds two numbers.".to_owned(),
+            schema: schema.to_owned(),
+        };
+        let object =
+            r#"{"type":"object","required":["a"],"properties":{"a":{"type":"integer"}},"additionalProperties":false}"#;
+        vec![tool("lies", object), tool("no_schema", "not JSON"), tool("bomb", r#"{"$ref":"http://example.com/"}"#)]
+    }
+
+    /// Wants a list, though it says an object; and its output is no JSON.
+    fn call(name: String, input: String) -> Result<Output, String> {
+        match (name.as_str(), input.starts_with('[')) {
+            ("lies", false) => Ok(Output { value: "{\"half\": ".to_owned() }),
+            _ => Err(format!("wants a list, not {input}")),
+        }
+    }
+}
+
+jidoka::bindings::tool::export_tool!(Component with_types_in jidoka::bindings::tool);
