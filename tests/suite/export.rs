@@ -24,7 +24,6 @@ use jidoka::run::transfer::{Summary, TransferError};
 use jidoka_tests::bench::{self, Bench, End, Home, fresh_serial};
 use jidoka_tests::plain;
 use jidoka_tests::third_party::{self, Record};
-use jidoka_tests::web::{AT, FakeWeb, Page, grant};
 
 const REPLY: &str = "[[turn]]\nrepeat = true\ntext = \"an answer\"\n";
 

@@ -17,6 +17,7 @@ mod models;
 mod quotas;
 mod senses;
 mod time;
+mod tools;
 
 use self::claims::*;
 use self::files::*;
@@ -26,6 +27,7 @@ use self::models::*;
 use self::quotas::*;
 use self::senses::*;
 use self::time::*;
+use self::tools::*;
 use crate::determinism::{disk_full, probe, streams};
 use crate::fuzz::any_calls;
 use crate::http::{http_denied, http_endless, http_flood, http_raw, http_reach, http_sizes};

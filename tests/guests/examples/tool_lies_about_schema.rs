@@ -1,19 +1,19 @@
-//! A tool whose schema is not what it takes, and a second whose schema is none: it answers with whatever text it was given.
+//! A tool whose schema is not what it takes, and whose output is not what tools give.
 
-use jidoka::bindings::tool::{Guest, Output, Tool};
+use jidoka::bindings::tool::{Described, Guest, Output};
 
 struct Component;
 
 impl Guest for Component {
-    fn describe() -> Vec<Tool> {
-        let tool = |name: &str, schema: &str| Tool {
+    fn describe() -> Vec<Described> {
+        let tool = |name: &str, schema: &str| Described {
             name: name.to_owned(),
             description: "Adds two numbers.".to_owned(),
             schema: schema.to_owned(),
         };
         let object =
             r#"{"type":"object","required":["a"],"properties":{"a":{"type":"integer"}},"additionalProperties":false}"#;
-        vec![tool("lies", object), tool("no_schema", "not JSON"), tool("bomb", r#"{"$ref":"http://example.com/"}"#)]
+        vec![tool("lies", object)]
     }
 
     /// Wants a list, though it says an object; and its output is no JSON.
