@@ -70,6 +70,7 @@ fn floors_are_imported_only_downwards() {
 #[test]
 fn wasmtime_is_known_where_guests_are_and_nowhere_else() {
     let rooms = [
+        "absent",
         "alarms",
         "arguments",
         "bindings",

@@ -22,8 +22,11 @@ use super::machine::Machine;
 use super::overrides::OverrideArguments;
 use super::screen::{self, Screen};
 
-/// The toolbox of a component that was named alone.
-pub(super) const TOOLBOX: &str = "tool";
+/// The toolbox of a component that was named alone and has no name that a toolbox can have.
+const TOOLBOX: &str = "tool";
+
+/// Characters of a toolbox's name.
+const MAX_NAME_CHARS: usize = 32;
 
 /// Words of `call`.
 #[derive(Debug, Args)]
@@ -140,6 +143,14 @@ pub(super) fn loaded(
     }
 }
 
+/// A component's file as the name of its toolbox: `json_query.wasm` is `json-query`.
+fn toolbox(component: &Path) -> String {
+    let stem = component.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let fits = |char: char| if char.is_ascii_lowercase() || char.is_ascii_digit() { char } else { '-' };
+    let name: String = stem.chars().map(fits).take(MAX_NAME_CHARS).collect();
+    if name.trim_matches('-').is_empty() { TOOLBOX.to_owned() } else { name }
+}
+
 /// A job around one component.
 fn alone(component: &Path, digest: &Digest, lets: &LetArguments) -> anyhow::Result<String> {
     let text = |text: &str| Value::String(text.to_owned());
@@ -150,6 +161,7 @@ fn alone(component: &Path, digest: &Digest, lets: &LetArguments) -> anyhow::Resu
     let table = |entries: Vec<(&str, Value)>| -> Value {
         Value::Table(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     };
+    let toolbox = toolbox(component);
     let component = path(component)?;
     let files = if lets.write { "read-write" } else { "read-only" };
     let mut tool = vec![
@@ -161,7 +173,7 @@ fn alone(component: &Path, digest: &Digest, lets: &LetArguments) -> anyhow::Resu
         ("wall", text("10m")),
         ("output", text("8MiB")),
     ];
-    let mut grants = vec![("tools", Value::Array(vec![text(TOOLBOX)]))];
+    let mut grants = vec![("tools", Value::Array(vec![text(&toolbox)]))];
     let mut budget = vec![("wall", text("11m")), ("tool-calls", Value::Integer(1)), ("disk", text("64MiB"))];
     let mut done = vec![("marks", Value::Array(vec![text("artifact")]))];
     let mut job = Table::new();
@@ -197,7 +209,7 @@ fn alone(component: &Path, digest: &Digest, lets: &LetArguments) -> anyhow::Resu
     job.insert("worker".into(), table(vec![("component", component)]));
     job.insert("task".into(), table(vec![("text", text("one call of a tool"))]));
     job.insert("grants".into(), table(grants));
-    job.insert("tools".into(), table(vec![(TOOLBOX, table(tool))]));
+    job.insert("tools".into(), table(vec![(toolbox.as_str(), table(tool))]));
     job.insert("budget".into(), table(budget));
     job.insert("attempts".into(), table(vec![("max", Value::Integer(1)), ("backoff", text("0s"))]));
     job.insert("done".into(), table(done));

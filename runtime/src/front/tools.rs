@@ -166,9 +166,10 @@ fn whole(offer: &ToolOffer, spec: &ToolSpec, standing: &Standing) {
     for line in offer.description.lines() {
         say!("  | {}", plain_long(line));
     }
-    say!("  input {}", plain_long(&pretty(&offer.schema)));
-    if let Some(output) = &offer.output {
-        say!("  output {}", plain_long(&pretty(output)));
+    for (what, schema) in [("input", Some(&offer.schema)), ("output", offer.output.as_ref())] {
+        let Some(schema) = schema else { continue };
+        say!("  {what}");
+        pretty(schema).lines().for_each(|line| say!("  | {}", plain_long(line)));
     }
     let caps = &spec.caps;
     say!(
