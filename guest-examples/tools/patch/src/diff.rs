@@ -95,12 +95,12 @@ impl<'a> Reader<'a> {
                     None => Ok(None),
                 };
             };
-            if line.starts_with("diff --git ") {
+            if let Some(names) = line.strip_prefix("diff --git ") {
                 if let Some(git) = git {
                     return self.empty(git).map(Some);
                 }
                 self.next();
-                git = Some(Git { names: line["diff --git ".len()..].to_owned(), kind: GitKind::Unsaid });
+                git = Some(Git { names: names.to_owned(), kind: GitKind::Unsaid });
                 continue;
             }
             self.next();

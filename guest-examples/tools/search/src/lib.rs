@@ -196,8 +196,8 @@ impl Search {
                 return;
             }
             let first = if matches { index.saturating_sub(self.context).max(next) } else { index };
-            for at in first..=index {
-                if !self.tell(path, at, lines[at], matches && at == index) {
+            for (at, shown) in lines.iter().enumerate().take(index + 1).skip(first) {
+                if !self.tell(path, at, shown, matches && at == index) {
                     return;
                 }
             }
