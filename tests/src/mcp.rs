@@ -93,6 +93,19 @@ impl Toolbox {
                 }
                 Some(Answered { reply: Reply::Declined, .. }) => CallEnd::Denied { message: "nobody says".to_owned() },
             },
+            // As many questions as it is told to ask, one after the other.
+            "curious" => {
+                let asked = call.answer.map_or(0, |answer| answer.state.parse::<u64>().expect("a number"));
+                match call.input.get("questions").and_then(Value::as_u64).expect("a number") {
+                    questions if asked == questions => CallEnd::Output(asked.to_string()),
+                    _ => CallEnd::Asks(Question {
+                        name: "go-on".to_owned(),
+                        text: "Go on?".to_owned(),
+                        options: vec!["yes".to_owned(), "no".to_owned()],
+                        state: (asked + 1).to_string(),
+                    }),
+                }
+            }
             "no" => CallEnd::Denied { message: "it may not".to_owned() },
             "trouble" => CallEnd::Failed("/secret/path is gone".to_owned()),
             "panic" => panic!("as it is to"),
@@ -108,7 +121,8 @@ impl Toolbox {
 
 impl Served for Toolbox {
     fn tools(&self) -> Vec<ServedTool> {
-        let short = ["echo", "who", "list", "wait", "steps", "ask", "no", "trouble", "panic", "nonsense", "big"];
+        let short =
+            ["echo", "who", "list", "wait", "steps", "ask", "curious", "no", "trouble", "panic", "nonsense", "big"];
         let tool = |name: &str, length| ServedTool {
             name: name.to_owned(),
             description: format!("The test's {name}."),

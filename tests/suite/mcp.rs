@@ -8,7 +8,7 @@ use std::time::Duration;
 use jidoka::front::mcp::token::Token;
 use jidoka::front::mcp::{
     self, Entry, HttpError, HttpServe, MAX_MESSAGE_BYTES, MAX_OUTPUT_BYTES, MOST_CALLS, MOST_CALLS_OF_ONE,
-    MOST_CONNECTIONS, MOST_SESSIONS, MOST_TASKS, Reach, Served, Times,
+    MOST_CONNECTIONS, MOST_QUESTIONS, MOST_SESSIONS, MOST_TASKS, Reach, Served, Times,
 };
 use jidoka_tests::mcp::{LONG, Listening, Piped, Raw, TODAY, Toolbox, begin, headers, old_call, request, text};
 use rmcp::model::{
@@ -98,9 +98,10 @@ async fn a_call_that_its_client_cancels_is_dropped() {
     tools.runs(1).await;
     raw.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 7 } })).await;
     tools.runs(0).await;
-    // Not answered; the next one is. Its id is free again.
-    raw.send(&old_call(7, "echo", &json!({}))).await;
-    assert_eq!(text(&raw.receive().await.unwrap()), "{}");
+    // Not answered; the next one is.
+    raw.send(&old_call(8, "echo", &json!({}))).await;
+    let next = raw.receive().await.unwrap();
+    assert_eq!((&next["id"], text(&next)), (&json!(8), "{}"));
     drop(raw);
     piped.served.await.unwrap().unwrap();
 }
@@ -334,6 +335,18 @@ async fn a_person_is_asked_through_clients_of_both_protocols() {
     let client = ().serve(pipe).await.unwrap();
     let result = client.call_tool(params("ask")).await.unwrap();
     assert!(result.is_error == Some(true) && said(&result).contains("cannot ask one: Go on?"), "{result:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_asks_as_many_questions_as_are_allowed() {
+    let tools = Toolbox::new();
+    let (_piped, pipe) = Piped::serve(&tools);
+    let client = Person("yes").serve(pipe).await.unwrap();
+    for (questions, is_error) in [(MOST_QUESTIONS, false), (MOST_QUESTIONS + 1, true)] {
+        let arguments = json!({ "questions": questions }).as_object().unwrap().clone();
+        let result = client.call_tool(params("curious").with_arguments(arguments)).await.unwrap();
+        assert_eq!(result.is_error, Some(is_error), "{result:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -154,19 +154,19 @@ async fn lines_that_are_no_messages_are_borne_up_to_a_number() {
         let error = start(&spec(&[how, &(most + 1).to_string()])).await.err().unwrap().to_string();
         assert!(error.contains("16 lines that were no messages"), "{how}: {error}");
     }
-    assert!(start(&spec(&["long", "5000000"])).await.is_ok());
+    let error = start(&spec(&["long", "5000000"])).await.err().unwrap().to_string();
+    assert!(error.contains("larger than 4194304 bytes"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_of_a_server_has_at_most_its_bytes() {
     let server = well().await;
-    let line = async |bytes: usize, wall| server.call("line", &json!({ "bytes": bytes }).to_string(), wall).await;
-    assert!(line(MAX_LINE_BYTES, LONG).await.is_ok());
-    // It is not taken, so no answer comes.
-    let over = line(MAX_LINE_BYTES + 1, Duration::from_millis(500)).await.unwrap_err();
-    assert_eq!(over.kind, FailureKind::TimedOut);
-    let flood = server.call("floods", "{}", Duration::from_millis(500)).await.unwrap_err();
-    assert_eq!(flood.kind, FailureKind::TimedOut);
+    let line = async |bytes: usize| call(&server, "line", &json!({ "bytes": bytes })).await;
+    assert!(line(MAX_LINE_BYTES).await.is_ok());
+    for over in [line(MAX_LINE_BYTES + 1).await.unwrap_err(), failure(&well().await, "floods").await] {
+        assert_eq!(over.kind, FailureKind::Broken);
+        assert!(over.message.contains("larger than 4194304 bytes"), "{over:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,6 +309,20 @@ async fn a_server_takes_as_much_memory_and_disk_as_it_may() {
     let written = call(&server, "big-file", &path(&big)).await;
     assert!(written.is_err() || written.unwrap()["content"][0]["text"].as_str().unwrap().starts_with("refused: "));
     assert_eq!(std::fs::metadata(&big).unwrap().len(), 1 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_uses_its_processor_time_and_no_more() {
+    let limits = McpLimits { cpu_seconds: 1, ..McpLimits::default() };
+    let server = start(&McpSpec { limits, ..spec(&["well"]) }).await.unwrap();
+    let ended = failure(&server, "spins").await;
+    assert_eq!(ended.kind, FailureKind::Broken, "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_opens_as_many_files_as_it_may() {
+    // Three are its pipes.
+    assert_eq!(text(&well().await, "opens", json!({})).await, "253");
 }
 
 #[tokio::test(flavor = "multi_thread")]

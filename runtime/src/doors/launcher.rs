@@ -1,6 +1,6 @@
 //! The inside of a process that becomes a native program: it is told which, encloses itself, and is that program from then on.
 //!
-//! Never: runs the program where the enclosure does not hold; takes a byte of its standard input that is the program's.
+//! Never: runs the program where the enclosure does not hold; takes a byte of its standard input that is the program's; leaves it a descriptor beside its pipes.
 //! Invariant here: the order came before all that, from the host.
 
 use std::convert::Infallible;
@@ -15,6 +15,9 @@ use crate::rules::mcp::McpSpec;
 /// Bytes of an order: arguments and variables of an operator's file.
 const MAX_ORDER_BYTES: u32 = 1 << 20;
 
+/// The last of the three descriptors that a program begins with.
+const PIPES: i32 = 2;
+
 /// The order as the launcher reads it: its length, and itself.
 pub(super) fn order(spec: &McpSpec) -> io::Result<Vec<u8>> {
     let text = serde_json::to_vec(spec)?;
@@ -28,6 +31,7 @@ pub(super) fn order(spec: &McpSpec) -> io::Result<Vec<u8>> {
 /// # Errors
 /// It could not; the process is to end then.
 pub fn serve() -> io::Result<Infallible> {
+    close_others()?;
     // Unbuffered: what follows the order is for the program.
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut length = [0; 4];
@@ -44,6 +48,21 @@ pub fn serve() -> io::Result<Infallible> {
     enclosure.enter().map_err(io::Error::other)?;
     io::stderr().flush()?;
     Err(become_program(&spec))
+}
+
+/// Closes what somebody left open for all children of the host's: nothing of it is for the program.
+fn close_others() -> io::Result<()> {
+    let mut others = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.parse::<i32>().ok());
+        others.push(number.ok_or_else(|| io::Error::other("a descriptor has no number"))?);
+    }
+    for number in others.into_iter().filter(|&number| number > PIPES) {
+        // The one that listed them is closed already.
+        let _ = nix::unistd::close(number);
+    }
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "this process becomes the program, it starts none")]

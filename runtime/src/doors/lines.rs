@@ -192,6 +192,11 @@ where
                 Ok(Line::Whole) => {}
                 Ok(Line::TooLong) => {
                     let words = format!("a message is larger than {max} bytes, which is the most");
+                    // It may have been the answer that somebody waits for.
+                    if Role::IS_CLIENT {
+                        self.ended(words);
+                        return None;
+                    }
                     self.breach::<Role>(ErrorData::invalid_request(words, None))?;
                     continue;
                 }

@@ -201,6 +201,17 @@ impl Server {
                 });
                 tried(written.map(|bytes| format!("{bytes} bytes")));
             }
+            "spins" => {
+                let mut at = 0_u64;
+                loop {
+                    at = std::hint::black_box(at.wrapping_add(1));
+                }
+            }
+            "opens" => {
+                let open = || std::fs::File::open("/dev/null");
+                let held: Vec<_> = std::iter::from_fn(|| open().ok()).take(100_000).collect();
+                text(held.len().to_string());
+            }
             "complains" => {
                 for _ in 0..10_000 {
                     eprintln!("{}", "complaint ".repeat(100));

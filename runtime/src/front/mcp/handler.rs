@@ -74,7 +74,7 @@ impl Handler {
     /// Makes a call that its client waits for, with the questions that it asks.
     async fn whole(&self, order: Order, context: &RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
         let mut answer = order.answer.clone();
-        for _ in 0..=MOST_QUESTIONS {
+        for asked in 0..=MOST_QUESTIONS {
             let (progress, mut steps) = Progress::channel();
             let end = {
                 let telling = async {
@@ -96,6 +96,9 @@ impl Handler {
                 Settled::Result(result) => return result.map(CallToolResponse::Complete),
                 Settled::Asks(question) => question,
             };
+            if asked == MOST_QUESTIONS {
+                break;
+            }
             let can_ask = questions::can_ask(context.client_capabilities().as_ref());
             if is_new(context) {
                 if !can_ask {

@@ -48,7 +48,8 @@ const PATH: &str = "/mcp";
 /// The header that names a session.
 const SESSION: &str = "mcp-session-id";
 
-/// How long nothing is accepted after the machine could not: it is out of descriptors, and would say so again at once.
+/// How long nothing is accepted after the machine could not: it is out of descriptors, and would say so again at once. And
+/// how long the ends of streams may take to be sent.
 const BREATH: Duration = Duration::from_millis(100);
 
 /// How the server is reached, and by whom.
@@ -189,9 +190,10 @@ pub async fn http(
     // Each call answers that it was given up; each connection ends with the answer that it is at.
     shared.ending.cancel();
     let _ = timeout(GOODBYE, async { while connections.join_next().await.is_some() {} }).await;
-    // What is left listens for news, or does not read.
+    // What is left listens for news, which end now, or does not read.
     shared.closing.cancel();
     shared.tasks.end();
+    let _ = timeout(BREATH, async { while connections.join_next().await.is_some() {} }).await;
     connections.shutdown().await;
     Ok(())
 }

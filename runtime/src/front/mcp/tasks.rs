@@ -79,6 +79,7 @@ impl Tasks {
             return Err("the server is ending".to_owned());
         }
         table.forget();
+        table.make_room();
         if table.kept.len() >= MOST_TASKS {
             return Err(format!(
                 "{MOST_TASKS} tasks are running, which is the most; make this call again when one has ended"
@@ -177,23 +178,31 @@ impl Table {
         self.kept.get_mut(id).ok_or_else(|| ErrorData::invalid_params("there is no task of this name", None))
     }
 
-    /// Forgets what ended long ago; and, where there is no room, what ended first.
+    /// Forgets what ended long ago.
     fn forget(&mut self) {
-        let ended = |kept: &Kept| match kept.state {
-            State::Ended { at, .. } => Some(at),
-            State::Running { .. } => None,
-        };
-        self.kept.retain(|_, kept| ended(kept).is_none_or(|at| at.elapsed() < KEPT));
-        if self.kept.len() >= MOST_TASKS {
-            let first = self.kept.iter().filter_map(|(id, kept)| Some((ended(kept)?, id.clone()))).min();
-            if let Some((_, id)) = first {
-                self.kept.remove(&id);
-            }
+        self.kept.retain(|_, kept| kept.ended().is_none_or(|at| at.elapsed() < KEPT));
+    }
+
+    /// Forgets what ended first, where there is no room for another.
+    fn make_room(&mut self) {
+        if self.kept.len() < MOST_TASKS {
+            return;
+        }
+        let first = self.kept.iter().filter_map(|(id, kept)| Some((kept.ended()?, id.clone()))).min();
+        if let Some((_, id)) = first {
+            self.kept.remove(&id);
         }
     }
 }
 
 impl Kept {
+    fn ended(&self) -> Option<Instant> {
+        match self.state {
+            State::Ended { at, .. } => Some(at),
+            State::Running { .. } => None,
+        }
+    }
+
     /// The first end counts. The call of one that is given up is aborted.
     fn end(&mut self, payload: TaskPayload) {
         let State::Running { call, .. } = &mut self.state else { return };
@@ -201,7 +210,6 @@ impl Kept {
             call.abort();
         }
         self.task.last_updated_at = current_timestamp();
-        // How long it is kept from its beginning.
         self.state = State::Ended { payload, at: Instant::now() };
     }
 }
