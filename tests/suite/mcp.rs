@@ -524,7 +524,7 @@ async fn nobody_is_served_without_the_token() {
         http.post(&echo, &all).await
     };
     let right = format!("Bearer {word}");
-    assert_eq!(text(&with(&[right.clone()]).await.answer()), "{}");
+    assert_eq!(text(&with(std::slice::from_ref(&right)).await.answer()), "{}");
     for brought in [
         vec![],
         vec![String::new()],
