@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("JIDOKA_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,rmcp=error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

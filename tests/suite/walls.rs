@@ -268,3 +268,18 @@ fn a_kernel_without_the_wall_runs_nothing_that_asks_for_it() {
     assert_ne!(same["verdict"], "not-admitted", "without the wall it runs");
     assert_eq!(start(false, "process")["verdict"], same["verdict"], "and with it on a kernel that has it");
 }
+
+/// A guest's process asks to end with its parent, which for the kernel is the thread that started it.
+#[test]
+fn a_guest_behind_the_wall_outlives_the_thread_that_asked_for_it() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_keep_alive(std::time::Duration::from_millis(1))
+        .enable_all()
+        .build()
+        .unwrap();
+    let bench = Bench::new(plain::SCRIPT).set("task", "text = \"sleep 300\\nunable slept\"");
+    let end = runtime.block_on(bench.behind(Wall::Process).run());
+    end.expect("unable");
+    assert_eq!(end.summary(), "slept");
+}

@@ -1,12 +1,14 @@
 //! Processes of the host's own: for a guest behind the process wall, and to compile what strangers made.
 //!
-//! Never: gives one anything of the host's environment, or a descriptor beside its pipe.
+//! Never: gives one anything of the host's environment, or a descriptor beside its pipe. Invariant here: what starts one lives as
+//! long as the host, because the kernel ends it with the thread that started it.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{OnceLock, mpsc};
 
 /// The program that is started where a process of its own is wanted; it serves in the role that is its last argument.
 #[derive(Clone, Debug)]
@@ -48,6 +50,29 @@ impl Role {
     }
 }
 
+/// Starts something on a thread that ends with this process and not before: a process that asked to end with its parent ends with
+/// the thread that started it (`PR_SET_PDEATHSIG`), and those of a runtime come and go.
+fn on_lasting_thread<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    type Start = Box<dyn FnOnce() + Send>;
+    static THREAD: OnceLock<Result<mpsc::Sender<Start>, io::ErrorKind>> = OnceLock::new();
+    let thread = THREAD.get_or_init(|| {
+        let (starts, due) = mpsc::channel::<Start>();
+        let work = move || due.into_iter().for_each(|start| start());
+        let made = std::thread::Builder::new().name("jidoka-starter".into()).spawn(work);
+        made.map(|_| starts).map_err(|error| error.kind())
+    });
+    let thread = thread.as_ref().map_err(|kind| io::Error::from(*kind))?;
+    let (done, result) = mpsc::sync_channel(1);
+    let gone = |_| io::Error::other("the thread that starts processes is gone");
+    thread
+        .send(Box::new(move || {
+            // Whoever asked waits for it.
+            drop(done.send(start()));
+        }))
+        .map_err(|_| gone(mpsc::RecvError))?;
+    result.recv().map_err(gone)
+}
+
 impl Program {
     /// Starts it in a role. Its standard input is the other end of the pipe.
     ///
@@ -56,7 +81,9 @@ impl Program {
     pub fn start(&self, role: Role) -> io::Result<(std::process::Child, UnixStream)> {
         let (ours, theirs) = UnixStream::pair()?;
         let theirs = Stdio::from(std::os::fd::OwnedFd::from(theirs));
-        Ok((self.command(role).stdin(theirs).stderr(Stdio::null()).spawn()?, ours))
+        let mut command = self.command(role);
+        command.stdin(theirs).stderr(Stdio::null());
+        Ok((on_lasting_thread(move || command.spawn())??, ours))
     }
 
     /// As [`Program::start`], of a process that is gone when its handle is dropped, and whose last words can be read.
@@ -67,7 +94,13 @@ impl Program {
         let (ours, theirs) = UnixStream::pair()?;
         let theirs = Stdio::from(std::os::fd::OwnedFd::from(theirs));
         let mut command = tokio::process::Command::from(self.command(role));
-        Ok((command.stdin(theirs).stderr(Stdio::piped()).kill_on_drop(true).spawn()?, ours))
+        command.stdin(theirs).stderr(Stdio::piped()).kill_on_drop(true);
+        let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
+        let started = on_lasting_thread(move || {
+            let _entered = runtime.enter();
+            command.spawn()
+        });
+        Ok((started??, ours))
     }
 
     /// As [`Program::start_owned`], with pipes for all of its streams, as the leader of a group of its own. It ends with the

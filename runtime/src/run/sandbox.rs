@@ -681,7 +681,8 @@ fn engine(slots: u32) -> wasmtime::Result<Engine> {
         .max_core_instances_per_component(u32::try_from(MAX_INSTANCES).expect("small"))
         .max_memories_per_component(u32::try_from(MAX_MEMORIES).expect("small"))
         .max_tables_per_component(u32::try_from(MAX_TABLES).expect("small"))
-        .max_component_instance_size(256 << 10)
+        // A Python guest of componentize-py has a third of it.
+        .max_component_instance_size(1 << 20)
         .table_elements(usize::try_from(MAX_TABLE_ELEMENTS).expect("small"))
         .max_memory_size(MAX_MEMORY_BYTES)
         .linear_memory_keep_resident(512 << 10)

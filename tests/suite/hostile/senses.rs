@@ -14,8 +14,11 @@ pub(super) async fn ungranted() {
     for step in ["tool", "tools", "child", "children", "human", "no options"] {
         let told = told(&end, step);
         assert!(told.starts_with("no, refused ") && told.contains("the job does not grant it"), "{step}: {told}");
-        let is_question = step == "human" || step == "no options";
-        let setting = if is_question { "[grants] human = true" } else { "this version serves no" };
+        let setting = match step {
+            "human" | "no options" => "[grants] human = true",
+            "tool" | "tools" => "[grants] tools",
+            _ => "this version serves no",
+        };
         assert!(told.contains(setting), "{step}: {told}");
     }
     assert!(end.notes().contains(&"catalogue 0"));

@@ -98,12 +98,16 @@ pub(super) async fn tool_escapes() {
         };
         let home = Home::new();
         std::fs::write(home.dir().join("secret"), "secret").unwrap();
+        std::os::unix::fs::symlink("../secret", home.workspace().join("to-file")).unwrap();
+        std::os::unix::fs::symlink("/etc", home.workspace().join("to-etc")).unwrap();
         let end = calls(hostile::TOOL_ESCAPES, &[&input], &[grant]).at(&home).run().await;
         let note = end.notes().last().copied().unwrap_or_default().to_owned();
         // Evidence is every tool's to attach; a tool that may write takes the workspace apart, and that is all.
         let through = match files {
             FileGrant::None | FileGrant::ReadOnly => "it: {\"through\":[\"evidence\"]}",
-            FileGrant::ReadWrite => "it: {\"through\":[\"evidence\",\"remove /work/kept.txt\"]}",
+            FileGrant::ReadWrite => {
+                "it: {\"through\":[\"evidence\",\"remove /work/kept.txt\",\"remove /work/to-etc\",\"remove /work/to-file\"]}"
+            }
         };
         assert_eq!(note, through, "{files:?}");
         assert_eq!(std::fs::read_to_string(home.dir().join("secret")).unwrap(), "secret");
