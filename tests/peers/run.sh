@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs jidoka against model servers that others wrote, and compares its verdicts with the servers' own books.
 #
-#   run.sh aimock    a scripted server: the `fixer` example with its tool calls must be accepted
+#   run.sh aimock    a scripted server: the `fixer` and the `toolsmith` example, with their tool calls, must be accepted
 #   run.sh llama     a real model of 135 million parameters on a real server: the `ask` example, then 8 runs of the
 #                    `chorus` example at once, 40 calls on one ledger
 #   run.sh aimock llama
@@ -100,9 +100,9 @@ await_server() {
     done
 }
 
-# The transcript of the fixer is its fixture too: what the script says to jidoka, the server says over the wire.
+# write_fixtures EXAMPLE: its transcript is its fixture too: what the script says to jidoka, the server says over the wire.
 write_fixtures() {
-    python3 - "$project/guest-examples/fixer/transcript.toml" >"$work/fixtures.json" <<'PYTHON'
+    python3 - "$project/guest-examples/$1/transcript.toml" >"$work/fixtures.json" <<'PYTHON'
 import json, sys, tomllib
 
 with open(sys.argv[1], "rb") as file:
@@ -137,7 +137,7 @@ start_aimock() {
     verified "$tarball" "$aimock_sha256"
     # Unpacked anew each time from what was just verified. The package has no dependencies and runs no scripts.
     rm -rf "$home" && mkdir "$home" && tar -xzf "$tarball" -C "$home" --strip-components=1
-    write_fixtures
+    write_fixtures "$1"
     port=$(free_port)
     env -i PATH="$PATH" HOME="$work" AIMOCK_API_KEYS="$key" node "$home/dist/cli.js" --port "$port" --host 127.0.0.1 \
         --strict --metrics --fixtures "$work/fixtures.json" --log-level warn >"$work/server.log" 2>&1 &
@@ -298,14 +298,14 @@ PYTHON
     fi
 }
 
-# The bug is there to be fixed: the transcript knows its text.
+# check_bug EXAMPLE: the bug is there to be fixed: the transcript knows its text.
 check_bug() {
     local bug
     bug=$(python3 -c 'import sys, tomllib
 turns = tomllib.load(open(sys.argv[1], "rb"))["turn"]
 print(next(turn["when"]["last-contains"] for turn in turns if "when" in turn and "tool-calls" in turn))' \
-        "$work/jobs/fixer/transcript.toml")
-    grep -rqF -- "$bug" "$work/jobs/fixer/project" || fail "the fixer's project has no bug left: put it back first"
+        "$work/jobs/$1/transcript.toml")
+    grep -rqF -- "$bug" "$work/jobs/$1/project" || fail "the project of $1 has no bug left: put it back first"
 }
 
 # run_job PEER EXAMPLE MODEL DIALECT STREAM HOW: runs the example with the peer as its model, and compares. HOW:
@@ -373,9 +373,9 @@ TOML
 # run_peer PEER EXAMPLE MODEL HOW..
 run_peer() {
     local peer=$1 example=$2 model=$3 dialect stream how
-    "start_$peer"
+    "start_$peer" "$example"
     copy_job "$example"
-    [ "$example" != fixer ] || check_bug
+    [ "$example" = ask ] || check_bug "$example"
     echo "$peer with the $example example: ours and the server's"
     printf '  %-28s %-10s     %-14s     %-14s    %s\n' "" verdict "tokens in" "tokens out" "model calls"
     ask_directly "$peer"
@@ -461,7 +461,10 @@ fi
 [ -x "$jidoka" ] || fail "there is no program $jidoka"
 for peer in "$@"; do
     case $peer in
-        aimock) run_peer aimock fixer coder plain ;;
+        aimock)
+            run_peer aimock fixer coder plain
+            run_peer aimock toolsmith coder plain
+            ;;
         llama)
             run_peer llama ask writer plain capped cut
             run_crowd llama

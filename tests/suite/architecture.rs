@@ -94,6 +94,7 @@ fn wasmtime_is_known_where_guests_are_and_nowhere_else() {
         "senses",
         "streams",
         "supervisor",
+        "tools",
         "trouble",
         "words",
     ];

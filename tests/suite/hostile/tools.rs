@@ -1,8 +1,11 @@
 //! Attacks by tools: each gives its worker a typed failure, and the run, its files and the host go on.
 
+use std::sync::Arc;
+
+use jidoka::doors::script::ScriptedModel;
 use jidoka::rules::effect::Body;
 use jidoka::rules::spec::FileGrant;
-use jidoka_tests::{hostile, plain};
+use jidoka_tests::{examples, hostile, plain};
 
 use super::*;
 
@@ -158,4 +161,62 @@ pub(super) async fn tool_shifts() {
 pub(super) async fn tool_echoes() {
     let end = calls(hostile::TOOL_ECHOES, &["{\"a\":[1,2]}"], &[]).run().await;
     assert_eq!(end.expect("accepted").notes(), ["it: {\"a\":[1,2]}"]);
+}
+
+/// The job that a model works through with three tools, with a hostile one in the place of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_works_with_a_hostile_tool_ends_in_a_typed_outcome_and_harms_nothing() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-examples/toolsmith");
+    let read = |path: &str| std::fs::read_to_string(example.join(path)).unwrap();
+    let bench = || {
+        let home = Home::new();
+        std::fs::write(home.context().join("parcel.rhai"), read("project/tests/parcel.rhai")).unwrap();
+        Bench::new(examples::TOOLSMITH)
+            .at(&home)
+            .set("task", "text = \"The tests of this project fail. Find the bug and fix it.\"")
+            .set("done", "marks = [\"tree\"]")
+            .set("done", "tree = [\"src\"]")
+            .file("src/parcel.rhai", &read("project/src/parcel.rhai"))
+            .file("tests/parcel.rhai", &read("project/tests/parcel.rhai"))
+            .model_named("coder", Arc::new(ScriptedModel::parse(&read("transcript.toml")).unwrap()))
+            .check("tests", examples::FIXER_CHECK)
+            .wall("20s")
+    };
+    let honest = [
+        ("search", examples::SEARCH, "files = \"read-only\""),
+        ("patch", examples::PATCH, "files = \"read-write\""),
+        ("javascript", examples::JAVASCRIPT, "files = \"none\""),
+    ];
+    let hostiles = [
+        ("spins", hostile::TOOL_SPINS),
+        ("floods", hostile::TOOL_FLOODS),
+        ("lies", hostile::TOOL_LIES_ABOUT_SCHEMA),
+        ("injects", hostile::TOOL_INJECTS),
+        ("escapes", hostile::TOOL_ESCAPES),
+        ("exhausts", hostile::TOOL_EXHAUSTS),
+        ("traps", hostile::TOOL_TRAPS),
+    ];
+    let all = |bench: Bench, replaced: Option<(&str, &str)>| {
+        honest.iter().fold(bench, |bench, (name, component, files)| match replaced {
+            // The model calls the one of the two that writes.
+            Some((place, hostile)) if place == *name => {
+                let name = if place == "patch" { "patch-apply" } else { place };
+                bench.tool(name, hostile, &[files, "cpu = \"200ms\""])
+            }
+            _ => bench.tool(name, component, &[files, "memory = \"64MiB\""]),
+        })
+    };
+    let good = all(bench(), None).run().await;
+    good.expect("accepted");
+    assert!(good.real_file("src/parcel.rhai").unwrap().contains("(weight + step_grams() - 1)"));
+    for (what, hostile) in hostiles {
+        for (place, ..) in honest {
+            let end = all(bench(), Some((place, hostile))).run().await;
+            let typed = ["unable", "no-progress", "rejected", "constraint-violation", "exhausted"];
+            assert!(typed.contains(&end.record.verdict.as_str()), "{what} as {place}: {:#?}", end.record);
+            let now = end.real_file("src/parcel.rhai");
+            assert_eq!(now.as_deref(), Some(&*read("project/src/parcel.rhai")), "{what} as {place}");
+            assert!(end.real_file("tests/parcel.rhai").is_some(), "{what} as {place}");
+        }
+    }
 }
