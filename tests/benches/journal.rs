@@ -101,7 +101,9 @@ fn chat() {
         messages.push(message(Role::Assistant, reply.text.clone()));
         let usage = Usage { tokens_in: 1, tokens_out: 1 };
         let heard = Ok(Answer::Model { reply, usage, micro_usd: 1 });
-        bytes += sealer.seal(0, Body::Answered { call, kind: Kind::Model, heard, cost: Cost::default() }).bytes();
+        bytes += sealer
+            .seal(0, Body::Answered { call, kind: Kind::Model, heard, cost: Cost::default(), tree: None })
+            .bytes();
     }
     let history: usize = messages.iter().map(|message| message.content.len()).sum();
     println!("{:<70} {bytes:>14}", format!("bytes kept of a chat of {CALLS} calls, history {history}"));

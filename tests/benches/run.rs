@@ -3,38 +3,33 @@
 //!
 //! Ratios are the point; absolute times are this machine's, at this hour.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use jidoka::doors::chain::Key;
 use jidoka::doors::clock::Clock;
 use jidoka::doors::model::{Call as ModelCall, Model, Received};
-use jidoka::doors::recorded::RecordedWeb;
 use jidoka::doors::sqlite::SqliteStore;
-use jidoka::doors::store::{Durability, MemoryStore, Store, transact};
+use jidoka::doors::store::{MemoryStore, Store};
 use jidoka::rules::effect::Effect;
-use jidoka::rules::guard::Memory;
-use jidoka::rules::ledger::{CallId, LimitKind, Limits as LineLimits, Line, ScopeId, Terms};
+use jidoka::rules::ledger::{LimitKind, Line};
 use jidoka::rules::model::{Message, Metered, Price, Profile, Reply, Request, Role, Stop, Usage};
-use jidoka::rules::progress::{Progress, Seen};
-use jidoka::rules::spec::{Caps, CountedBy, Grants, Guards, OnPull, Wall};
+use jidoka::rules::spec::{Caps, CountedBy, Wall};
 use jidoka::rules::verdict::{Outcome, Stop as RunStop};
 use jidoka::run::bindings::worker::WorkerPre;
 use jidoka::run::bindings::worker::jidoka::agent::work::Task;
 use jidoka::run::compiler;
 use jidoka::run::cord::Cord;
-use jidoka::run::gate::{Gate, ModelDoor, Passage};
-use jidoka::run::journal::{Beginning, Journal};
+use jidoka::run::gate::{Gate, ModelDoor};
 use jidoka::run::limits::CpuMeter;
-use jidoka::run::meter::Meter;
 use jidoka::run::output::Output;
 use jidoka::run::runner::Reached;
 use jidoka::run::sandbox::{Call, Prepared, Sandbox, World};
 use jidoka::run::seat::{CallBounds, Draw, Seat, Setup, Ties};
 use jidoka::run::senses::VirtualClock;
 use jidoka_tests::bench::{self, Bench};
+use jidoka_tests::open_gate::OpenGate;
 use jidoka_tests::{examples, hostile, plain};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store as WasmStore};

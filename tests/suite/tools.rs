@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jidoka::rules::effect::{Body, Effect, Kind};
+use jidoka::rules::effect::{Body, Effect, Entry, Kind};
 use jidoka::rules::ledger::Line;
 use jidoka::rules::tool::Reach;
 use jidoka_tests::bench::{Bench, End, Home};
@@ -30,11 +30,13 @@ fn spent(end: &End, line: Line) -> u64 {
 
 /// What happened inside of calls.
 fn within(end: &End) -> Vec<&Body> {
-    let inner = |body| match body {
-        &Body::Within { ref body, .. } => Some(&**body),
-        _ => None,
-    };
-    end.entries.iter().filter_map(|entry| inner(&entry.body)).collect()
+    fn inner(entry: &Entry) -> Option<&Body> {
+        match &entry.body {
+            Body::Within { body, .. } => Some(body),
+            _ => None,
+        }
+    }
+    end.entries.iter().filter_map(inner).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
