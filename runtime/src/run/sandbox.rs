@@ -316,11 +316,17 @@ impl Sandbox {
         if let Some(prepared) = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(prepared.clone());
         }
-        match world {
-            World::Worker | World::Verifier => shape::check(bytes)?,
-            World::Tool => shape::check_tool(bytes)?,
-        }
-        let component = self.compile(bytes, &digest)?;
+        let component = match self.cached(&digest) {
+            // What was compiled has passed the gate to the compiler.
+            Some(component) => component,
+            None => {
+                match world {
+                    World::Worker | World::Verifier => shape::check(bytes)?,
+                    World::Tool => shape::check_tool(bytes)?,
+                }
+                self.compile(bytes, &digest)?
+            }
+        };
         let prepared = self.linked(component, digest, world)?;
         let mut known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_PREPARED {
@@ -336,7 +342,8 @@ impl Sandbox {
     /// As [`Sandbox::prepare`], except that any world will do.
     pub fn inspect(&self, bytes: &[u8]) -> Result<Surface, LoadError> {
         shape::check(bytes)?;
-        let component = self.compile(bytes, &Digest::from_bytes(*blake3::hash(bytes).as_bytes()))?;
+        let digest = Digest::from_bytes(*blake3::hash(bytes).as_bytes());
+        let component = self.cached(&digest).map_or_else(|| self.compile(bytes, &digest), Ok)?;
         let ty = component.component_type();
         Ok(Surface {
             imports: ty.imports(&self.engine).map(|(name, _)| name.to_owned()).collect(),
@@ -349,17 +356,21 @@ impl Sandbox {
         })
     }
 
-    fn compile(&self, bytes: &[u8], digest: &Digest) -> Result<Component, LoadError> {
-        let fingerprint = self.fingerprint();
-        if let Some(cache) = &self.cache
-            && let Some(code) = cache.get(digest, &fingerprint)
-        {
-            match load(&self.engine, &code) {
-                Ok(component) => return Ok(component),
-                // Whole and ours, and still of no use: built again.
-                Err(error) => tracing::warn!(%error, "cached code could not be loaded"),
+    /// The component as it was compiled before, if it was and the code is whole and ours.
+    fn cached(&self, digest: &Digest) -> Option<Component> {
+        let code = self.cache.as_ref()?.get(digest, &self.fingerprint())?;
+        match load(&self.engine, &code) {
+            Ok(component) => Some(component),
+            // Whole and ours, and still of no use: built again.
+            Err(error) => {
+                tracing::warn!(%error, "cached code could not be loaded");
+                None
             }
         }
+    }
+
+    fn compile(&self, bytes: &[u8], digest: &Digest) -> Result<Component, LoadError> {
+        let fingerprint = self.fingerprint();
         let program = self.program().map_err(|error| LoadError::Host(error.to_string()))?;
         let code = compiler::compile(program, bytes)?;
         let component = load(&self.engine, &code).map_err(|error| LoadError::Host(error.to_string()))?;
