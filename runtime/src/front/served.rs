@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::rules::effect::{Answer, Body, Kind};
 use crate::rules::question::QuestionId;
 use crate::rules::record::Record;
+use crate::rules::spec::FileGrant;
 use crate::rules::tool::{ToolCall, ToolOffer};
 use crate::rules::verdict::{Stop, Verdict};
 use crate::run::cord::Cord;
@@ -87,6 +88,11 @@ impl Shop {
     async fn tool(&self, offer: &ToolOffer, call: ServedCall) -> anyhow::Result<CallEnd> {
         let mut job = self.job.again()?;
         let toolbox = &offer.toolbox;
+        if job.spec.tools.get(toolbox).is_some_and(|tool| tool.files == FileGrant::None) {
+            // It would not see a copy of the files.
+            (job.workspace, job.context, job.spec.workspace) = (None, None, None);
+            job.spec.grants.files = FileGrant::None;
+        }
         job.spec =
             job.spec.as_call(ToolCall { name: offer.name.clone(), input: Value::Object(call.input).to_string() });
         job.spec.tools.retain(|name, _| name == toolbox);

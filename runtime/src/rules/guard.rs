@@ -186,6 +186,28 @@ impl Memory {
             true => self.failed(Guard::Failures, tool, result, guards),
             false => self.succeeded(tool),
         }
+        self.came_to(tool, arguments, result, guards);
+    }
+
+    /// A tool of the host was called: it answered, or failed with these words. What the worker goes on to tell its model of the
+    /// same call is the same call, and does not count again.
+    pub fn hosted(&mut self, tool: &str, arguments: &str, came: Result<&str, &str>, guards: &Guards) {
+        let same = canonical(arguments);
+        let asked = self.pending.iter().position(|call| call.name == tool && canonical(&call.arguments) == same);
+        if let Some(asked) = asked {
+            self.pending.remove(asked);
+        }
+        match came {
+            Ok(output) => self.called(tool, arguments, output, guards),
+            Err(message) => {
+                self.tool_failed(tool, message, guards);
+                self.came_to(tool, arguments, message, guards);
+            }
+        }
+    }
+
+    /// Remembers what a call came to.
+    fn came_to(&mut self, tool: &str, arguments: &str, result: &str, guards: &Guards) {
         let arguments = canonical(arguments);
         let call = Call {
             hash: hash([tool, arguments.as_str(), result]),

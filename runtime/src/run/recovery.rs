@@ -89,6 +89,7 @@ pub(super) async fn what_was_left(store: &Arc<dyn Store>, scopes: &Scopes) -> Re
 /// The marks in a journal, and what the calls in it came to, after what was known before. What is erased is forgotten.
 fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(Vec<Mark>, Memory, Option<Stop>), Flaw> {
     let mut guards = Guards::default();
+    let mut tools = BTreeMap::new();
     let (mut asked, mut fetched, mut stopped, mut open_question) = (BTreeMap::new(), BTreeMap::new(), None, None);
     for entry in story(entries.to_vec()) {
         let Some(entry) = entry.entry()? else { continue };
@@ -106,6 +107,20 @@ fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(Vec<Mark>, Mem
                 asked.insert(call, request);
             }
             Body::Intent { call, effect: Effect::Fetch { request }, .. } => drop(fetched.insert(call, request)),
+            Body::Intent { call, effect: Effect::Tool { name, input, .. }, .. } => {
+                drop(tools.insert(call, (name, input)))
+            }
+            Body::Answered { call, kind: Kind::Tool | Kind::Compute, heard, .. } => {
+                match (tools.remove(&call), heard) {
+                    (Some((name, input)), Ok(Answer::Tool { output })) => {
+                        memory.hosted(&name, &input, Ok(&output), &guards);
+                    }
+                    (Some((name, input)), Err(Denied::Failed(failure))) => {
+                        memory.hosted(&name, &input, Err(&failure.message), &guards);
+                    }
+                    (None, _) | (Some(_), Ok(_) | Err(Denied::Refused(_))) => {}
+                }
+            }
             Body::Answered { call, kind: Kind::Fetch | Kind::Send, heard, .. } => {
                 match (fetched.remove(&call), heard) {
                     (Some(request), Ok(Answer::Fetched { reply })) => memory.fetched(&request, &reply, &guards),

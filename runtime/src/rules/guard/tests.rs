@@ -222,3 +222,27 @@ fn what_is_remembered_is_bounded_whatever_a_guest_says() {
     let bytes = serde_json::to_string(&worker.memory.for_next_run()).expect("plain data").len();
     assert!(bytes < 32 << 10, "{bytes}");
 }
+
+#[test]
+fn a_call_of_the_hosts_tool_that_a_model_asked_for_counts_once() {
+    let mut worker = Worker::new();
+    let call = |worker: &mut Worker| {
+        worker.turn += 1;
+        let id = format!("call-{}", worker.turn);
+        let asked = ToolCall { id: id.clone(), name: "search".into(), arguments: "{ \"a\": 1 }".into() };
+        let reply = Reply { text: String::new(), tool_calls: vec![asked], stop: Stop::ToolCalls };
+        worker.memory.replied("coder", &worker.messages, &reply, true, &worker.guards);
+        // The worker has the host call it, and tells its model what came of it.
+        worker.memory.hosted("search", "{\"a\":1}", Ok("found"), &worker.guards);
+        worker.messages.push(Message {
+            role: Role::Tool,
+            content: "found".into(),
+            tool_calls: vec![],
+            tool_call_id: Some(id),
+        });
+        worker.memory.asked(&worker.messages, &worker.guards);
+        worker.memory.suspicion().is_some()
+    };
+    let suspected: Vec<bool> = (0..3).map(|_| call(&mut worker)).collect();
+    assert_eq!(suspected, [false, false, true]);
+}

@@ -62,10 +62,10 @@ impl Gate {
                 memory.model_failed(&request.model, &failure.message, guards);
             }
             (Effect::Tool { name, input, .. }, Ok(Answer::Tool { output })) => {
-                memory.called(name, input, output, guards)
+                memory.hosted(name, input, Ok(output), guards)
             }
-            (Effect::Tool { name, .. }, Err(Denied::Failed(failure))) => {
-                memory.tool_failed(name, &failure.message, guards)
+            (Effect::Tool { name, input, .. }, Err(Denied::Failed(failure))) => {
+                memory.hosted(name, input, Err(&failure.message), guards);
             }
             (Effect::Fetch { request }, Ok(Answer::Fetched { reply })) => memory.fetched(request, reply, guards),
             (Effect::Fetch { .. }, Err(Denied::Failed(failure))) => {
