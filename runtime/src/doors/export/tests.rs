@@ -46,6 +46,7 @@ impl Host {
         let Body::Opened { mut opening } = opened(serial) else { unreachable!("an opening") };
         opening.origin.component = self.component;
         opening.origin.checks = vec![None, Some(self.component)];
+        opening.origin.tools = [("search".to_owned(), self.component)].into();
         opening.origin.tree = Some(self.tree);
         opening.origin.parent = parent;
         Body::Opened { opening }

@@ -90,6 +90,7 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "workspace = none (Default)",
             "grants.files = none (Default)",
             "grants.models = [] (Default)",
+            "grants.tools = [] (Default)",
             "grants.human = false (Default)",
             "grants.http = none (Default)",
             "budget.tokens-in = 0 (Default)",
