@@ -28,12 +28,16 @@ pub fn read(dir: &Dir, digest: &Digest, max_bytes: u64) -> io::Result<Vec<u8>> {
     if found.len() as u64 > max_bytes { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(found) }
 }
 
-/// Keeps bytes below `dir`, durably. The caller has charged for them and checked their size.
+/// Keeps bytes below `dir`, durably. The caller has charged for them and checked their size. Whoever keeps something in
+/// the same directory at the same time waits: two calls of one run may attach the same.
 ///
 /// # Errors
 /// The disk is full, read-only or broken: nothing is kept.
 pub fn keep(dir: &Dir, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
     let name = file_name(digest);
+    // Opened anew: a lock is one of whoever opened it. It ends with the file.
+    let directory = dir.open(".")?.into_std();
+    directory.lock()?;
     if dir.try_exists(&name)? {
         return Ok(());
     }
@@ -44,7 +48,7 @@ pub fn keep(dir: &Dir, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
         .write_all(bytes)
         .and_then(|()| file.sync_all())
         .and_then(|()| dir.rename(&draft, dir, &name))
-        .and_then(|()| dir.open(".")?.sync_all());
+        .and_then(|()| directory.sync_all());
     if kept.is_err() {
         drop(dir.remove_file(&draft));
     }
@@ -66,6 +70,24 @@ mod tests {
         assert_eq!(read(&handle, &digest, 9).expect("reads"), b"the proof");
         keep(&handle, &digest, b"the proof").expect("is there");
         assert_eq!(std::fs::read_dir(dir.path()).expect("reads").count(), 1, "once, and no draft");
+    }
+
+    #[test]
+    fn what_is_kept_by_many_at_once_is_kept_for_each() {
+        for _ in 0..50 {
+            let dir = tempfile::tempdir().expect("a directory");
+            let handle = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).expect("opens");
+            let digest = address(b"the proof");
+            std::thread::scope(|threads| {
+                for _ in 0..8 {
+                    threads.spawn(|| {
+                        keep(&handle, &digest, b"the proof").expect("kept");
+                        assert_eq!(read(&handle, &digest, 9).expect("reads"), b"the proof");
+                    });
+                }
+            });
+            assert_eq!(std::fs::read_dir(dir.path()).expect("reads").count(), 1, "once, and no draft");
+        }
     }
 
     #[test]
