@@ -13,6 +13,7 @@ pub mod rules {
     pub mod andon;
     pub mod authored;
     pub mod call;
+    pub mod child;
     pub mod digest;
     pub mod divergence;
     pub mod effect;
@@ -114,6 +115,7 @@ pub mod run {
     pub mod bridge;
     pub mod cell;
     mod checks;
+    mod children;
     pub mod compiler;
     pub mod cord;
     pub mod desk;

@@ -65,7 +65,7 @@ fn a_run_is_listed_shown_traced_and_told_again() {
     assert!(trace.contains("model coder") && trace.contains("verdict: "), "{trace}");
     let entries = host.run(&["trace", serial, "--json"]).1;
     let first: Value = serde_json::from_str(entries.lines().next().unwrap()).unwrap();
-    assert_eq!(first["entry"]["opened"]["format"], 5);
+    assert_eq!(first["entry"]["opened"]["format"], 6);
     assert!(entries.contains("\"content\""), "{entries}");
 
     let shown = host.json(&["show", serial, "--json", "--tree", "--diff"]);

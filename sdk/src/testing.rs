@@ -1,7 +1,7 @@
 //! A fake host, so that a worker's own `cargo test` needs no WebAssembly.
 //!
-//! It denies by default like the real one: a model, the workspace, a tool or a person is there only if the test sets
-//! it up. It is a stand-in, not a copy: token bounds are rough, money and file quotas are not kept, and evidence
+//! It denies by default like the real one: a model, the workspace, a tool, a child or a person is there only if the test
+//! sets it up. It is a stand-in, not a copy: token bounds are rough, money and file quotas are not kept, and evidence
 //! addresses are not BLAKE3. What holds here may still be refused by the real host.
 //!
 //! One fake host runs on a thread at a time, and it is gone when its worker ends.
@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub use crate::andon::Category;
 use crate::budget::LineLeft;
+use crate::children::{Child, Verdict};
 use crate::denied::{Denied, EvidenceId, Failure, FailureKind, Line};
 use crate::error::Error;
 use crate::fetch;
@@ -25,7 +26,7 @@ use crate::log::Level;
 use crate::model::{Request, Stop, ToolCall};
 use crate::tools::{Invocation, Tool};
 use crate::work::{Judgement, Report};
-use state::{HostTool, Script, State, TempDir};
+use state::{ChildJob, HostTool, Script, State, TempDir};
 
 /// A host that is being set up for one run.
 #[must_use = "nothing happens until `run`"]
@@ -45,6 +46,12 @@ pub struct Scripted {
 #[derive(Clone, Debug)]
 pub struct Page(Result<fetch::Response, fetch::Error>);
 
+/// How a child is judged: a text is the name of its verdict, for example `accepted`, a [`Denied`] a refusal or failure.
+///
+/// A verdict without a serial gets `child-N`, the N-th child of the run.
+#[derive(Clone, Debug)]
+pub struct Judged(Result<Verdict, Denied>);
+
 /// A run that is over: how it ended, and what the host saw.
 #[derive(Debug)]
 pub struct Run<T> {
@@ -60,6 +67,8 @@ pub struct Run<T> {
     pub requests: Vec<Request>,
     /// Every tool call that was not refused, in order.
     pub tool_calls: Vec<Invocation>,
+    /// Every child that was not refused, in order.
+    pub children: Vec<Child>,
     /// Every HTTP request that was not refused, in order.
     pub fetches: Vec<fetch::Request>,
     /// Every question to a person that was not refused, in order.
@@ -173,6 +182,20 @@ impl FakeHost {
         self
     }
 
+    /// Grants a child whose work is done and judged by a closure, which may use the SDK in the child's place.
+    ///
+    /// It costs what the closure spends, which no carved budget holds. What it writes is in the caller's files if the
+    /// verdict is `accepted`, and is put back if it is any other.
+    pub fn child<V: Into<Judged>>(
+        mut self,
+        name: impl Into<String>,
+        mut answer: impl FnMut(&Child) -> V + 'static,
+    ) -> Self {
+        let answer = Box::new(move |child: &Child| answer(child).into().0);
+        self.state.child_jobs.push(ChildJob { name: name.into(), answer: Some(answer) });
+        self
+    }
+
     /// Grants requests to an address and adds what is answered there: each answer once, the last again and again.
     pub fn page(mut self, url: impl Into<String>, answer: impl Into<Page>) -> Self {
         self.state.pages.entry(url.into()).or_default().answers.push_back(answer.into().0);
@@ -221,6 +244,7 @@ impl FakeHost {
             check_ins: state.check_ins,
             requests: state.requests,
             tool_calls: state.tool_calls,
+            children: state.children,
             fetches: state.fetches,
             questions: state.questions,
             budget: state.budget,
@@ -315,6 +339,50 @@ impl From<fetch::Response> for Page {
 impl From<fetch::Error> for Page {
     fn from(error: fetch::Error) -> Self {
         Page(Err(error))
+    }
+}
+
+impl Judged {
+    /// A verdict by its name, for example `rejected`, with no words yet.
+    pub fn new(verdict: impl Into<String>) -> Self {
+        let (serial, why, summary) = (String::new(), String::new(), String::new());
+        Judged(Ok(Verdict { serial, verdict: verdict.into(), why, summary }))
+    }
+
+    /// Sets why, in the host's words.
+    #[must_use]
+    pub fn why(mut self, words: impl Into<String>) -> Self {
+        if let Ok(verdict) = &mut self.0 {
+            verdict.why = words.into();
+        }
+        self
+    }
+
+    /// Sets what the child says of itself.
+    #[must_use]
+    pub fn summary(mut self, words: impl Into<String>) -> Self {
+        if let Ok(verdict) = &mut self.0 {
+            verdict.summary = words.into();
+        }
+        self
+    }
+}
+
+impl From<&str> for Judged {
+    fn from(verdict: &str) -> Self {
+        Judged::new(verdict)
+    }
+}
+
+impl From<Verdict> for Judged {
+    fn from(verdict: Verdict) -> Self {
+        Judged(Ok(verdict))
+    }
+}
+
+impl From<Denied> for Judged {
+    fn from(denied: Denied) -> Self {
+        Judged(Err(denied))
     }
 }
 

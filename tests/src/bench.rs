@@ -83,6 +83,7 @@ pub struct Bench {
     tools: BTreeMap<String, Vec<u8>>,
     tool_tables: String,
     servers: BTreeMap<String, McpSpec>,
+    children: BTreeMap<String, Bench>,
     call: Option<ToolCall>,
     /// Toolboxes that have all rules of the worker's.
     webbed: Vec<String>,
@@ -204,6 +205,7 @@ impl Bench {
             tools: BTreeMap::new(),
             tool_tables: String::new(),
             servers: BTreeMap::new(),
+            children: BTreeMap::new(),
             call: None,
             webbed: Vec::new(),
             files: Vec::new(),
@@ -420,6 +422,11 @@ impl Bench {
             tool.http.clone_from(&spec.grants.http);
         }
         spec.models.values_mut().for_each(|model| model.counted_by = self.counted_by);
+        for (name, child) in &self.children {
+            let own = child.spec();
+            assert_eq!(own.beyond(&spec), Vec::<String>::new(), "child {name}");
+            spec.children.get_mut(name).expect("a granted child").spec = Some(Box::new(own));
+        }
         match self.call.clone() {
             Some(call) => spec.as_call(call),
             None => spec,
@@ -477,12 +484,25 @@ impl Bench {
         End::of(runner.fork(job, past, branch, fresh_serial(), apply), home, started).await
     }
 
-    fn prepare(self) -> (Arc<Home>, Arc<Runner>, Job) {
+    fn prepare(mut self) -> (Arc<Home>, Arc<Runner>, Job) {
+        let home = self.home.take().unwrap_or_else(Home::new);
+        let (books, start_ms) = (self.books.take(), self.start_ms);
+        let sandbox = match self.program.take() {
+            Some(program) => Arc::new(Sandbox::new(2, None, program).expect("an engine")),
+            None => sandbox(),
+        };
+        let job = self.job(&home);
+        let books = books.unwrap_or_else(|| store_at(&home.state(), start_ms));
+        let runner = Arc::new(new_runner(sandbox, &home.state(), books, start_ms));
+        (home, runner, job)
+    }
+
+    fn job(self, home: &Home) -> Job {
         let spec = self.spec();
         let hooks = self.operator_file().hooks;
         let environment = HookEnvironment::from_variables(&hooks, std::env::vars());
         let hooks = Hooks::new(hooks, environment);
-        let home = self.home.unwrap_or_else(Home::new);
+        let children = self.children.into_iter().map(|(name, child)| (name, child.job(home))).collect();
         for (path, bytes) in &self.files {
             let path = home.workspace().join(path);
             std::fs::create_dir_all(path.parent().expect("below the workspace")).expect("a directory");
@@ -503,10 +523,11 @@ impl Bench {
             .collect();
         let pace = self.pace.clone();
         let reached = |model: Arc<dyn Model>| Reached { model, pace: pace.clone(), max_response_bytes: 1 << 20 };
-        let job = Job {
+        Job {
             component: self.component,
             tools: self.tools,
             servers: self.servers,
+            children: Arc::new(children),
             checks,
             workspace: spec.workspace.is_some().then(|| open(&home.workspace())),
             context: spec
@@ -520,14 +541,7 @@ impl Bench {
             hooks,
             dir: home.dir().display().to_string(),
             spec,
-        };
-        let books = self.books.unwrap_or_else(|| store_at(&home.state(), self.start_ms));
-        let sandbox = match self.program {
-            Some(program) => Arc::new(Sandbox::new(2, None, program).expect("an engine")),
-            None => sandbox(),
-        };
-        let runner = Arc::new(new_runner(sandbox, &home.state(), books, self.start_ms));
-        (home, runner, job)
+        }
     }
 }
 

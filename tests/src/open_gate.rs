@@ -61,6 +61,7 @@ impl OpenGate {
             models: self.model.into_iter().map(|(name, door)| (name.to_owned(), door)).collect(),
             tools: self.tools,
             workshop: self.workshop,
+            children: None,
             web: Arc::new(RecordedWeb::default()),
             offers: BTreeMap::new(),
             edits: BTreeMap::new(),

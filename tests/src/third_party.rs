@@ -108,6 +108,16 @@ pub fn check(file: &[u8]) -> Result<Found, String> {
             facts["opened"]["checks"].as_array().into_iter().flatten().for_each(|check| need(&mut blobs, check));
             let tools = facts["opened"]["tools"].as_object();
             tools.into_iter().flat_map(|tools| tools.values()).for_each(|tool| need(&mut blobs, tool));
+            let mut children: Vec<&Value> = vec![&facts["opened"]["children"]];
+            while let Some(below) = children.pop() {
+                for child in below.as_object().into_iter().flat_map(|below| below.values()) {
+                    need(&mut blobs, &child["worker"]);
+                    child["checks"].as_array().into_iter().flatten().for_each(|check| need(&mut blobs, check));
+                    let tools = child["tools"].as_object();
+                    tools.into_iter().flat_map(|tools| tools.values()).for_each(|tool| need(&mut blobs, tool));
+                    children.push(&child["children"]);
+                }
+            }
             for kind in ["opened", "answered", "marked", "ended"] {
                 need(&mut trees, &facts[kind]["tree"]);
             }
@@ -229,7 +239,7 @@ fn journal<'a>(records: &[Record<'a>]) -> Result<Run<'a>, String> {
         return Err(at(run.lines.len() - 1, "its hash is not that of the head"));
     }
     let opened = &run.lines[0]["entry"]["opened"];
-    if opened["serial"] != serial || ![2, 3, 4, 5].contains(&opened["format"].as_u64().unwrap_or(0)) {
+    if opened["serial"] != serial || ![2, 3, 4, 5, 6].contains(&opened["format"].as_u64().unwrap_or(0)) {
         return Err(at(0, "it is of another run or format"));
     }
     let mut unused: BTreeMap<&str, &[u8]> = pieces.iter().map(|piece| (piece.name, piece.bytes)).collect();

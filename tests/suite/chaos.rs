@@ -86,6 +86,7 @@ fn job(name: &str, home: &Home, dice: &Arc<Dice>) -> Job {
         checks,
         tools: Default::default(),
         servers: Default::default(),
+        children: Default::default(),
         workspace,
         context,
         models,

@@ -85,7 +85,8 @@ async fn replays(state: &Path, serial: &str) {
 
 /// A job to go on with from a past run, whose model answers like this.
 fn job(home: &Home, past: &Past, transcript: &str) -> Job {
-    let Components { worker: component, checks, tools } = past.components(bench::state(&home.state()).blobs()).unwrap();
+    let Components { worker: component, checks, tools, children: _ } =
+        past.components(bench::state(&home.state()).blobs()).unwrap();
     let checks = past.job.spec.checks.iter().cloned().zip(checks);
     let model = || Reached {
         model: Arc::new(ScriptedModel::parse(transcript).unwrap()),
@@ -97,6 +98,7 @@ fn job(home: &Home, past: &Past, transcript: &str) -> Job {
         checks: checks.map(|(check, component)| CheckJob { check, component }).collect(),
         tools,
         servers: Default::default(),
+        children: Default::default(),
         workspace: Some(bench::open(&home.workspace())),
         context: Some(bench::open(&home.context())),
         models: past.job.spec.models.keys().map(|name| (name.clone(), model())).collect(),
@@ -422,7 +424,7 @@ fn a_line_has_the_bytes_that_the_format_says() {
 }
 
 /// Goldens: the format that each was written in, what it is called, and what it came to.
-const GOLDEN: [(u32, &str, &str); 10] = [
+const GOLDEN: [(u32, &str, &str); 11] = [
     (2, "accepted", "accepted"),
     (2, "refused", "exhausted"),
     (2, "resumed", "accepted"),
@@ -433,6 +435,7 @@ const GOLDEN: [(u32, &str, &str); 10] = [
     (3, "answered", "accepted"),
     (4, "fetched", "accepted"),
     (5, "tooled", "accepted"),
+    (6, "caller", "accepted"),
 ];
 
 fn golden(format: u32, name: &str) -> PathBuf {
@@ -449,16 +452,18 @@ async fn golden_journals_are_made() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     };
+    let helper = || told(&["unable nobody said what"]);
     let lines = [
-        "tool do-write {\\\"path\\\":\\\"a.txt\\\",\\\"text\\\":\\\"by a tool\\\"}",
-        "tool do-talk {\\\"text\\\":\\\"inside\\\"}",
-        "tool do-refuse {\\\"why\\\":\\\"no\\\"}",
-        "tool do-nothing {}",
-        "done written",
+        "write a.txt one",
+        "child help tokens=0 write a.txt two | note inside | done mine",
+        "child help fail as told",
+        "child help disk-bytes=999999999 done",
+        "child other done",
+        "done all",
     ];
-    let tooled = told(&lines).tool("do", plain::WORKBENCH, &["files = \"read-write\""]).run().await;
-    tooled.expect("accepted");
-    keep("tooled", exported(&tooled.home.state(), &tooled.record.serial).await);
+    let caller = told(&lines).child("help", helper()).run().await;
+    caller.expect("accepted");
+    keep("caller", exported(&caller.home.state(), &caller.record.serial).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -508,6 +513,6 @@ fn a_journal_of_a_newer_format_says_which_version_is_needed() {
     let bytes = std::fs::read(golden(2, "refused")).unwrap();
     assert_eq!(of_format(&bytes, 2), bytes);
     let said = |format| export::check(&mut &*of_format(&bytes, format)).unwrap_err().to_string();
-    assert!(said(6).contains("the journal has format 6; this version knows up to 5"), "{}", said(6));
+    assert!(said(7).contains("the journal has format 7; this version knows up to 6"), "{}", said(7));
     assert!(said(1).contains("the journal has format 1; this version reads from 2 on"), "{}", said(1));
 }

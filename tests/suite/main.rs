@@ -9,6 +9,7 @@ mod attacks;
 mod bounds;
 mod budgets;
 mod chaos;
+mod children;
 mod crash;
 mod determinism;
 mod export;

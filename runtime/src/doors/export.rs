@@ -519,11 +519,8 @@ impl Needs {
                 let need = Need { run: place, seq: entry.seq };
                 let trees = match &entry.facts {
                     Facts::Opened(origin) => {
-                        let of_checks = origin.checks.iter().flatten();
-                        for component in
-                            std::iter::once(&origin.component).chain(of_checks).chain(origin.tools.values())
-                        {
-                            needs.blobs.entry(*component).or_insert((need, None));
+                        for component in origin.components() {
+                            needs.blobs.entry(component).or_insert((need, None));
                         }
                         [origin.tree, origin.context]
                     }

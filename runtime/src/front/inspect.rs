@@ -133,9 +133,11 @@ fn could_lines(could: &[Could], imports: &Listed<String>) -> Vec<String> {
         let gate = match (needs, interface::of(import).map(|known| known.gate)) {
             (Some(needs), _) => format!(" · if {needs}"),
             (None, Some(Gate::Shut)) => " · never: every call is refused".to_owned(),
-            (None, Some(Gate::Open | Gate::Files | Gate::Models | Gate::Human | Gate::Tools | Gate::Http) | None) => {
-                String::new()
-            }
+            (
+                None,
+                Some(Gate::Open | Gate::Files | Gate::Models | Gate::Human | Gate::Tools | Gate::Children | Gate::Http)
+                | None,
+            ) => String::new(),
         };
         lines.push(format!("  {import:<40} {}{gate}", lets.unwrap_or("nothing: no world here has it")));
     }

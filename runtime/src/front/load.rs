@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
@@ -13,8 +14,10 @@ use crate::rules::authored::again::{Changed, Whose};
 use crate::rules::authored::{self, Mistake, OperatorFile, Overrides};
 use crate::rules::hook::Hook;
 use crate::rules::mcp::McpSpec;
+use crate::rules::policy::MAX_CHILD_DEPTH;
 use crate::rules::spec::{CheckRun, ComponentSource, ModelSpec, RunSpec};
 use crate::rules::tool::{ToolSource, ToolSpec};
+use crate::run::hooks::Hooks;
 use crate::run::past::{Components, Past};
 use crate::run::pinned::{self, Places};
 use crate::run::runner::{CheckJob, Job, Reached};
@@ -32,6 +35,8 @@ pub const MAX_TEXT_BYTES: u64 = 64 << 20;
 pub struct Loaded {
     pub dir: PathBuf,
     pub spec: RunSpec,
+    /// The jobs of its children, whose settings are in `spec` too.
+    pub children: BTreeMap<String, Loaded>,
     /// What the operator has done around runs.
     pub hooks: Vec<Hook>,
     /// The operator's file that it was loaded under.
@@ -58,9 +63,14 @@ impl From<anyhow::Error> for LoadError {
 /// # Errors
 /// [`LoadError`] with every mistake of the job's file, or of the operator's.
 pub fn load(machine: &dyn Machine, path: &Path, overrides: &Overrides) -> Result<Loaded, LoadError> {
+    load_at(machine, path, overrides, 0)
+}
+
+/// As [`load`], for a job with so many callers above it.
+fn load_at(machine: &dyn Machine, path: &Path, overrides: &Overrides, depth: usize) -> Result<Loaded, LoadError> {
     let (file, component) = locate(path)?;
     let text = read_text(machine, &file)?;
-    let mut loaded = load_text(machine, &file, &text, overrides)?;
+    let mut loaded = load_text_at(machine, &file, &text, overrides, depth)?;
     if let Some(component) = component {
         loaded.spec.worker = ComponentSource::File(component);
     }
@@ -77,13 +87,55 @@ pub(super) fn load_text(
     text: &str,
     overrides: &Overrides,
 ) -> Result<Loaded, LoadError> {
+    load_text_at(machine, file, text, overrides, 0)
+}
+
+fn load_text_at(
+    machine: &dyn Machine,
+    file: &Path,
+    text: &str,
+    overrides: &Overrides,
+    depth: usize,
+) -> Result<Loaded, LoadError> {
     let operator = operator(machine)?;
     let mut spec = authored::job(text, &operator, overrides)
         .map_err(|mistakes| LoadError::Mistakes(reports(file, text, mistakes)))?;
     spec.shared.declared = machine.operator_file().is_some();
     let dir = file.parent().map_or_else(PathBuf::new, Path::to_owned);
     let dir = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir };
-    Ok(Loaded { dir, spec, hooks: operator.hooks.clone(), operator })
+    let children = children(machine, &dir, &mut spec, overrides, depth)?;
+    Ok(Loaded { dir, spec, children, hooks: operator.hooks.clone(), operator })
+}
+
+/// Loads the jobs of a job's children, each where it stands. Below so many callers there are none.
+fn children(
+    machine: &dyn Machine,
+    dir: &Path,
+    spec: &mut RunSpec,
+    overrides: &Overrides,
+    depth: usize,
+) -> Result<BTreeMap<String, Loaded>, LoadError> {
+    if depth == MAX_CHILD_DEPTH {
+        spec.children.clear();
+        spec.grants.children.clear();
+    }
+    let mut children = BTreeMap::new();
+    let mut named = std::mem::take(&mut spec.children);
+    for (name, child) in &mut named {
+        let path = dir.join(&child.job);
+        // What the command line says of a run is of the run that it starts.
+        let overrides = Overrides { tenant: overrides.tenant.clone(), ..Overrides::default() };
+        let loaded = load_at(machine, &path, &overrides, depth + 1)?;
+        let beyond = loaded.spec.beyond(spec);
+        if !beyond.is_empty() {
+            let why = anyhow!("child \"{name}\", {}: {}", path.display(), beyond.join("; "));
+            return Err(LoadError::Other(why.context("a child has at most what its caller has")));
+        }
+        child.spec = Some(Box::new(RunSpec { settings: Vec::new(), ..loaded.spec.clone() }));
+        children.insert(name.clone(), loaded);
+    }
+    spec.children = named;
+    Ok(children)
 }
 
 /// The operator's file of today; without one, that of a host that allows nothing beyond what every host does.
@@ -136,7 +188,7 @@ fn reports(file: &Path, text: &str, mistakes: Vec<Mistake>) -> Vec<Report> {
 /// # Errors
 /// What is missing, unreadable or does not build. Nothing ran.
 pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> anyhow::Result<Job> {
-    let Loaded { dir, mut spec, hooks, operator } = loaded;
+    let Loaded { dir, mut spec, children, hooks, operator } = loaded;
     let component = match &spec.call {
         None => component(machine, &dir, &spec.worker, building).context("load the worker")?,
         // A tool is called in its place.
@@ -165,8 +217,17 @@ pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> a
     let (account, hooks) = (machine.account(&spec), machine.hooks(hooks));
     let tools = tools(machine, &dir, &spec, building)?;
     let servers = servers(&spec, &operator);
+    let mut jobs = BTreeMap::new();
+    // Nobody starts one from a tool's call.
+    for (name, loaded) in children.into_iter().filter(|_| spec.call.is_none()) {
+        let child = self::open(machine, loaded, building).with_context(|| format!("load child \"{name}\""))?;
+        // With its pins as they were read.
+        spec.children.entry(name.clone()).and_modify(|it| it.spec = Some(Box::new(child.spec.clone())));
+        jobs.insert(name, child);
+    }
     Ok(Job {
         spec,
+        children: Arc::new(jobs),
         component,
         checks,
         tools,
@@ -218,21 +279,63 @@ pub fn again(machine: &dyn Machine, past: &Past, whose: Whose, changed: &Changed
         .map_err(|why| anyhow!("run {}: {}", past.serial, why.join("; ")))?;
     // The component is the one that the run has, and so is its signature.
     read_pins(machine, &mut spec, Path::new(&past.job.dir), Signatures::AsKept);
-    let Components { worker: component, checks: components, tools } =
-        past.components(machine.desk()?.state().blobs()).context("read the components")?;
+    let components = past.components(machine.desk()?.state().blobs()).context("read the components")?;
     let dir = PathBuf::from(&past.job.dir);
-    let checks = spec.checks.iter().cloned().zip(components);
-    let checks = checks.map(|(check, component)| CheckJob { check, component }).collect();
     // The directory of a job that somebody else ran is not to be believed.
     let workspace = spec.workspace.as_ref().filter(|_| whose == Whose::Ours);
     let workspace = workspace.map(|workspace| machine.open(&dir.join(&workspace.dir)));
     let workspace = workspace.transpose().with_context(|| format!("open the workspace in {}", dir.display()))?;
+    let job = kept_job(machine, &operator, spec, components, &past.job.dir)?;
+    Ok(Job { workspace, hooks: machine.hooks(operator.hooks.clone()), ..job })
+}
+
+/// A job whose components are kept, and so are those of its children.
+fn kept_job(
+    machine: &dyn Machine,
+    operator: &OperatorFile,
+    mut spec: RunSpec,
+    components: Components,
+    job_dir: &str,
+) -> anyhow::Result<Job> {
+    let Components { worker: component, checks: components, tools, children: below } = components;
+    let dir = PathBuf::from(job_dir);
+    let checks = spec.checks.iter().cloned().zip(components);
+    let checks = checks.map(|(check, component)| CheckJob { check, component }).collect();
+    let mut children = BTreeMap::new();
+    for (name, child) in &mut spec.children {
+        let (Some(own), Some(components)) = (&child.spec, below.get(name)) else { continue };
+        let own_dir = absolute(&child_dir(&dir.join(&child.job)))?;
+        let job = kept_job(machine, operator, (**own).clone(), components.clone(), &own_dir)?;
+        children.insert(name.clone(), job);
+    }
     let models = reached(machine, &spec, &dir)?;
     let web = machine.web(&spec).context("open the way to the web")?;
-    let (account, hooks) = (machine.account(&spec), machine.hooks(operator.hooks.clone()));
-    let dir = past.job.dir.clone();
-    let servers = servers(&spec, &operator);
-    Ok(Job { component, checks, tools, servers, workspace, context: None, models, web, account, hooks, dir, spec })
+    let (account, servers) = (machine.account(&spec), servers(&spec, operator));
+    Ok(Job {
+        component,
+        checks,
+        tools,
+        servers,
+        children: Arc::new(children),
+        workspace: None,
+        context: None,
+        models,
+        web,
+        account,
+        hooks: Hooks::default(),
+        dir: job_dir.to_owned(),
+        spec,
+    })
+}
+
+/// The directory of a job that was named like this.
+fn child_dir(path: &Path) -> PathBuf {
+    match path.extension() {
+        Some(extension) if extension == "toml" || extension == "wasm" => {
+            path.parent().map_or_else(PathBuf::new, Path::to_owned)
+        }
+        _ => path.to_owned(),
+    }
 }
 
 /// Where the signatures of components are.

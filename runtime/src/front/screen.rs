@@ -65,6 +65,9 @@ impl Screen {
                         lines.push(dim(&format!("status {} · {} bytes", reply.status, reply.body.0.len())));
                     }
                     Ok(Answer::Tool { output }) => lines.push(dim(&format!("gives {output}"))),
+                    Ok(Answer::Judged { serial, verdict, why, .. }) => {
+                        lines.push(dim(&format!("{verdict} · {why} · jidoka trace {serial}")));
+                    }
                     Ok(
                         Answer::Attached { .. }
                         | Answer::CheckedIn { .. }
@@ -135,6 +138,7 @@ impl Screen {
             Some(Effect::Sleep { ms }) => format!("sleep {ms} ms"),
             Some(Effect::Fetch { request }) => plain(&format!("{} {}", request.method, request.url)),
             Some(Effect::Tool { name, input, .. }) => format!("tool {}({})", plain(name), plain(input)),
+            Some(Effect::Child { name, .. }) => format!("child {}", plain(name)),
             Some(other) => other.kind().name().to_owned(),
             None => "effect".to_owned(),
         };

@@ -10,6 +10,7 @@ mod attempts;
 mod budget;
 mod caps;
 mod ceiling;
+mod children;
 mod document;
 mod done;
 mod gap;
@@ -48,6 +49,7 @@ pub use self::provider::OperatorModel;
 use self::reader::{Found, Key, Read, Reader, Required, Section};
 pub use self::shared::Shared;
 pub use self::tenant::{Tenant, TenantLines};
+use super::child::ChildSpec;
 use super::http::HttpGrant;
 use super::pin::Pin;
 use super::spec::{
@@ -175,6 +177,7 @@ impl Job<'_> {
         let human = human::read(&mut file, self.reader, &granted.human);
         let models = self.models(&mut file, granted.models.as_deref());
         let tools = self.tools(&mut file, &granted);
+        let children = self.children(&mut file, &granted);
         let spenders = models.as_ref().map(|models| spenders(granted.models.as_deref(), models));
         let budget = self.budget(&mut file, &granted, spenders);
         let attempts = file.required_section(self.reader, &ATTEMPTS);
@@ -210,6 +213,8 @@ impl Job<'_> {
         let names = granted.models?.into_iter().map(|(name, _)| name).collect();
         let tools = tools?;
         let toolboxes = tools.keys().cloned().collect();
+        let children = children?;
+        let below = children.keys().cloned().collect();
         Some(RunSpec {
             tenant: tenant?,
             line: line?.value,
@@ -218,11 +223,19 @@ impl Job<'_> {
             worker_pin: worker.pin,
             task: task?,
             workspace,
-            grants: Grants { files: granted.files?, models: names, tools: toolboxes, human_ms, http: granted.http? },
+            grants: Grants {
+                files: granted.files?,
+                models: names,
+                tools: toolboxes,
+                children: below,
+                human_ms,
+                http: granted.http?,
+            },
             env: worker.env,
             args: worker.args,
             models: models?,
             tools,
+            children,
             call: None,
             budget: budget?,
             shared: shared?,
@@ -360,6 +373,7 @@ impl Job<'_> {
         let files = section.optional(self.reader, &FILES, "none");
         let models = section.optional(self.reader, &MODELS, "[]");
         let tools = section.optional(self.reader, &tools::TOOLS, "[]");
+        let children = section.optional(self.reader, &children::CHILDREN, "[]");
         let human = section.optional(self.reader, &human::HUMAN, "false");
         let http = http::grants(&mut section, self.reader, self.operator);
         section.finish(self.reader);
@@ -373,6 +387,11 @@ impl Job<'_> {
             }
         };
         granted.tools = match tools {
+            Read::Absent => Some(Vec::new()),
+            Read::Wrong => None,
+            Read::Found(found) => Some(found.value),
+        };
+        granted.children = match children {
             Read::Absent => Some(Vec::new()),
             Read::Wrong => None,
             Read::Found(found) => Some(found.value),
@@ -420,6 +439,11 @@ impl Job<'_> {
         tools::read(&section, self.reader, granted.tools.as_deref()?, &ground)
     }
 
+    fn children(&mut self, file: &mut Section<'_>, granted: &Granted) -> Option<BTreeMap<String, ChildSpec>> {
+        let section = file.optional_section(self.reader, "children")?;
+        children::read(&section, self.reader, granted.children.as_deref()?)
+    }
+
     fn budget(&mut self, file: &mut Section<'_>, granted: &Granted, models: Option<Models>) -> Option<Budget> {
         let section = file.required_section(self.reader, &BUDGET)?;
         let (wall_ms, policy) = (self.overrides.wall_ms, &self.operator.policy);
@@ -449,6 +473,7 @@ struct Granted {
     files: Option<FileGrant>,
     models: Option<Vec<(String, Range<usize>)>>,
     tools: Option<Vec<(String, Range<usize>)>>,
+    children: Option<Vec<(String, Range<usize>)>>,
     human: Read<bool>,
     http: Option<Vec<HttpGrant>>,
 }
@@ -456,7 +481,7 @@ struct Granted {
 impl Granted {
     /// Nothing is known of any grant.
     fn wrong() -> Self {
-        Self { files: None, models: None, tools: None, human: Read::Wrong, http: None }
+        Self { files: None, models: None, tools: None, children: None, human: Read::Wrong, http: None }
     }
 }
 

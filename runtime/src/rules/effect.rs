@@ -34,7 +34,16 @@ pub enum Effect {
         reach: Reach,
     },
     /// Run another worker as a child.
-    Child { name: String, task: String },
+    Child {
+        name: String,
+        task: String,
+        /// The most that it may spend of a line; of others as much as its job says and the caller has.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        budget: BTreeMap<Line, u64>,
+        /// The host's word, not the guest's.
+        #[serde(default)]
+        reach: Reach,
+    },
     /// Ask a person.
     Human {
         question: String,
@@ -65,7 +74,10 @@ pub enum Kind {
     Tool,
     /// A tool's call that stays in the run's own copies.
     Compute,
+    /// A child that stays in the run's own copies.
     Child,
+    /// A child that may change the world.
+    Envoy,
     Human,
     Attach,
     CheckIn,
@@ -86,6 +98,7 @@ impl Kind {
             Kind::Tool => "tool",
             Kind::Compute => "compute",
             Kind::Child => "child",
+            Kind::Envoy => "envoy",
             Kind::Human => "human",
             Kind::Attach => "attach",
             Kind::CheckIn => "check-in",
@@ -105,7 +118,8 @@ impl Effect {
             Effect::Model { .. } => Kind::Model,
             Effect::Tool { reach: Reach::Outside, .. } => Kind::Tool,
             Effect::Tool { reach: Reach::Inside, .. } => Kind::Compute,
-            Effect::Child { .. } => Kind::Child,
+            Effect::Child { reach: Reach::Outside, .. } => Kind::Envoy,
+            Effect::Child { reach: Reach::Inside, .. } => Kind::Child,
             Effect::Human { .. } => Kind::Human,
             Effect::Attach { .. } => Kind::Attach,
             Effect::CheckIn { .. } => Kind::CheckIn,
@@ -129,7 +143,7 @@ fn only_asks(method: &str) -> bool {
 pub enum Class {
     /// It stays in the host, or only asks: it is performed again.
     Read,
-    /// The provider may have answered, and be paid: it is asked again as a call of its own, and counted as repaid.
+    /// A provider may have answered, and be paid: it is asked again as a call of its own, and counted as repaid.
     Model,
     /// It may have changed the world: never performed again, and a person decides.
     Unsafe,
@@ -147,8 +161,8 @@ impl Kind {
             | Kind::Human
             | Kind::Fetch
             | Kind::Compute => Class::Read,
-            Kind::Model => Class::Model,
-            Kind::Tool | Kind::Child | Kind::Send => Class::Unsafe,
+            Kind::Model | Kind::Child => Class::Model,
+            Kind::Tool | Kind::Envoy | Kind::Send => Class::Unsafe,
         }
     }
 }
@@ -188,6 +202,17 @@ pub enum Answer {
     },
     Fetched {
         reply: HttpReply,
+    },
+    /// How the host judged a child.
+    Judged {
+        /// The child's run.
+        serial: String,
+        /// The verdict's name.
+        verdict: String,
+        /// Why, in the host's words.
+        why: String,
+        /// What the child said of itself.
+        summary: String,
     },
 }
 
@@ -285,7 +310,7 @@ impl FailureKind {
 pub type Heard = Result<Answer, Denied>;
 
 /// The version of the journal's format. A reader refuses what it does not know.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 
 /// The oldest version that this reader knows.
 pub const OLDEST_FORMAT: u32 = 2;
@@ -438,6 +463,12 @@ pub struct RunOrigin {
     /// The components of the tools, by the job's names for them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tools: BTreeMap<String, Digest>,
+    /// What its children would run on, by the job's names for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub children: BTreeMap<String, Parts>,
+    /// The call that the run is made for, if it is a child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Caller>,
     /// Engine, its version, and the host's.
     pub engine: String,
     /// Seed of all randomness of the guest.
@@ -459,6 +490,44 @@ pub struct RunOrigin {
     /// The run that this one is a fork of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+}
+
+impl RunOrigin {
+    /// The digests of all components that the run, its checks, its tools or its children run on.
+    pub fn components(&self) -> Vec<Digest> {
+        let own = [self.component].into_iter().chain(self.checks.iter().flatten().copied());
+        own.chain(self.tools.values().copied()).chain(self.children.values().flat_map(Parts::components)).collect()
+    }
+}
+
+/// The components of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    pub worker: Digest,
+    /// In the order of the checks; none for a command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Option<Digest>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, Digest>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub children: BTreeMap<String, Parts>,
+}
+
+impl Parts {
+    /// All of them, those of its children too.
+    pub fn components(&self) -> Vec<Digest> {
+        let own = [self.worker].into_iter().chain(self.checks.iter().flatten().copied());
+        own.chain(self.tools.values().copied()).chain(self.children.values().flat_map(Parts::components)).collect()
+    }
+}
+
+/// Whose child a run is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// The caller's run.
+    pub serial: String,
+    /// Its call.
+    pub call: u64,
 }
 
 /// Whose ignore rules hold for the files of a run. A journal says it, so that the run is told again by the same.

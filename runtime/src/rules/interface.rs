@@ -31,6 +31,8 @@ pub enum Gate {
     Human,
     /// `[grants] tools`.
     Tools,
+    /// `[grants] children`.
+    Children,
     /// It is there so that components link, and every call of it is refused.
     Shut,
     /// Rules of HTTP.
@@ -61,6 +63,7 @@ impl Gate {
             Gate::Models => Some("[grants] models"),
             Gate::Human => Some("[grants] human"),
             Gate::Tools => Some("[grants] tools"),
+            Gate::Children => Some("[grants] children"),
             Gate::Http => Some("[[grants.http]]"),
         }
     }
@@ -85,6 +88,11 @@ impl Gate {
             Gate::Tools => {
                 let names: Vec<&str> = grants.tools.iter().map(String::as_str).collect();
                 Standing::Granted { by: format!("tools = {names:?}") }
+            }
+            Gate::Children if grants.children.is_empty() => refused,
+            Gate::Children => {
+                let names: Vec<&str> = grants.children.iter().map(String::as_str).collect();
+                Standing::Granted { by: format!("children = {names:?}") }
             }
             Gate::Http if grants.http.is_empty() => refused,
             Gate::Http => Standing::Granted { by: format!("{} rules of [[grants.http]]", grants.http.len()) },
@@ -128,7 +136,7 @@ const ALL: &[Interface] = &[
     open("jidoka:agent/admission", "use the words of a policy"),
     gated("jidoka:agent/model", Gate::Models, "ask language models, which costs tokens and money of the budget"),
     gated("jidoka:agent/tools", Gate::Tools, "call tools that the host serves"),
-    gated("jidoka:agent/children", Gate::Shut, "start other workers below itself"),
+    gated("jidoka:agent/children", Gate::Children, "start other workers below itself"),
     open("jidoka:agent/budget", "read what is left of its budget"),
     gated("jidoka:agent/progress", Gate::Files, "have the host look at its files for progress"),
     open("jidoka:agent/evidence", "attach up to 256 pieces of evidence of 1 MiB each"),

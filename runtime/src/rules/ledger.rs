@@ -190,7 +190,7 @@ impl Ledger {
         if let Some(&place) = self.places.get(id) {
             self.ensure_open(id)?;
             let known = &self.nodes[place].scope.terms;
-            let terms = Terms { carve: known.carve.clone(), ..terms };
+            let terms = Terms { carve: known.carve.clone(), apart: known.apart.clone(), ..terms };
             if *known != terms {
                 self.scope_at(place).terms = terms;
             }
@@ -208,7 +208,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// What may still be spent on a line: the tightest limit from the scope up to whoever the line was carved for.
+    /// What may still be spent on a line: the tightest limit from the scope up to whoever keeps the line.
     /// `None` if nothing limits the line; then nothing of it may be reserved.
     pub fn headroom(&self, scope: &ScopeId, line: Line, now_ms: u64) -> Option<Headroom> {
         self.room(scope, now_ms).headroom(line)
@@ -348,6 +348,24 @@ impl Ledger {
         Ok(Renewed { reserved, short })
     }
 
+    /// Gives back a part of what a dispatched call has reserved: whoever makes it knows that it is not used. What it has less
+    /// of is given back as far as it has it.
+    ///
+    /// # Errors
+    /// [`Denial::NotOpen`]: somebody closed the scope in the meantime.
+    pub fn give_back(&mut self, id: &CallId, amounts: &Amounts) -> Result<(), Denial> {
+        if self.state(id) != Some(CallState::Dispatched) {
+            return Err(self.not_open(id));
+        }
+        let call = self.call(id);
+        let back = call.reserved.at_most(amounts);
+        call.reserved = call.reserved.less(&back);
+        let scope = call.scope.clone();
+        let place = self.places[&scope];
+        self.unreserve(place, &back);
+        Ok(())
+    }
+
     /// The host verified progress: the gap of the scope starts anew.
     pub fn mark(&mut self, scope: &ScopeId) {
         let Ok(place) = self.ensure_open(scope) else { return };
@@ -471,7 +489,7 @@ impl Ledger {
 
     fn room_at(&self, place: Place, now_ms: u64) -> Room<'_> {
         let mut tightest: [Option<Tight>; LINES] = [None; LINES];
-        // Lines that were carved for a scope are nothing to what is around it.
+        // Lines that a scope keeps to itself are nothing to what is around it.
         let mut done = [false; LINES];
         for place in self.up(Some(place)) {
             let scope = &self.nodes[place].scope;
@@ -488,7 +506,8 @@ impl Ledger {
                     }
                 }
             }
-            scope.terms.carve.iter().filter(|&&line| scope.carves(line)).for_each(|&line| done[line as usize] = true);
+            let kept = scope.terms.carve.iter().chain(&scope.terms.apart);
+            kept.filter(|&&line| scope.keeps(line)).for_each(|&line| done[line as usize] = true);
         }
         Room { ledger: self, tightest }
     }
@@ -608,14 +627,14 @@ impl Ledger {
         }
     }
 
-    /// Changes a scope and everything around it, each line as far as whoever it was carved for.
+    /// Changes a scope and everything around it, each line as far as whoever keeps it.
     fn change(&mut self, from: Place, amounts: &Amounts, mut change: impl FnMut(&mut Scope, &Amounts)) {
         let (mut rest, mut next) = (*amounts, Some(from));
         while let Some(place) = next.filter(|_| !rest.is_nothing()) {
             let scope = self.scope_at(place);
             change(scope, &rest);
-            if !scope.terms.carve.is_empty() {
-                rest = rest.only(|line| !scope.carves(line));
+            if !scope.terms.carve.is_empty() || !scope.terms.apart.is_empty() {
+                rest = rest.only(|line| !scope.keeps(line));
             }
             next = self.nodes[place].parent;
         }

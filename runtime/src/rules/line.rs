@@ -82,6 +82,11 @@ impl Line {
         Line::ALL.into_iter().find(|line| line.name() == name)
     }
 
+    /// Whether it is time that passes, for a child and its caller alike.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Line::WallMs | Line::WorkMs)
+    }
+
     /// What is had for a while and given back whole, and never spent: it is reserved as long as it is used.
     pub fn is_level(self) -> bool {
         match self {

@@ -54,6 +54,12 @@ pub const MAX_REPLY_HEADER_BYTES: usize = 40 << 10;
 pub const MAX_HTTP_BODY_BYTES: u64 = 8 << 20;
 /// Bytes of the input of a tool's call: the journal keeps it, and the host reads it as JSON.
 pub const MAX_TOOL_INPUT_BYTES: usize = 1 << 20;
+/// Children of a run, all its calls together: each is a run with a directory and a journal of its own.
+pub const MAX_CHILDREN: u64 = 64;
+/// Children within each other: a child of a child of a child has none.
+pub const MAX_CHILD_DEPTH: usize = 3;
+/// Bytes of a child's task.
+pub const MAX_TASK_BYTES: usize = 256 << 10;
 /// Names of tools in a refusal.
 const MAX_NAMED_TOOLS: usize = 32;
 /// Bytes of a report's or a judgement's text that are kept.
@@ -71,6 +77,8 @@ pub struct Counts {
     pub questions: u64,
     /// HTTP exchanges.
     pub fetches: u64,
+    /// Other workers below it.
+    pub children: u64,
 }
 
 /// Whether the grants allow an effect.
@@ -110,11 +118,21 @@ pub fn rule(grants: &Grants, counts: Counts, effect: &Effect) -> Result<(), Refu
             }
             at_most("bytes of input", input.len() as u64, MAX_TOOL_INPUT_BYTES as u64)
         }
-        Effect::Child { name, .. } => Err(not_granted(
-            &format!("child {}", shown(name)),
-            "no children",
-            "none: this version serves no child workers",
-        )),
+        Effect::Child { name, task, budget, .. } => {
+            if !grants.children.contains(name) {
+                return Err(not_granted_child(&grants.children, name));
+            }
+            if let Some(level) = budget.keys().find(|line| line.is_level()) {
+                return Err(Refusal {
+                    reason: Reason::Invalid,
+                    asked: format!("a child with a budget of {}", level.name()),
+                    allowed: "lines that are spent".to_owned(),
+                    setting: "the caps of the child's own job".to_owned(),
+                });
+            }
+            at_most("bytes of task", task.len() as u64, MAX_TASK_BYTES as u64)?;
+            at_most("children", counts.children + 1, MAX_CHILDREN)
+        }
         Effect::Human { question, options, .. } => {
             if grants.human_ms.is_none() {
                 return Err(not_granted("a question to a person", "no questions", "[grants] human = true"));
@@ -170,6 +188,17 @@ pub fn not_granted_tool<'a>(asked: &str, granted: impl IntoIterator<Item = &'a s
     not_granted(&format!("tool {}", shown(asked)), &allowed, "[grants] tools, and [tools.NAME]")
 }
 
+fn not_granted_child(granted: &BTreeSet<String>, asked: &str) -> Refusal {
+    let asked = shown(asked);
+    let names: Vec<&str> = granted.iter().map(String::as_str).collect();
+    let allowed = match names.is_empty() {
+        true => format!("no children; nobody has any who has {MAX_CHILD_DEPTH} callers above"),
+        false => format!("children: {}", names.join(", ")),
+    };
+    let setting = format!("[grants] children = [{asked}], and [children.NAME]");
+    not_granted(&format!("child {asked}"), &allowed, &setting)
+}
+
 fn not_granted_model(granted: &BTreeSet<String>, asked: &str) -> Refusal {
     let asked = shown(asked);
     let names: Vec<&str> = granted.iter().map(String::as_str).collect();
@@ -204,6 +233,7 @@ pub fn at_most(what: &str, asked: u64, cap: u64) -> Result<(), Refusal> {
 mod tests {
     use super::*;
     use crate::rules::http::{HttpBody, HttpLimits, Scheme};
+    use crate::rules::ledger::Line;
     use crate::rules::model::{Message, Request, Role, ToolCall, ToolDefinition};
 
     fn ask(model: &str, bytes: usize) -> Effect {
@@ -247,6 +277,26 @@ mod tests {
     }
 
     #[test]
+    fn a_childs_task_holds_at_n_and_is_refused_at_n_plus_1() {
+        let grants = Grants { children: ["help".to_owned()].into(), ..Grants::default() };
+        let child = |bytes: usize, line: Line| Effect::Child {
+            name: "help".into(),
+            task: "x".repeat(bytes),
+            budget: [(line, 1)].into(),
+            reach: Default::default(),
+        };
+        let ruled = |effect| rule(&grants, Counts::default(), &effect).map_err(|refusal| refusal.reason);
+        assert_eq!(ruled(child(MAX_TASK_BYTES, Line::Tokens)), Ok(()));
+        assert_eq!(ruled(child(MAX_TASK_BYTES + 1, Line::Tokens)), Err(Reason::TooLarge));
+        assert_eq!(ruled(child(1, Line::MemoryBytes)), Err(Reason::Invalid));
+        let children = |children| Counts { children, ..Counts::default() };
+        assert!(rule(&grants, children(MAX_CHILDREN - 1), &child(1, Line::Tokens)).is_ok());
+        assert!(rule(&grants, children(MAX_CHILDREN), &child(1, Line::Tokens)).is_err());
+        let none = rule(&Grants::default(), Counts::default(), &child(1, Line::Tokens)).expect_err("is not granted");
+        assert!(none.reason == Reason::NotGranted && none.setting.contains("[children.NAME]"), "{none:?}");
+    }
+
+    #[test]
     fn a_fetch_keeps_to_its_caps_at_n_and_is_refused_at_n_plus_1() {
         let none = Counts::default();
         let refused = |grants: &Grants, counts, effect: &Effect| rule(grants, counts, effect).expect_err("refused");
@@ -281,7 +331,12 @@ mod tests {
         let effects = [
             ask("coder", 1),
             Effect::Tool { name: "grep".into(), input: String::new(), reach: Default::default() },
-            Effect::Child { name: "other".into(), task: String::new() },
+            Effect::Child {
+                name: "other".into(),
+                task: String::new(),
+                budget: Default::default(),
+                reach: Default::default(),
+            },
             Effect::Human { question: String::new(), options: vec![], risk: Default::default() },
             Effect::CheckIn { note: String::new() },
             fetch("GET", 0),

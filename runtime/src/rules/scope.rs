@@ -123,6 +123,10 @@ pub struct Terms {
     /// spends of them counts in its ancestors as it is spent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub carve: Vec<Line>,
+    /// Lines that are limited here and count nowhere above: somebody around it pays for the same use already. Of the time
+    /// that a child takes its caller waits all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<Line>,
 }
 
 /// Which limit of a scope is meant.
@@ -208,6 +212,12 @@ impl Scope {
     /// What was spent in a window that ends now.
     pub fn spent_in(&self, span: Span, now_ms: u64) -> Amounts {
         self.windows.get(&span).map_or(Amounts::default(), |window| window.spent(span, now_ms))
+    }
+
+    /// Whether what is spent of a line here is nothing to the scopes around it: of what was carved as long as this one is
+    /// open, of what is apart for ever.
+    pub fn keeps(&self, line: Line) -> bool {
+        self.carves(line) || self.terms.apart.contains(&line)
     }
 
     /// The scope at one moment.
@@ -330,7 +340,7 @@ mod tests {
                 gap: limit(40),
                 first_gap: limit(20),
                 windows: BTreeMap::from([(Span::Hour, limit(60))]),
-                carve: vec![],
+                ..Terms::default()
             },
             spent: Amounts::of(Line::Tokens, 10),
             ..Scope::default()

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::child::ChildSpec;
 use super::http::HttpGrant;
 use super::line::Line;
 use super::model::Profile;
@@ -41,6 +42,9 @@ pub struct RunSpec {
     /// The granted tools by the job's name for them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tools: BTreeMap<String, ToolSpec>,
+    /// The jobs that the worker may start as its children, by the job's name for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub children: BTreeMap<String, ChildSpec>,
     /// The one call that the run is of, in the place of a worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<ToolCall>,
@@ -212,6 +216,9 @@ pub struct Grants {
     /// Names of toolboxes.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tools: BTreeSet<String>,
+    /// Names of jobs that it may start as its children.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub children: BTreeSet<String>,
     /// Questions to a person, and how long an answer may take. Milliseconds; `None`: no questions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub human_ms: Option<u64>,

@@ -169,11 +169,13 @@ impl RunSpec {
             MarkKind::Artifact | MarkKind::Checks => Vec::new(),
         };
         let done = Done { marks: [marks].into(), tree, no_change: NoChange::Allowed, checks: Vec::new(), ..self.done };
-        let grants = Grants { models: BTreeSet::new(), human_ms: None, ..self.grants };
+        let (models, below) = (BTreeSet::new(), BTreeSet::new());
+        let grants = Grants { models, children: below, human_ms: None, ..self.grants };
         Self {
             item: None,
             models: BTreeMap::new(),
             grants,
+            children: BTreeMap::new(),
             call: Some(call),
             max_attempts: 1,
             done,

@@ -20,10 +20,10 @@ use crate::doors::store::{Durability, Need, transact};
 use crate::doors::tree::{self, Manifest};
 use crate::doors::workspace;
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, Entry, FORMAT, IgnoreRules, OpenedJob, Opening, RunOrigin};
+use crate::rules::effect::{Body, Entry, FORMAT, IgnoreRules, OpenedJob, Opening, Parts, RunOrigin};
 use crate::rules::guard::Memory;
 use crate::rules::item::{ItemRecord, NotNow, Retries, State};
-use crate::rules::ledger::{Denial, Ledger, Limits, Line, ScopeId, Terms};
+use crate::rules::ledger::{Denial, Ledger, Limits, ScopeId, Terms};
 use crate::rules::model::Profile;
 use crate::rules::progress::{Mark, Passed};
 use crate::rules::record::Record;
@@ -31,6 +31,7 @@ use crate::rules::spec::{Allowance, RunSpec, Wall};
 use crate::rules::tool::{ToolOffer, ToolSource};
 use crate::rules::verdict::{Verdict, used_up};
 
+use super::children::Birth;
 use super::cord::Cord;
 use super::journal::{Beginning, Journal};
 use super::line::{self, Pulls};
@@ -48,6 +49,8 @@ pub(super) struct Admitted {
     pub(super) serial: String,
     pub(super) run_dir: RunDir,
     pub(super) scopes: Scopes,
+    /// How many callers are above it.
+    pub(super) depth: usize,
     pub(super) item: ItemRecord,
     pub(super) meter: Arc<Meter>,
     /// None: the run is one call of a tool.
@@ -105,8 +108,22 @@ impl Scopes {
         Self { attempt: item.child(serial), tenant, line, item }
     }
 
-    /// Opens them all, from the outside in, with the limits of today.
+    /// Of a child's run: one scope below its caller's, which is its item and its attempt.
+    pub(super) fn of_child(&self, serial: &str) -> Self {
+        let scope = self.attempt.child(serial);
+        Self { tenant: self.tenant.clone(), line: self.line.clone(), item: scope.clone(), attempt: scope }
+    }
+
+    /// Whether they are of a child.
+    pub(super) fn is_childs(&self) -> bool {
+        self.item == self.attempt
+    }
+
+    /// Opens them all, from the outside in, with the limits of today. Those around a child are open.
     pub(super) fn open(&self, ledger: &mut Ledger, spec: &RunSpec, now_ms: u64) -> Result<(), Denial> {
+        if self.is_childs() {
+            return ledger.open(&self.attempt, spec.terms_of_child(), now_ms);
+        }
         let shared = [
             (&ScopeId::host(), &spec.shared.host),
             (&self.tenant, &spec.shared.tenant),
@@ -120,15 +137,7 @@ impl Scopes {
         }
         let item = Terms { limits: Limits::from(&spec.budget.item), ..Terms::default() };
         ledger.open(&self.item, item, now_ms)?;
-        let mut limits = Limits::from(&spec.budget.attempt);
-        limits.set(Line::MemoryBytes, spec.caps.memory_bytes);
-        let attempt = Terms {
-            limits,
-            gap: Limits::from(&spec.budget.gap),
-            first_gap: Limits::from(&spec.budget.first_gap),
-            ..Terms::default()
-        };
-        ledger.open(&self.attempt, attempt, now_ms)
+        ledger.open(&self.attempt, spec.terms_of_attempt(), now_ms)
     }
 }
 
@@ -178,15 +187,18 @@ pub(super) async fn admit(
     runner: &Arc<Runner>,
     job: Job,
     serial: &str,
+    birth: Option<Birth>,
     run_dir: &RunDir,
-    cord: Cord,
-    watcher: mpsc::UnboundedSender<Entry>,
+    (cord, watcher): (Cord, mpsc::UnboundedSender<Entry>),
     record: &mut Record,
 ) -> Result<Admitted, Verdict> {
     let host = Arc::clone(runner);
     let (serial, run_dir) = (serial.to_owned(), run_dir.clone());
     let item_name = record.item.clone();
-    let scopes = Scopes::of(&job.spec, &item_name, &serial);
+    let (scopes, caller, depth) = match birth {
+        Some(Birth { scopes, caller, depth, .. }) => (scopes, Some(caller), depth),
+        None => (Scopes::of(&job.spec, &item_name, &serial), None, 0),
+    };
     let opened = {
         let run_dir = run_dir.clone();
         tokio::task::spawn_blocking(move || Opened::open(&host, job, &item_name, &run_dir)).await
@@ -215,6 +227,8 @@ pub(super) async fn admit(
             .iter()
             .filter_map(|(name, toolbox)| Some((name.clone(), toolbox.digest()?)))
             .collect(),
+        children: materials.children.clone(),
+        caller,
         engine: ENGINE_NAME.to_owned(),
         seed,
         start_ms,
@@ -235,7 +249,7 @@ pub(super) async fn admit(
         passed: Passed::default(),
     };
     let beginning = Beginning::blank(fresh_key()?);
-    let ready = Ready { job, serial, run_dir, scopes, materials, cord, lease, keeping };
+    let ready = Ready { job, serial, run_dir, scopes, depth, materials, cord, lease, keeping };
     ready.begin(runner, origin, opened, (left, start_ms), beginning, watcher, record).await
 }
 
@@ -278,6 +292,8 @@ pub(super) struct Ready {
     pub(super) serial: String,
     pub(super) run_dir: RunDir,
     pub(super) scopes: Scopes,
+    /// How many callers are above it.
+    pub(super) depth: usize,
     pub(super) materials: Materials,
     pub(super) cord: Cord,
     pub(super) lease: ItemLease,
@@ -298,7 +314,7 @@ impl Ready {
         watcher: mpsc::UnboundedSender<Entry>,
         record: &mut Record,
     ) -> Result<Admitted, Verdict> {
-        let Self { job, serial, run_dir, scopes, materials, cord, lease, keeping } = self;
+        let Self { job, serial, run_dir, scopes, depth, materials, cord, lease, keeping } = self;
         let tools = Tools::of(opened.tools.clone(), &materials.toolboxes).map_err(not_admitted)?;
         let time = Arc::new(VirtualClock::starting_at_ms(origin.start_ms));
         time.move_to_ms(first_ms);
@@ -326,7 +342,9 @@ impl Ready {
                 .open(ledger, &spec, now_ms)
                 .and_then(|()| Meter::begin(ledger, &ids.attempt, &metered, spec.caps.memory_bytes, now_ms));
             let begun = begun.map_err(|denial| refused(ledger, &ids, denial, now_ms))?;
-            step.books.remember(&ids.item, item.clone());
+            if !ids.is_childs() {
+                step.books.remember(&ids.item, item.clone());
+            }
             let origin = RunOrigin { attempt, ..origin };
             // A fork's guest hears what its parent's heard.
             let told = if is_fork { opened.attempt } else { attempt };
@@ -343,12 +361,13 @@ impl Ready {
         record.attempt = item.attempts;
         record.component = Some(materials.component);
         let meter = Meter::new(Arc::clone(&runner.store), scopes.attempt.clone(), call, begun);
-        let Materials { prepared, component: _, checks, toolboxes: _, trees, context } = materials;
+        let Materials { prepared, component: _, checks, toolboxes: _, children: _, trees, context } = materials;
         Ok(Admitted {
             job,
             serial,
             run_dir,
             scopes,
+            depth,
             item,
             meter: Arc::new(meter),
             prepared,
@@ -423,6 +442,8 @@ pub(super) struct Materials {
     pub(super) component: Digest,
     pub(super) checks: Vec<Option<Prepared>>,
     pub(super) toolboxes: BTreeMap<String, Toolbox>,
+    /// What its children would run on.
+    pub(super) children: BTreeMap<String, Parts>,
     pub(super) trees: Option<Trees>,
     pub(super) context: Option<Context>,
 }
@@ -439,16 +460,18 @@ impl Opened {
     fn open(host: &Runner, job: Job, item: &str, run_dir: &RunDir) -> Result<Self, Verdict> {
         let spec = &job.spec;
         let lease = host.state.lease(&spec.tenant, &spec.line, item).map_err(|error| not_admitted(chain(&error)))?;
-        let Compiled { prepared, component, checks, toolboxes } = compile(host, &job)?;
+        let compiled = compile(host, &job)?;
         let keeping = host.state.blobs().keeping().map_err(|error| not_admitted(format!("the blobs: {error}")))?;
-        keep_components(host, &keeping, &job, prepared.as_ref(), &checks, &toolboxes)?;
+        keep_components(host, &keeping, &job, &compiled)?;
+        let children = compiled.parts().children;
+        let Compiled { prepared, component, checks, toolboxes, children: _ } = compiled;
         let trees = copies(host, &job, run_dir, &keeping)?;
         let context = context_copy(host, &job, run_dir, &keeping)?;
         let seed = match spec.seed {
             Some(seed) => seed,
             None => fresh_seed()?,
         };
-        let materials = Materials { prepared, component, checks, toolboxes, trees, context };
+        let materials = Materials { prepared, component, checks, toolboxes, children, trees, context };
         Ok(Self { job, lease, materials, seed, keeping })
     }
 }
@@ -459,9 +482,23 @@ pub(super) struct Compiled {
     pub(super) component: Digest,
     pub(super) checks: Vec<Option<Prepared>>,
     pub(super) toolboxes: BTreeMap<String, Toolbox>,
+    pub(super) children: BTreeMap<String, Compiled>,
 }
 
-/// Compiles the worker, the checks and the tools, if they are what they must be. Blocking.
+impl Compiled {
+    /// Which components they are.
+    fn parts(&self) -> Parts {
+        let tools = self.toolboxes.iter().filter_map(|(name, toolbox)| Some((name.clone(), toolbox.digest()?)));
+        Parts {
+            worker: self.component,
+            checks: self.checks.iter().map(|check| check.as_ref().map(|check| check.digest)).collect(),
+            tools: tools.collect(),
+            children: self.children.iter().map(|(name, child)| (name.clone(), child.parts())).collect(),
+        }
+    }
+}
+
+/// Compiles the worker, the checks, the tools and what the children run on, if they are what they must be. Blocking.
 pub(super) fn compile(host: &Runner, job: &Job) -> Result<Compiled, Verdict> {
     pinned::check(job)?;
     if host.wall(&job.spec) == Wall::Process {
@@ -500,18 +537,29 @@ pub(super) fn compile(host: &Runner, job: &Job) -> Result<Compiled, Verdict> {
         (None, Some(toolbox)) => Digest::from_bytes(*blake3::hash(toolbox.named(job)).as_bytes()),
         (None, None) => return Err(not_admitted("a tool is to be called, and none is granted")),
     };
-    Ok(Compiled { prepared, component, checks, toolboxes })
+    let mut children = BTreeMap::new();
+    // Nobody starts one from a tool's call.
+    for (name, child) in job.children.iter().filter(|_| job.spec.call.is_none()) {
+        let compiled = compile(host, child).map_err(|verdict| match verdict {
+            Verdict::NotAdmitted { why } => {
+                Verdict::NotAdmitted { why: why.into_iter().map(|why| format!("child \"{name}\": {why}")).collect() }
+            }
+            other => other,
+        })?;
+        children.insert(name.clone(), compiled);
+    }
+    Ok(Compiled { prepared, component, checks, toolboxes, children })
 }
 
 /// Keeps the components' bytes, so that the run can be replayed when nobody else has them any more.
-fn keep_components(
-    host: &Runner,
-    keeping: &Keeping,
-    job: &Job,
-    prepared: Option<&Prepared>,
-    checks: &[Option<Prepared>],
-    toolboxes: &BTreeMap<String, Toolbox>,
-) -> Result<(), Verdict> {
+fn keep_components(host: &Runner, keeping: &Keeping, job: &Job, compiled: &Compiled) -> Result<(), Verdict> {
+    for (name, child) in &compiled.children {
+        if let Some(job) = job.children.get(name) {
+            keep_components(host, keeping, job, child)?;
+        }
+    }
+    let Compiled { prepared, checks, toolboxes, .. } = compiled;
+    let prepared = prepared.as_ref();
     let of_checks = job.checks.iter().zip(checks);
     let of_checks =
         of_checks.filter_map(|(check, prepared)| Some((prepared.as_ref()?.digest, check.component.as_ref()?)));

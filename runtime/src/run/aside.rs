@@ -92,6 +92,7 @@ impl Aside {
             models: BTreeMap::new(),
             tools: Arc::new(Tools::default()),
             workshop: None,
+            children: None,
             web,
             offers: BTreeMap::new(),
             edits: BTreeMap::new(),

@@ -253,7 +253,8 @@ fn asks(effects: Vec<Effect>, bytes: Vec<u8>) -> Result<Vec<Ask>, String> {
                 let rest = left.split_off(length);
                 let bytes = std::mem::replace(&mut left, rest);
                 let digest = evidence::address(&bytes).to_string();
-                asks.push(Ask { effect: Effect::Attach { kind, name, digest, bytes: bytes.len() as u64 }, bytes });
+                let effect = Effect::Attach { kind, name, digest, bytes: bytes.len() as u64 };
+                asks.push(Ask { bytes, ..Ask::from(effect) });
             }
             other => asks.push(other.into()),
         }

@@ -169,6 +169,12 @@ impl Draft {
         let blobs = state.blobs();
         let entries = past.told().iter().map(crate::run::past::KeptEntry::entry).collect::<Result<Vec<_>, _>>()?;
         let entries: Vec<Entry> = entries.into_iter().flatten().collect();
+        let has_children = |entry: &Entry| matches!(entry.body, Body::Intent { effect: Effect::Child { .. }, .. });
+        if entries.iter().any(has_children) {
+            let why =
+                format!("run {} had children, which a fixture cannot stand in for; replay it instead", past.serial);
+            return Err(FixtureError::Wrong(why));
+        }
         let tree =
             |address: &Option<Digest>| address.as_ref().map(|address| blobs.tree(address, MAX_TREE_BYTES)).transpose();
         let (base, context) = (tree(&past.origin.tree)?, tree(&past.origin.context)?);
@@ -177,7 +183,8 @@ impl Draft {
             _ => None,
         });
         let end = tree(&end)?;
-        let Components { worker: component, checks: components, tools: of_tools } = past.components(blobs)?;
+        let Components { worker: component, checks: components, tools: of_tools, children: _ } =
+            past.components(blobs)?;
         let mut job = past.job.spec.clone();
         let mut checks = Vec::new();
         for (number, (check, component)) in job.checks.iter_mut().zip(components).enumerate() {
@@ -374,6 +381,7 @@ impl Opened {
             checks,
             tools,
             servers: BTreeMap::new(),
+            children: Arc::default(),
             workspace,
             context,
             models,
@@ -422,6 +430,9 @@ fn stand_alone(job: &mut RunSpec, past: &Past, record: &Record, entries: &[Entry
     job.worker = ComponentSource::File(PathBuf::from(COMPONENT_FILE));
     job.seed = Some(past.origin.seed);
     job.item = None;
+    // It had none, or there is no fixture of it.
+    job.children.clear();
+    job.grants.children.clear();
     let context = past.origin.context.map(|_| PathBuf::from(CONTEXT_DIR));
     job.workspace = past.origin.tree.map(|_| WorkspaceSpec { dir: PathBuf::from(WORKSPACE_DIR), context });
     without_providers(job);

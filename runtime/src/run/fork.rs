@@ -83,8 +83,17 @@ pub(super) async fn admit(
     edits.extend(branch.edits);
     let opened = OpenedJob { spec: job.spec.clone(), dir: job.dir.clone(), edits, ..past.job.clone() };
     let beginning = Beginning { sealer: Sealer::new(fresh_key()?), tape, resumption: 0 };
-    let ready =
-        Ready { job, serial: serial.to_owned(), run_dir: run_dir.clone(), scopes, materials, cord, lease, keeping };
+    let ready = Ready {
+        job,
+        serial: serial.to_owned(),
+        run_dir: run_dir.clone(),
+        scopes,
+        depth: 0,
+        materials,
+        cord,
+        lease,
+        keeping,
+    };
     let begun = ready.begin(runner, origin, opened, (Left::Nothing, past.first_ms()), beginning, watcher, record).await;
     drop(parent_dir);
     begun

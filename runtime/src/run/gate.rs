@@ -6,6 +6,7 @@
 //! before the world moves, answer durable before the guest hears, and what the journal tells is not performed again.
 
 mod call;
+mod child;
 mod fetch;
 mod guards;
 mod human;
@@ -48,6 +49,7 @@ use crate::rules::spec::{CountedBy, Grants, Guards, OnPull};
 use crate::rules::verdict::{Stop, UsedUp};
 
 use super::RunEnd;
+use super::children::Children;
 use super::cord::Cord;
 use super::journal::Journal;
 use super::line::{self, Place, Pulls};
@@ -110,6 +112,8 @@ pub struct Passage {
     /// The tools of the host that the guest can call, and what they are made with.
     pub tools: Arc<Tools>,
     pub workshop: Option<Workshop>,
+    /// What the guest needs to have children, if it can have any.
+    pub children: Option<Arc<Children>>,
     pub web: Arc<dyn Fetch>,
     /// The models as the guest can look them up.
     pub offers: BTreeMap<String, Profile>,
@@ -189,11 +193,13 @@ pub struct Ask {
     pub effect: Effect,
     /// For [`Effect::Attach`]: the bytes, which the journal does not hold.
     pub bytes: Vec<u8>,
+    /// For [`Effect::Child`]: how many of its batch are to be carved out for, from this one on.
+    pub siblings: u64,
 }
 
 impl From<Effect> for Ask {
     fn from(effect: Effect) -> Self {
-        Self { effect, bytes: Vec::new() }
+        Self { effect, bytes: Vec::new(), siblings: 1 }
     }
 }
 
@@ -207,6 +213,8 @@ struct Admitted {
     sent: Option<Box<Request>>,
     /// For what the ledger knows of.
     paid: Option<Paid>,
+    /// For a child: what was carved out for it.
+    carved: Option<child::Budget>,
     schema: Option<Arc<Schema>>,
 }
 
@@ -233,6 +241,8 @@ struct Performed {
     heard: Heard,
     /// `None`: nobody knows, and the reservation is held.
     spent: Option<Amounts>,
+    /// In doubt, beside that.
+    held: Amounts,
     raw_usage: Option<String>,
     took_ms: u64,
     waited_ms: u64,
@@ -286,7 +296,11 @@ impl Gate {
     }
 
     async fn pass_batch(&self, asks: Vec<Ask>) -> Result<Vec<Heard>, RunEnd> {
-        let asks: Vec<Ask> = asks.into_iter().map(|ask| self.with_reach(ask)).collect();
+        let asks: Vec<Ask> = (1..=asks.len() as u64)
+            .rev()
+            .zip(asks)
+            .map(|(siblings, ask)| Ask { siblings, ..self.with_reach(ask) })
+            .collect();
         let _busy = self.pulse.busy();
         if self.passage.cord.is_pulled() {
             return Err(RunEnd::Stopped);
@@ -456,7 +470,16 @@ impl Gate {
             Ok(schema) => schema,
             Err(refusal) => return self.refuse(call, ask.effect, refusal).await,
         };
-        let mut admitted = Admitted { call, attempt, ask, sent: None, paid: None, schema };
+        let mut admitted = Admitted { call, attempt, ask, sent: None, paid: None, carved: None, schema };
+        if let Effect::Child { name, budget, .. } = &admitted.ask.effect {
+            match self.carve(&admitted, name, budget, admitted.ask.siblings).await? {
+                Ok(carved) => admitted.carved = Some(carved),
+                Err(refusal) => return self.refuse(call, admitted.ask.effect, refusal).await,
+            }
+            self.state().repaid += u64::from(attempt > 1);
+            self.count(&admitted.ask.effect);
+            return Ok(Ok(admitted));
+        }
         let paid = match &admitted.ask.effect {
             Effect::Model { request } => {
                 admitted.sent = self.edited(request).map(Box::new);
@@ -497,7 +520,8 @@ impl Gate {
             Effect::Left => state.counts.looks += 1,
             Effect::Human { .. } => state.counts.questions += 1,
             Effect::Fetch { .. } => state.counts.fetches += 1,
-            Effect::Model { .. } | Effect::Count { .. } | Effect::Tool { .. } | Effect::Child { .. } => {}
+            Effect::Child { .. } => state.counts.children += 1,
+            Effect::Model { .. } | Effect::Count { .. } | Effect::Tool { .. } => {}
         }
         state.used.insert(effect.kind().name());
     }
@@ -609,7 +633,8 @@ impl Gate {
             Effect::Human { .. } => self.decided(admitted.call, &admitted.ask.effect).await?,
             Effect::Fetch { request } => self.fetched(admitted.call, request, quote).await?,
             Effect::Tool { name, input, .. } => self.called(admitted.call, name, input, quote).await?,
-            Effect::Count { .. } | Effect::Child { .. } => {
+            Effect::Child { .. } => self.judged(admitted).await?,
+            Effect::Count { .. } => {
                 return Err(RunEnd::Fault("policy let through an effect that has no door".into()));
             }
         };
@@ -624,12 +649,18 @@ impl Gate {
         paid: Option<(Quote, Dispatched)>,
         performed: Performed,
     ) -> Result<Heard, RunEnd> {
-        let Performed { heard, spent, raw_usage, took_ms, waited_ms, marked, tree: kept, rates: _ } = performed;
+        let Performed { heard, spent, held, raw_usage, took_ms, waited_ms, marked, tree: kept, rates: _ } = performed;
         let tree = kept.as_ref().map(|kept| kept.address);
         let mut cost = Cost { took_ms, waited_ms, raw_usage, ..Cost::default() };
         let (call, kind, told) = (admitted.call, admitted.ask.effect.kind(), heard.clone());
         let Some((quote, dispatched)) = paid else {
-            cost.spent = spent.unwrap_or_default();
+            (cost.spent, cost.held) = (spent.unwrap_or_default(), held);
+            if let Kind::Child | Kind::Envoy = kind {
+                // Nobody runs a child twice for want of a line.
+                let answered = Body::Answered { call, kind, heard: told, cost, tree };
+                self.passage.journal.append(answered, Durability::Durable).await?;
+                return Ok(heard);
+            }
             self.answer(Body::Answered { call, kind, heard: told, cost, tree }, call, marked).await?;
             return Ok(heard);
         };
@@ -691,6 +722,7 @@ impl Performed {
         Self {
             heard,
             spent: Some(Amounts::default()),
+            held: Amounts::default(),
             raw_usage: None,
             took_ms: 0,
             waited_ms: 0,
@@ -731,7 +763,9 @@ pub(super) fn shown(effect: Effect) -> Effect {
             request: Request { model: cut(request.model), messages: vec![], tools: vec![], schema: None, ..request },
         },
         Effect::Tool { name, reach, .. } => Effect::Tool { name: cut(name), input: String::new(), reach },
-        Effect::Child { name, .. } => Effect::Child { name: cut(name), task: String::new() },
+        Effect::Child { name, reach, .. } => {
+            Effect::Child { name: cut(name), task: String::new(), budget: BTreeMap::new(), reach }
+        }
         Effect::Human { question, .. } => {
             Effect::Human { question: cut(question), options: vec![], risk: Risk::default() }
         }

@@ -2,6 +2,7 @@
 //!
 //! Never: decides, performs, touches a door. Everything a guest can cause is an [`Effect`] or one of the senses.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wasmtime::component::{HasData, ResourceTable};
@@ -100,9 +101,20 @@ fn tool_output(heard: Heard) -> wasmtime::Result<Result<String, wit::types::Deni
     }
 }
 
-/// For effects that no policy lets through in this version: only a refusal can come back.
-fn refused<T>(heard: Heard) -> wasmtime::Result<Result<T, wit::types::Denied>> {
+/// How far it reaches is the gate's to say. Of a line that is named twice the less is meant.
+fn child(child: wit::children::Child) -> Effect {
+    let mut budget = BTreeMap::new();
+    for (line, amount) in child.budget {
+        budget.entry(line.into()).and_modify(|least: &mut u64| *least = amount.min(*least)).or_insert(amount);
+    }
+    Effect::Child { name: child.name, task: child.task, budget, reach: Reach::default() }
+}
+
+fn verdict(heard: Heard) -> wasmtime::Result<Result<wit::children::Verdict, wit::types::Denied>> {
     match heard {
+        Ok(Answer::Judged { serial, verdict, why, summary }) => {
+            Ok(Ok(wit::children::Verdict { serial, verdict, why, summary }))
+        }
         Ok(other) => Err(mismatch(&other)),
         Err(denied) => Ok(Err(denied.into())),
     }
@@ -170,17 +182,17 @@ impl wit::tools::Host for Guest {
 impl wit::children::Host for Guest {
     async fn run(
         &mut self,
-        child: wit::children::Child,
+        asked: wit::children::Child,
     ) -> wasmtime::Result<Result<wit::children::Verdict, wit::types::Denied>> {
-        refused(self.gate.pass(Effect::Child { name: child.name, task: child.task }).await?)
+        verdict(self.gate.pass(child(asked)).await?)
     }
 
     async fn run_all(
         &mut self,
         children: Vec<wit::children::Child>,
     ) -> wasmtime::Result<Vec<Result<wit::children::Verdict, wit::types::Denied>>> {
-        let asks = children.into_iter().map(|child| Ask::from(Effect::Child { name: child.name, task: child.task }));
-        self.gate.pass_all(asks.collect()).await?.into_iter().map(refused).collect()
+        let asks = children.into_iter().map(|asked| Ask::from(child(asked)));
+        self.gate.pass_all(asks.collect()).await?.into_iter().map(verdict).collect()
     }
 }
 
@@ -226,7 +238,7 @@ impl wit::evidence::Host for Guest {
     ) -> wasmtime::Result<Result<String, wit::types::Denied>> {
         let digest = crate::doors::evidence::address(&bytes).to_string();
         let effect = Effect::Attach { kind, name, digest, bytes: bytes.len() as u64 };
-        match self.gate.pass(Ask { effect, bytes }).await? {
+        match self.gate.pass(Ask { bytes, ..Ask::from(effect) }).await? {
             Ok(Answer::Attached { id }) => Ok(Ok(id)),
             Ok(other) => Err(mismatch(&other)),
             Err(denied) => Ok(Err(denied.into())),
@@ -379,6 +391,25 @@ impl From<wit::log::Level> for Level {
             wit::log::Level::Info => Self::Info,
             wit::log::Level::Warn => Self::Warn,
             wit::log::Level::Error => Self::Error,
+        }
+    }
+}
+
+impl From<wit::types::Line> for Line {
+    fn from(line: wit::types::Line) -> Self {
+        match line {
+            wit::types::Line::TokensIn => Line::TokensIn,
+            wit::types::Line::TokensOut => Line::TokensOut,
+            wit::types::Line::Tokens => Line::Tokens,
+            wit::types::Line::MicroUsd => Line::MicroUsd,
+            wit::types::Line::ModelCalls => Line::ModelCalls,
+            wit::types::Line::ToolCalls => Line::ToolCalls,
+            wit::types::Line::WallMs => Line::WallMs,
+            wit::types::Line::WorkMs => Line::WorkMs,
+            wit::types::Line::CpuMs => Line::CpuMs,
+            wit::types::Line::NetBytes => Line::NetBytes,
+            wit::types::Line::DiskBytes => Line::DiskBytes,
+            wit::types::Line::MemoryBytes => Line::MemoryBytes,
         }
     }
 }

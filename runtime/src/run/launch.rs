@@ -17,6 +17,7 @@ use crate::rules::verdict::Verdict;
 
 use super::admission::{Admitted, admit, chain, may_begin};
 use super::around::Around;
+use super::children::Birth;
 use super::cord::Cord;
 use super::fork::{self, Branch};
 use super::lock;
@@ -75,8 +76,29 @@ pub(super) async fn run(
         Ok(around) => around,
         Err(verdict) => return refused(&run_dir, record, &verdict),
     };
-    let admitted = admit(&runner, job, &serial, &run_dir, cord, watcher, &mut record).await;
+    let admitted = admit(&runner, job, &serial, None, &run_dir, (cord, watcher), &mut record).await;
     around.end(&runner, admitted, apply, &run_dir, record).await
+}
+
+/// Runs a child to its verdict. What is done around runs is done around its caller.
+pub(super) async fn child(
+    runner: Arc<Runner>,
+    job: Job,
+    serial: String,
+    birth: Birth,
+    cord: Cord,
+    watcher: mpsc::UnboundedSender<Entry>,
+) -> Record {
+    let mut record = blank_record(&job.spec, &serial);
+    let run_dir = match new_dir(&runner, &serial) {
+        Ok(run_dir) => run_dir,
+        Err(verdict) => return judged(record, &verdict),
+    };
+    let kept = Arc::clone(&birth.pulls);
+    let admitted = admit(&runner, job, &serial, Some(birth), &run_dir, (cord, watcher), &mut record).await;
+    let pulls = execute(&runner, admitted, Apply::Accepted, &run_dir, &mut record).await;
+    lock(&kept).kept.extend(pulls);
+    record
 }
 
 /// Lets a past run go on. One that is not admitted stays as it is, and so does its `verdict.json`.

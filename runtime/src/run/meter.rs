@@ -37,6 +37,8 @@ pub struct Meter {
     state: Mutex<State>,
     /// A renewal brought something.
     renewed: Notify,
+    /// One renewal at a time, or what an earlier one brought would be taken for the latest.
+    renewing: tokio::sync::Mutex<()>,
 }
 
 struct State {
@@ -112,6 +114,7 @@ impl Meter {
             payer: None,
             state: Mutex::new(state),
             renewed: Notify::new(),
+            renewing: tokio::sync::Mutex::default(),
         };
         meter.bound_cpu(&lock(&meter.state));
         meter
@@ -191,6 +194,7 @@ impl Meter {
             let least = TIMES.iter().map(ahead).min().unwrap_or(0);
             let pause = Duration::from_millis((least / 2).max(RENEW_MS));
             tokio::time::sleep(pause).await;
+            let _renewing = self.renewing().await;
             let (call, used) = (self.call.clone(), self.used(waited_ms()));
             // On disk, or a crash of the machine would forget more than a slice.
             let renewed = transact(&*self.store, vec![Need::Call(call.clone())], Durability::Durable, move |books| {
@@ -255,6 +259,30 @@ impl Meter {
         renew(ledger, call, used, &Amounts::default(), now_ms)?;
         ledger.mark(scope);
         renew(ledger, call, used, &wanted(), now_ms)
+    }
+
+    /// Held by whoever renews, until the meter goes on with what came of it.
+    pub async fn renewing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.renewing.lock().await
+    }
+
+    /// Part of a transaction in which something is to be taken from what the meter keeps for its guest, who waits meanwhile:
+    /// all that is not used is given back before `take`, and what is left then is reserved anew.
+    ///
+    /// # Errors
+    /// [`Denial::NotOpen`]: somebody closed the scope in the meantime. Those of `take`, after which nothing may be kept.
+    pub fn lend<T>(
+        ledger: &mut Ledger,
+        call: &CallId,
+        used: &Amounts,
+        now_ms: u64,
+        take: impl FnOnce(&mut Ledger) -> Result<T, Denial>,
+    ) -> Result<(T, Renewed), Denial> {
+        renew(ledger, call, used, &Amounts::default(), now_ms)?;
+        let spent = Line::ALL.into_iter().filter(|line| !line.is_level());
+        ledger.give_back(call, &spent.map(|line| (line, u64::MAX)).collect())?;
+        let taken = take(ledger)?;
+        Ok((taken, renew(ledger, call, used, &wanted(), now_ms)?))
     }
 
     /// The call that it is in the ledger.

@@ -14,7 +14,7 @@ pub use crate::doors::store::RunRow;
 use crate::doors::store::{Store, StoreError};
 pub use crate::doors::tree::{Change, ChangeKind, Entry as FileEntry, Manifest};
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, OpenedJob, Opening, OutcomeName, RunOrigin};
+use crate::rules::effect::{Body, Caller, OpenedJob, Opening, OutcomeName, Parts, RunOrigin};
 use crate::rules::facts::Facts;
 use crate::rules::progress::Mark;
 use crate::rules::record::Record;
@@ -70,12 +70,14 @@ pub struct Past {
 }
 
 /// The bytes of a run's components.
+#[derive(Clone)]
 pub struct Components {
     pub worker: Vec<u8>,
     /// In the order of the checks; none for a command.
     pub checks: Vec<Option<Vec<u8>>>,
     /// By the job's names for them.
     pub tools: BTreeMap<String, Vec<u8>>,
+    pub children: BTreeMap<String, Components>,
 }
 
 /// Reads a journal and checks it. Blocking.
@@ -219,6 +221,7 @@ impl Past {
             let why = "it was imported, and what it spent is in the books of another host: fork it instead".to_owned();
             return Err(PastError::NotResumable { serial: self.serial.clone(), why });
         }
+        self.is_nobodys_child()?;
         let own = story(self.entries.clone());
         let verdict = own.iter().find_map(|entry| match &entry.facts {
             Facts::Closed { verdict, .. } => Some(verdict.clone()),
@@ -261,8 +264,9 @@ impl Past {
     /// The entry at which a fork leaves this run: `at` itself, where every call has its answer.
     ///
     /// # Errors
-    /// [`PastError::NoFork`] with the nearest entry that will do.
+    /// [`PastError::NoFork`] with the nearest entry that will do. [`PastError::NotResumable`]: it is a child.
     pub fn fork_at(&self, at: u64) -> Result<&KeptEntry, PastError> {
+        self.is_nobodys_child()?;
         let mut open = std::collections::BTreeSet::new();
         let (mut nearest, mut found) = (0, None);
         let own = story(self.entries.clone());
@@ -296,19 +300,33 @@ impl Past {
         Err(PastError::NoFork { serial: self.serial.clone(), at, why, nearest })
     }
 
-    /// The component's bytes, and those of its checks. Blocking.
+    /// A child works in the files of its caller, as they were when it was called.
+    fn is_nobodys_child(&self) -> Result<(), PastError> {
+        let Some(Caller { serial, call }) = &self.origin.caller else { return Ok(()) };
+        let why = format!("it is a child, of call {call} of run {serial}: resume or fork that run");
+        Err(PastError::NotResumable { serial: self.serial.clone(), why })
+    }
+
+    /// The component's bytes, and those of its checks, its tools and its children. Blocking.
     ///
     /// # Errors
     /// [`PastError::Component`].
     pub fn components(&self, blobs: &Blobs) -> Result<Components, PastError> {
+        let RunOrigin { component, checks, tools, children, .. } = self.origin.clone();
+        self.read(&Parts { worker: component, checks, tools, children }, blobs)
+    }
+
+    fn read(&self, parts: &Parts, blobs: &Blobs) -> Result<Components, PastError> {
         let read = |digest: &Digest| {
             let bytes = blobs.read(digest, MAX_COMPONENT_BYTES as u64);
             bytes.map_err(|source| PastError::Component { serial: self.serial.clone(), source })
         };
-        let checks = self.origin.checks.iter().map(|check| check.as_ref().map(read).transpose());
-        let tools = self.origin.tools.iter().map(|(name, digest)| Ok((name.clone(), read(digest)?)));
+        let checks = parts.checks.iter().map(|check| check.as_ref().map(read).transpose());
+        let tools = parts.tools.iter().map(|(name, digest)| Ok((name.clone(), read(digest)?)));
+        let children = parts.children.iter().map(|(name, parts)| Ok((name.clone(), self.read(parts, blobs)?)));
         Ok(Components {
-            worker: read(&self.origin.component)?,
+            worker: read(&parts.worker)?,
+            children: children.collect::<Result<_, PastError>>()?,
             checks: checks.collect::<Result<_, PastError>>()?,
             tools: tools.collect::<Result<_, PastError>>()?,
         })

@@ -97,7 +97,7 @@ impl Fetch for Shut {
 /// # Errors
 /// [`PastError::Component`].
 pub(super) fn shut_job(runner: &Runner, past: &Past, component: Option<Vec<u8>>) -> Result<Job, PastError> {
-    let Components { worker: own, checks, tools } = past.components(runner.state.blobs())?;
+    let Components { worker: own, checks, tools, children: _ } = past.components(runner.state.blobs())?;
     let mut spec: RunSpec = past.job.spec.clone();
     if component.is_some() {
         pinned::stand_in(&mut spec);
@@ -111,6 +111,7 @@ pub(super) fn shut_job(runner: &Runner, past: &Past, component: Option<Vec<u8>>)
         tools,
         // Nobody calls them: what they said is told.
         servers: BTreeMap::new(),
+        children: Arc::default(),
         workspace: None,
         context: None,
         models: spec.models.keys().map(|name| (name.clone(), shut())).collect::<BTreeMap<_, _>>(),

@@ -142,12 +142,13 @@ impl Begun {
     ) -> Admitted {
         let Self { past, job, run_dir, materials, cord, lease } = self;
         let Past { serial, origin, job: opened, .. } = past;
-        let Materials { prepared, component: _, checks, toolboxes: _, trees, context } = materials;
+        let Materials { prepared, component: _, checks, toolboxes: _, children: _, trees, context } = materials;
         Admitted {
             job,
             serial,
             run_dir,
             scopes,
+            depth: 0,
             item,
             meter: Arc::new(meter),
             prepared,
@@ -172,7 +173,7 @@ impl Begun {
 
 /// Compiles the components and lays out the files as they were at the start. Blocking.
 pub(super) fn restored(host: &Runner, job: &Job, origin: &RunOrigin, run_dir: &RunDir) -> Result<Materials, Verdict> {
-    let Compiled { prepared, component, checks, toolboxes } = compile(host, job)?;
+    let Compiled { prepared, component, checks, toolboxes, children: _ } = compile(host, job)?;
     let blobs = host.state.blobs();
     let failed = |error: &dyn std::error::Error| not_admitted(format!("the run's files: {}", chain(error)));
     let trees = match &origin.tree {
@@ -197,7 +198,9 @@ pub(super) fn restored(host: &Runner, job: &Job, origin: &RunOrigin, run_dir: &R
             Some(Context { dir: laid_out(blobs, &tree, run_dir, "context")?, address: *address })
         }
     };
-    Ok(Materials { prepared, component, checks, toolboxes, trees, context })
+    // They are where the run began, and what it keeps of them too.
+    let children = origin.children.clone();
+    Ok(Materials { prepared, component, checks, toolboxes, children, trees, context })
 }
 
 fn laid_out(blobs: &Blobs, tree: &crate::doors::tree::Manifest, run_dir: &RunDir, name: &str) -> Result<Dir, Verdict> {

@@ -26,6 +26,7 @@ use crate::rules::spec::{Check, RunSpec, Wall};
 use crate::rules::verdict::{Stop, Verdict};
 
 use super::RunEnd;
+use super::children::Birth;
 use super::cord::Cord;
 use super::fork::Branch;
 use super::hooks::Hooks;
@@ -46,6 +47,8 @@ pub struct Job {
     pub tools: BTreeMap<String, Vec<u8>>,
     /// The MCP servers that are tools, by the job's names for them.
     pub servers: BTreeMap<String, McpSpec>,
+    /// The jobs of its children, by the job's names for them. Their workspace is their caller's.
+    pub children: Arc<BTreeMap<String, Job>>,
     /// The real directory, which only an accepted run changes.
     pub workspace: Option<Dir>,
     pub context: Option<Dir>,
@@ -74,6 +77,7 @@ impl Job {
             checks: self.checks.clone(),
             tools: self.tools.clone(),
             servers: self.servers.clone(),
+            children: Arc::clone(&self.children),
             workspace: again(&self.workspace)?,
             context: again(&self.context)?,
             models: self.models.clone(),
@@ -190,6 +194,16 @@ impl Runner {
         self.spawn(blank, move |runner, cord, watcher| launch::run(runner, job, serial, apply, cord, watcher))
     }
 
+    /// Starts a child of a run. Its scope is open.
+    pub(super) fn start_child(self: &Arc<Self>, job: Job, serial: String, birth: Birth) -> RunHandle {
+        let blank = launch::blank_record(&job.spec, &serial);
+        // Whoever waits for a slot has one of a lower depth at most, so somebody always goes on.
+        let slots = self.sandbox.slots_at_depth(birth.depth);
+        self.spawn_in(slots, blank, move |runner, cord, watcher| {
+            launch::child(runner, job, serial, birth, cord, watcher)
+        })
+    }
+
     /// A past run of which nothing is erased.
     ///
     /// # Errors
@@ -236,6 +250,15 @@ impl Runner {
 
     fn spawn<F: Future<Output = Record> + Send + 'static>(
         self: &Arc<Self>,
+        blank: Record,
+        run: impl FnOnce(Arc<Self>, Cord, mpsc::UnboundedSender<Entry>) -> F + Send + 'static,
+    ) -> RunHandle {
+        self.spawn_in(Arc::clone(&self.slots), blank, run)
+    }
+
+    fn spawn_in<F: Future<Output = Record> + Send + 'static>(
+        self: &Arc<Self>,
+        slots: Arc<Semaphore>,
         mut blank: Record,
         run: impl FnOnce(Arc<Self>, Cord, mpsc::UnboundedSender<Entry>) -> F + Send + 'static,
     ) -> RunHandle {
@@ -243,7 +266,7 @@ impl Runner {
         let (watcher, entries) = mpsc::unbounded_channel();
         let (runner, run_cord) = (Arc::clone(self), cord.clone());
         let task = tokio::spawn(async move {
-            let _slot = runner.slots.clone().acquire_owned().await;
+            let _slot = slots.acquire_owned().await;
             // A task of its own, so that a panic of ours ends this run and no other.
             match tokio::spawn(run(Arc::clone(&runner), run_cord, watcher)).await {
                 Ok(record) => record,

@@ -27,6 +27,7 @@ use wasmtime_wasi_io::bindings::wasi::io::{error, streams};
 use crate::doors::cache::Cache;
 use crate::doors::program::Program;
 use crate::rules::digest::Digest;
+use crate::rules::policy::MAX_CHILD_DEPTH;
 use crate::rules::tool::Described;
 use crate::rules::verdict::Outcome;
 
@@ -88,6 +89,8 @@ pub struct Sandbox {
     prepared: Mutex<HashMap<(Digest, World), Prepared>>,
     /// Slots for guests that work aside of others: whoever has none waits, and its worker has one already.
     aside: Arc<Semaphore>,
+    /// Slots of children, by their depth.
+    children: [Arc<Semaphore>; MAX_CHILD_DEPTH],
     /// Moves the epoch, where others wait for the guest's thread.
     _ticker: Option<Ticker>,
 }
@@ -234,13 +237,14 @@ pub enum Returned {
 }
 
 impl Sandbox {
-    /// An engine for `slots` guests at once, half of them for tools and checks, with compiled code kept in `cache` if there is one. `program` stands where a
-    /// process of its own is wanted: to compile, and for guests behind the process wall.
+    /// An engine for `slots` guests at once, half of them for tools and checks, and some children beside, with compiled code
+    /// kept in `cache` if there is one. `program` stands where a process of its own is wanted: to compile, and for guests
+    /// behind the process wall.
     ///
     /// # Errors
     /// The machine cannot give what the engine needs; most likely address space or mappings for this many slots.
     pub fn new(slots: u32, cache: Option<Cache>, program: Program) -> wasmtime::Result<Self> {
-        let engine = engine(slots)?;
+        let engine = engine(slots.saturating_add(children_at_depth(slots).saturating_mul(DEPTHS)))?;
         let ticker = Some(Ticker::start(&engine)?);
         Self::of_engine(engine, slots, cache, Some(program), ticker)
     }
@@ -280,6 +284,7 @@ impl Sandbox {
             process_wall: OnceLock::new(),
             prepared: Mutex::default(),
             aside: Arc::new(Semaphore::new((slots / 2).max(1) as usize)),
+            children: std::array::from_fn(|_| Arc::new(Semaphore::new(children_at_depth(slots) as usize))),
             _ticker: ticker,
         })
     }
@@ -288,6 +293,12 @@ impl Sandbox {
     pub(super) async fn slot_aside(&self) -> Option<OwnedSemaphorePermit> {
         // Nobody closes it.
         Arc::clone(&self.aside).acquire_owned().await.ok()
+    }
+
+    /// The slots of children with so many callers above them, from 1 on. Each depth has its own: a caller waits for a child
+    /// with its own slot in hand.
+    pub(super) fn slots_at_depth(&self, depth: usize) -> Arc<Semaphore> {
+        Arc::clone(&self.children[depth.clamp(1, MAX_CHILD_DEPTH) - 1])
     }
 
     /// The program that stands where a process of its own is wanted.
@@ -676,6 +687,15 @@ pub(super) fn compiling_engine() -> wasmtime::Result<Engine> {
     // One thread, so that its processor time is the time that it takes.
     config.parallel_compilation(false);
     Engine::new(&config)
+}
+
+/// [`MAX_CHILD_DEPTH`], as slots are counted.
+#[expect(clippy::cast_possible_truncation, reason = "a small constant")]
+const DEPTHS: u32 = MAX_CHILD_DEPTH as u32;
+
+/// Children at once of each depth, on a host with so many slots.
+fn children_at_depth(slots: u32) -> u32 {
+    (slots / 4).max(1)
 }
 
 fn engine(slots: u32) -> wasmtime::Result<Engine> {

@@ -31,6 +31,7 @@ use super::RunEnd;
 use super::admission::{Admitted, Scopes, chain, faulted};
 use super::bindings::worker::jidoka::agent::work;
 use super::checks;
+use super::children::Children;
 use super::gate::{Gate, KeptTree, ModelDoor, Passage, Workshop, WorkspaceView, keep_tree};
 use super::http::MAX_HELD_BYTES;
 use super::line::{self, Place};
@@ -83,6 +84,8 @@ impl Admitted {
             }
         };
         let outcome = self.call_worker(runner, &gate).await;
+        // What they did, and what they spent, is its caller's.
+        gate.children_ended().await;
         let all_told = !self.journal.is_telling();
         let verdict = match self.journal.cut() {
             // Only a replay is cut: how far the guest came is not in the journal, what the host saw then is.
@@ -172,7 +175,7 @@ impl Admitted {
         })
     }
 
-    fn gate(&self, runner: &Runner, progress: &Arc<Mutex<Progress>>) -> Result<Gate, Verdict> {
+    fn gate(&self, runner: &Arc<Runner>, progress: &Arc<Mutex<Progress>>) -> Result<Gate, Verdict> {
         let mut models = BTreeMap::new();
         for (name, spec) in &self.job.spec.models {
             let reached = self
@@ -197,6 +200,14 @@ impl Admitted {
                 seed: self.origin.seed,
                 start_ms: self.origin.start_ms,
             }),
+            children: Some(Arc::new(Children::new(
+                runner,
+                &self.job,
+                &self.scopes,
+                self.origin.seed,
+                self.depth,
+                &self.pulls,
+            ))),
             web: Arc::clone(&self.job.web),
             offers: self.offers.clone(),
             edits: self.edits.clone(),
@@ -633,6 +644,10 @@ fn end_item(
     if let Err(illegal) = item.end(verdict, marked, retries, books.now_ms) {
         // Whoever has the item to itself finds it running; if not, somebody wrote into the store behind our back.
         tracing::error!(%illegal, item = scopes.item.path(), "the state of an item is not what it was");
+    }
+    if scopes.is_childs() {
+        // It was its caller's all along.
+        return None;
     }
     books.remember(&scopes.item, item);
     // An item that nobody named is nobody's piece of work: somebody is trying things out.

@@ -242,19 +242,74 @@ pub(crate) mod tools {
 }
 
 pub(crate) mod children {
-    use crate::children::{Child, Verdict};
-    use crate::denied::Denied;
+    use super::super::state::{self, ChildAnswer, State, refused};
+    use crate::children::{Child, MAX_AT_ONCE, Verdict};
+    use crate::denied::{Denied, Line, Reason};
+
+    /// Children of a run, as in the contract.
+    const MAX_CHILDREN: usize = 64;
+    /// Bytes of a child's task, as in the contract.
+    const MAX_TASK_BYTES: usize = 256 << 10;
 
     pub(crate) fn run(child: &Child) -> Result<Verdict, Denied> {
-        Err(super::not_granted(
-            &format!("child {:?}", child.name),
-            "no children in a fake host",
-            &format!("[grants] children = [{:?}]", child.name),
-        ))
+        // The answer runs outside the state, for it may use the SDK itself.
+        let (index, mut answer, before, number) = state::with(|state| {
+            let (index, answer) = admit(state, child)?;
+            state.children.push(child.clone());
+            Ok((index, answer, state.read_work(), state.children.len()))
+        })?;
+        let mut judged = answer(child);
+        state::with(|state| {
+            state.child_jobs[index].answer = Some(answer);
+            if !judged.as_ref().is_ok_and(Verdict::is_accepted) {
+                state.put_back(&before);
+            }
+        });
+        if let Ok(verdict) = &mut judged
+            && verdict.serial.is_empty()
+        {
+            verdict.serial = format!("child-{number}");
+        }
+        judged
     }
 
     pub(crate) fn run_all(children: &[Child]) -> Vec<Result<Verdict, Denied>> {
-        children.iter().map(run).collect()
+        match at_most("children at once", children.len(), MAX_AT_ONCE) {
+            Ok(()) => children.iter().map(run).collect(),
+            Err(denied) => children.iter().map(|_| Err(denied.clone())).collect(),
+        }
+    }
+
+    /// Takes the answer of a child out of the state, or refuses, in the order of the real host.
+    fn admit(state: &mut State, child: &Child) -> Result<(usize, ChildAnswer), Denied> {
+        let asked = format!("child {:?}", child.name);
+        // One that answers right now is no child of its own.
+        let known = state.child_jobs.iter().position(|known| known.name == child.name && known.answer.is_some());
+        let index = known.ok_or_else(|| {
+            let names: Vec<&str> = state.child_jobs.iter().map(|known| known.name.as_str()).collect();
+            let allowed = match names.is_empty() {
+                true => "no children (in a test: FakeHost::child)".to_owned(),
+                false => format!("children: {}", names.join(", ")),
+            };
+            super::not_granted(&asked, &allowed, "[grants] children, and [children.NAME]")
+        })?;
+        if child.budget.iter().any(|(line, _)| *line == Line::MemoryBytes) {
+            let asked = format!("a child with a budget of {}", Line::MemoryBytes);
+            return Err(refused(Reason::Invalid, &asked, "lines that are spent", "the caps of the child's own job"));
+        }
+        at_most("bytes of task", child.task.len(), MAX_TASK_BYTES)?;
+        at_most("children", state.children.len() + 1, MAX_CHILDREN)?;
+        state.fits(&asked, &child.budget)?;
+        let answer = state.child_jobs[index].answer.take().expect("it was found with its answer");
+        Ok((index, answer))
+    }
+
+    fn at_most(what: &str, asked: usize, cap: usize) -> Result<(), Denied> {
+        if asked <= cap {
+            return Ok(());
+        }
+        let (asked, allowed) = (format!("{asked} {what}"), format!("at most {cap}"));
+        Err(refused(Reason::TooLarge, &asked, &allowed, "none: a fixed cap of the host"))
     }
 }
 

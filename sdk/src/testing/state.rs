@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{Evidence, Note};
 use crate::budget::LineLeft;
+use crate::children::{Child, Verdict};
 use crate::denied::{Denied, Line, Reason, Refusal, Shortfall};
 use crate::model::{Request, Stop, ToolCall};
 use crate::tools::{Invocation, Tool};
@@ -29,6 +30,15 @@ pub struct HostTool {
 }
 
 pub type ToolAnswer = Box<dyn FnMut(Value) -> Result<Value, String>>;
+
+/// A child of the fake host.
+pub struct ChildJob {
+    pub name: String,
+    /// `None` while it answers: it may use the SDK itself.
+    pub answer: Option<ChildAnswer>,
+}
+
+pub type ChildAnswer = Box<dyn FnMut(&Child) -> Result<Verdict, Denied>>;
 
 #[derive(Clone, Debug)]
 pub enum Script {
@@ -56,6 +66,7 @@ pub struct State {
     pub replies: VecDeque<Script>,
     pub asked: bool,
     pub tools: Vec<HostTool>,
+    pub child_jobs: Vec<ChildJob>,
     pub pages: BTreeMap<String, Page>,
     pub answers: VecDeque<u32>,
     pub budget: Vec<LineLeft>,
@@ -69,6 +80,7 @@ pub struct State {
     pub check_ins: Vec<String>,
     pub requests: Vec<Request>,
     pub tool_calls: Vec<Invocation>,
+    pub children: Vec<Child>,
     pub fetches: Vec<fetch::Request>,
     pub questions: Vec<String>,
 }
@@ -105,6 +117,7 @@ impl State {
             replies: VecDeque::new(),
             asked: false,
             tools: Vec::new(),
+            child_jobs: Vec::new(),
             pages: BTreeMap::new(),
             answers: VecDeque::new(),
             budget: Vec::new(),
@@ -117,6 +130,7 @@ impl State {
             check_ins: Vec::new(),
             requests: Vec::new(),
             tool_calls: Vec::new(),
+            children: Vec::new(),
             fetches: Vec::new(),
             questions: Vec::new(),
         }
@@ -126,15 +140,8 @@ impl State {
     pub fn materialise(&mut self, root: &Path) {
         self.root = root.to_owned();
         for (name, files) in [("work", &self.work), ("context", &self.context)] {
-            let Some(files) = files else { continue };
-            let directory = root.join(name);
-            fs::create_dir_all(&directory).expect("the temporary directory can be written");
-            for (path, content) in files {
-                let path = directory.join(path);
-                if let Some(parent) = path.parent() {
-                    fs::create_dir_all(parent).expect("the temporary directory can be written");
-                }
-                fs::write(path, content).expect("the temporary directory can be written");
+            if let Some(files) = files {
+                write_all(&root.join(name), files);
             }
         }
         if let Some(base) = &self.work {
@@ -150,6 +157,15 @@ impl State {
         let work = workspace::Dir::at("/work", self.root.join("work"));
         let paths = work.files().unwrap_or_default();
         paths.into_iter().filter_map(|path| work.read_bytes(&path).ok().map(|bytes| (path, bytes))).collect()
+    }
+
+    /// Puts the files of the workspace back as they were.
+    pub fn put_back(&self, work: &Files) {
+        if self.work.is_some() {
+            let directory = self.root.join("work");
+            fs::remove_dir_all(&directory).expect("the temporary directory can be written");
+            write_all(&directory, work);
+        }
     }
 
     /// What is left on a line; a line that is not set has no bound.
@@ -197,6 +213,18 @@ pub fn digest(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Makes a directory with these files.
+fn write_all(directory: &Path, files: &Files) {
+    fs::create_dir_all(directory).expect("the temporary directory can be written");
+    for (path, content) in files {
+        let path = directory.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).expect("the temporary directory can be written");
+        }
+        fs::write(path, content).expect("the temporary directory can be written");
+    }
 }
 
 /// A directory of its own for one run, removed at its end.

@@ -1,7 +1,10 @@
 //! The promises of the fake host, and of the attributes as they are natively.
 
 use super::*;
-use crate::{Artifact, Task, andon, budget, clock, evidence, fetch, human, model, progress, random, workspace};
+use crate::{
+    Artifact, Reason, Refusal, Task, andon, budget, children, clock, evidence, fetch, human, model, progress, random,
+    workspace,
+};
 use std::time::Duration;
 
 type Answer = Result<Report, Error>;
@@ -23,6 +26,9 @@ fn nothing_is_granted_by_default() {
         assert!(context.to_string().contains("[workspace] context"), "{context}");
         let person = human::ask("ok?", &["yes"], human::Risk::Low).expect_err("refused");
         assert!(person.to_string().contains("[grants] human = true"), "{person}");
+        let child = children::run(&Child::new("fixer", "fix it")).expect_err("refused");
+        assert!(child.to_string().contains("allowed: no children"), "{child}");
+        assert!(child.to_string().ends_with("[grants] children, and [children.NAME]"), "{child}");
         assert!(progress::check_in("look").is_err());
         Ok(Report::unable("nothing"))
     });
@@ -168,6 +174,153 @@ fn a_batch_of_tool_calls_holds_at_n_and_is_refused_whole_at_n_plus_1() {
     });
     run.report();
     assert_eq!(run.tool_calls.len(), 16);
+}
+
+/// What is refused, in the words of the host.
+fn no(child: &Child) -> Refusal {
+    match children::run(child) {
+        Err(Denied::Refused(refusal)) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_child_is_answered_by_a_closure_that_may_use_the_sdk() {
+    let host = FakeHost::new().file("a", "old").budget(Line::ModelCalls, 5).reply("new").child("fixer", |child| {
+        let reply = model::ask(&model::Request::new("coder").user(&child.task)).expect("a reply");
+        workspace::write("a", &reply.text).expect("it can be written");
+        Judged::new("accepted").why("every check passed").summary("I did it")
+    });
+    let run = go(host, |task| {
+        let verdict = children::run(&Child::new("fixer", task.text).may_spend(Line::ModelCalls, 2))?;
+        assert!(verdict.is_accepted());
+        assert_eq!((verdict.serial.as_str(), verdict.why.as_str()), ("child-1", "every check passed"));
+        assert_eq!(workspace::read("a")?, "new");
+        Ok(Report::done(verdict.summary))
+    });
+    assert_eq!(run.report().summary, "I did it");
+    assert_eq!(run.children, [Child::new("fixer", "go").may_spend(Line::ModelCalls, 2)]);
+    assert_eq!(run.left_of(Line::ModelCalls), Some(4));
+}
+
+#[test]
+fn only_what_was_accepted_of_a_child_is_in_its_callers_files() {
+    let cases = [("accepted", &["a", "made"][..]), ("rejected", &["a", "b/c"]), ("no-change-needed", &["a", "b/c"])];
+    for (verdict, left) in cases {
+        let host = FakeHost::new().file("a", "old").file("b/c", "kept").child("fixer", move |_| {
+            workspace::write("a", "new").expect("it can be written");
+            workspace::write("made", "new").expect("it can be written");
+            workspace::remove("b/c").expect("it is there");
+            verdict
+        });
+        let run = go(host, move |_| {
+            let judged = children::run(&Child::new("fixer", "fix it"))?;
+            assert_eq!((judged.verdict.as_str(), judged.is_accepted()), (verdict, verdict == "accepted"));
+            Ok(Report::done(""))
+        });
+        run.report();
+        assert_eq!(run.files().collect::<Vec<_>>(), left, "{verdict}");
+        assert_eq!(run.file("a"), Some(if verdict == "accepted" { "new" } else { "old" }), "{verdict}");
+    }
+}
+
+#[test]
+fn a_child_that_is_not_granted_is_told_which_are() {
+    let run = go(FakeHost::new().child("fixer", |_| "accepted").child("critic", |_| "accepted"), |_| {
+        let refusal = no(&Child::new("writer", "write it"));
+        assert_eq!(refusal.reason, Reason::NotGranted);
+        assert_eq!((refusal.asked.as_str(), refusal.allowed.as_str()), ("child \"writer\"", "children: fixer, critic"));
+        assert_eq!(refusal.setting, "[grants] children, and [children.NAME]");
+        Ok(Report::done(""))
+    });
+    run.report();
+    assert_eq!(run.children, []);
+}
+
+#[test]
+fn a_batch_of_children_holds_at_n_and_is_refused_whole_at_n_plus_1_and_so_are_those_of_a_run() {
+    let run = go(FakeHost::new().child("one", |_| "accepted"), |_| {
+        let batch = |count: usize| {
+            let children: Vec<Child> = (0..count).map(|number| Child::new("one", number.to_string())).collect();
+            children::run_all(&children)
+        };
+        let refused = batch(17);
+        assert_eq!(refused.len(), 17);
+        for verdict in refused {
+            let why = verdict.expect_err("too many").to_string();
+            assert!(why.starts_with("refused 17 children at once: "), "{why}");
+        }
+        let serials: Vec<String> = batch(16).into_iter().map(|verdict| verdict.expect("it fits").serial).collect();
+        assert_eq!((serials[0].as_str(), serials[15].as_str()), ("child-1", "child-16"));
+        for _ in 0..3 {
+            assert!(batch(16).iter().all(Result::is_ok));
+        }
+        let refusal = no(&Child::new("one", "65"));
+        assert_eq!((refusal.reason, refusal.asked.as_str()), (Reason::TooLarge, "65 children"));
+        assert_eq!(refusal.allowed, "at most 64");
+        Ok(Report::done(""))
+    });
+    run.report();
+    assert_eq!(run.children.len(), 64);
+    assert_eq!(run.children[15].task, "15");
+}
+
+#[test]
+fn a_childs_task_holds_at_its_cap_and_is_refused_one_byte_above() {
+    let run = go(FakeHost::new().child("one", |_| "accepted"), |_| {
+        children::run(&Child::new("one", "x".repeat(256 << 10)))?;
+        let refusal = no(&Child::new("one", "x".repeat((256 << 10) + 1)));
+        assert_eq!((refusal.reason, refusal.allowed.as_str()), (Reason::TooLarge, "at most 262144"));
+        Ok(Report::done(""))
+    });
+    run.report();
+    assert_eq!(run.children.len(), 1);
+}
+
+#[test]
+fn a_line_that_is_named_for_a_child_must_be_left_and_must_be_spent() {
+    let run = go(FakeHost::new().budget(Line::Tokens, 100).child("one", |_| "accepted"), |_| {
+        let may_spend = |line, amount| Child::new("one", "go").may_spend(line, amount);
+        children::run(&may_spend(Line::Tokens, 100))?;
+        let short = no(&may_spend(Line::Tokens, 101));
+        assert_eq!(short.shortfall().map(|s| (s.line, s.asked, s.left)), Some((Line::Tokens, 101, 100)));
+        let held = no(&may_spend(Line::MemoryBytes, 1));
+        assert_eq!((held.reason, held.asked.as_str()), (Reason::Invalid, "a child with a budget of memory-bytes"));
+        Ok(Report::done(""))
+    });
+    run.report();
+    assert_eq!((run.children.len(), run.left_of(Line::Tokens)), (1, Some(100)));
+}
+
+#[test]
+fn what_a_child_is_denied_reaches_its_caller_and_its_files_are_put_back() {
+    let stopped = Refusal {
+        reason: Reason::LineStopped,
+        asked: "a child".to_owned(),
+        allowed: "none as long as the line is stopped".to_owned(),
+        setting: String::new(),
+    };
+    let denied = Denied::Refused(stopped.clone());
+    let host = FakeHost::new().file("a", "old").child("fixer", move |_| {
+        workspace::write("a", "new").expect("it can be written");
+        denied.clone()
+    });
+    let run = go(host, move |_| {
+        assert_eq!(no(&Child::new("fixer", "fix it")), stopped);
+        Ok(Report::done(""))
+    });
+    run.report();
+    assert_eq!(run.file("a"), Some("old"));
+}
+
+#[test]
+fn a_child_that_pulls_the_cord_stops_its_caller_too() {
+    let host = FakeHost::new().child("fixer", |_| -> Judged { andon::pull(Category::Defect, "it is broken", &[]) });
+    let run = go(host, |_| {
+        children::run(&Child::new("fixer", "fix it"))?;
+        Ok(Report::done("went on"))
+    });
+    assert_eq!(run.pull().reason, "it is broken");
 }
 
 #[test]

@@ -3,12 +3,16 @@
 //! `write PATH TEXT`, `remove PATH`, `touch PATH`, `mkdir PATH`, `note TEXT`, `ask TEXT`, `ask-all COUNT TEXT`, `attach TEXT`,
 //! `check-in`, `cite ID`, `left LINE`, `sleep MS`, `print TEXT`, `panic`, `pull TEXT`, `pull-as CATEGORY TEXT`, `human TEXT`,
 //! `get URL`, `post URL TEXT`, `get-all URL URL..`, `read PATH`, `catalogue`, `tool NAME JSON`, `tools NAME JSON ; NAME JSON`,
-//! `fail TEXT`; the last line says the report: `done`, `no-change-needed`, `unable` or
+//! `child NAME LINE=AMOUNT.. TASK`, `children NAME LINE=AMOUNT.. TASK ; NAME ..` (in a task ` | ` ends a line, and each level of
+//! children has one `|` more), `fail TEXT`; the last line says the report: `done`, `no-change-needed`, `unable` or
 //! `needs-human`.
 
 use std::time::Duration;
 
-use jidoka::{Report, Result, Task, andon, budget, clock, evidence, fetch, human, model, progress, tools, workspace};
+use jidoka::{
+    Line, Report, Result, Task, andon, budget, children, clock, evidence, fetch, human, model, progress, tools,
+    workspace,
+};
 
 #[jidoka::worker]
 fn run(task: Task) -> Result<Report> {
@@ -99,6 +103,18 @@ fn run(task: Task) -> Result<Report> {
                     }
                 }
             }
+            "child" | "children" => {
+                let asked: Vec<_> = match command {
+                    "child" => vec![child(rest)],
+                    _ => rest.split(" ; ").map(child).collect(),
+                };
+                for (asked, came) in asked.iter().zip(children::run_all(&asked)) {
+                    match came {
+                        Ok(came) => jidoka::info!("{}: {} · {} · {}", asked.name, came.verdict, came.why, came.summary),
+                        Err(denied) => jidoka::info!("{}: no, {denied}", asked.name),
+                    }
+                }
+            }
             "fail" => return Err(rest.into()),
             status => {
                 let report = match status {
@@ -113,6 +129,35 @@ fn run(task: Task) -> Result<Report> {
         }
     }
     Err("the task has no report".into())
+}
+
+fn child(told: &str) -> children::Child {
+    let (name, mut rest) = told.split_once(' ').unwrap_or((told, ""));
+    let mut budget = Vec::new();
+    while let Some((setting, after)) = rest.split_once(' ')
+        && let Some((line, amount)) = setting.split_once('=')
+        && let (Some(line), Ok(amount)) = (named(line), amount.parse())
+    {
+        budget.push((line, amount));
+        rest = after;
+    }
+    let task = rest.replace(" ||| ", " \u{2} ").replace(" || ", " \u{1} ").replace(" | ", "\n");
+    let task = task.replace(" \u{1} ", " | ").replace(" \u{2} ", " || ");
+    children::Child { name: name.to_owned(), task, budget }
+}
+
+fn named(line: &str) -> Option<Line> {
+    let lines = [
+        Line::Tokens,
+        Line::ModelCalls,
+        Line::MicroUsd,
+        Line::ToolCalls,
+        Line::CpuMs,
+        Line::WallMs,
+        Line::DiskBytes,
+        Line::MemoryBytes,
+    ];
+    lines.into_iter().find(|known| known.to_string() == line)
 }
 
 fn note(reply: &fetch::Response) {

@@ -1,4 +1,4 @@
-//! Tools of the host for a run of tests, and a run that is one call of a tool.
+//! Tools of the host and children for a run of tests, and a run that is one call of a tool.
 
 use super::Bench;
 use jidoka::rules::mcp::McpSpec;
@@ -28,6 +28,15 @@ impl Bench {
         let names: Vec<&String> = self.tools.keys().chain(self.servers.keys()).collect();
         let granted = format!("tools = {names:?}");
         self.set("grants", &granted).set("budget", "tool-calls = 1000")
+    }
+
+    /// Grants a job that the worker may start as its child.
+    pub fn child(mut self, name: &str, job: Bench) -> Self {
+        self.children.insert(name.to_owned(), job);
+        self.tool_tables += &format!("[children.{name}]\njob = \"{name}\"\n");
+        let names: Vec<&String> = self.children.keys().collect();
+        let granted = format!("children = {names:?}");
+        self.set("grants", &granted)
     }
 
     /// Lets a toolbox fetch where the worker may.

@@ -33,6 +33,8 @@ pub(crate) fn opened(serial: &str) -> Body {
         component: digest,
         checks: vec![None, Some(digest)],
         tools: BTreeMap::from([("search".to_owned(), digest)]),
+        children: BTreeMap::new(),
+        caller: None,
         engine: "e".into(),
         seed: 7,
         start_ms: 5,

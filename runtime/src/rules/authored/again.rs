@@ -87,6 +87,18 @@ pub fn again(
         Err(why) => wrong.extend(why),
     }
     wrong.extend(tools::again(&mut spec.tools, spec.grants.files, &spec.grants.http, operator));
+    let mut children = std::mem::take(&mut spec.children);
+    for (name, child) in &mut children {
+        let Some(past) = child.spec.take() else { continue };
+        match again(*past, operator, declared, whose, &Changed::default()) {
+            Ok(now) => {
+                wrong.extend(now.beyond(&spec).into_iter().map(|why| format!("child {name:?}: {why}")));
+                child.spec = Some(Box::new(now));
+            }
+            Err(why) => wrong.extend(why.into_iter().map(|why| format!("child {name:?}: {why}"))),
+        }
+    }
+    spec.children = children;
     for (line, amount) in changed.budget.iter() {
         spec.budget.attempt.insert(line, amount);
     }

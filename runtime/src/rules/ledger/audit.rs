@@ -43,7 +43,7 @@ impl Ledger {
                 for (sum, part) in sums[place].iter_mut().zip(&rest) {
                     *sum = sum.plus(part);
                 }
-                rest = rest.map(|part| part.only(|line| !self.nodes[place].scope.carves(line)));
+                rest = rest.map(|part| part.only(|line| !self.nodes[place].scope.keeps(line)));
             }
         };
         for Entry { call, .. } in self.calls.values() {

@@ -173,6 +173,37 @@ fn a_child_cannot_carve_more_than_its_parent_has() {
 }
 
 #[test]
+fn what_is_apart_is_limited_below_and_counts_nowhere_above() {
+    let (mut ledger, _, line) = two_scopes(100, 100);
+    let item = open(&mut ledger, "acme/triage/item", Terms { apart: vec![Line::Tokens], ..limit(300) });
+    assert_eq!(left(&ledger, &item), (300, "acme/triage/item".to_owned()), "more than around it");
+    let call = sent(&mut ledger, &item, "a", 200);
+    assert!(ledger.reserve(&item, CallId::new("b"), &tokens(101), 0).is_err());
+    ledger.settle(call, &tokens(150), 0).expect("was sent");
+    let _held = sent(&mut ledger, &item, "c", 50);
+    assert_eq!(left(&ledger, &line).0, 100);
+    ledger.audit().expect("agrees");
+    ledger.close(&item, 0);
+    // Late, and still nobody else's.
+    ledger.settle_id(&CallId::new("c"), &tokens(40), 0).expect("is held");
+    assert_eq!((left(&ledger, &line).0, ledger.totals(&item).spent), (100, tokens(190)));
+    ledger.audit().expect("agrees");
+}
+
+#[test]
+fn what_a_call_gives_back_is_free_and_no_more_than_it_has() {
+    let (mut ledger, _, line) = two_scopes(100, 100);
+    let call = sent(&mut ledger, &line, "a", 30);
+    ledger.give_back(call.id(), &tokens(10)).expect("was sent");
+    assert_eq!(left(&ledger, &line).0, 80);
+    ledger.give_back(call.id(), &tokens(u64::MAX)).expect("was sent");
+    assert_eq!(left(&ledger, &line).0, 100);
+    ledger.audit().expect("agrees");
+    ledger.settle(call, &tokens(0), 0).expect("was sent");
+    assert!(matches!(ledger.give_back(&CallId::new("a"), &tokens(1)), Err(Denial::NotOpen { .. })));
+}
+
+#[test]
 fn an_overrun_of_a_carved_child_counts_above_at_once() {
     let (mut ledger, _, line) = two_scopes(100, 100);
     let item = open(&mut ledger, "acme/triage/item", carve(30));

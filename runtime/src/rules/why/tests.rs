@@ -31,6 +31,8 @@ impl Journal {
             component: digest(1),
             checks: vec![],
             tools: Default::default(),
+            children: Default::default(),
+            caller: None,
             engine: "e".into(),
             seed: 1,
             start_ms: 0,

@@ -246,6 +246,7 @@ pub(super) fn priced(received: Received, door: &ModelDoor, quote: Option<&Quote>
     Performed {
         heard: result.map(|reply| Answer::Model { reply, usage, micro_usd }).map_err(Denied::Failed),
         spent,
+        held: Amounts::default(),
         raw_usage,
         took_ms: 0,
         waited_ms: 0,

@@ -12,7 +12,7 @@ use crate::doors::store::{Durability, Need};
 use crate::doors::tree::Manifest;
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Answer, Body, Denied, Failure, FailureKind};
-use crate::rules::ledger::{Denial, Line};
+use crate::rules::ledger::{Amounts, Denial, Line};
 use crate::rules::progress::{Mark, Standing};
 use crate::rules::spec::MarkKind;
 
@@ -66,6 +66,7 @@ impl Gate {
         Ok(Performed {
             heard: Ok(Answer::Attached { id: id.to_string() }),
             spent: Some(spent),
+            held: Amounts::default(),
             raw_usage: None,
             took_ms: 0,
             waited_ms: 0,
@@ -125,6 +126,7 @@ impl Gate {
     pub(super) async fn earned(&self, answered: Option<Body>, call: u64, marked: Marked) -> Result<(), RunEnd> {
         let Marked { mark, tree } = marked;
         let meter = &self.passage.meter;
+        let _renewing = meter.renewing().await;
         let (scope, metered, used) = (self.passage.scope.clone(), meter.call().clone(), meter.used(self.waited_ms()));
         // Before somebody could sweep away the tree that it names.
         let durability = if tree.is_some() { Durability::Durable } else { Durability::Lazy };

@@ -54,10 +54,24 @@ impl Gate {
         self.passage.tools.offers()
     }
 
-    /// Says how far a tool reaches: no guest does.
+    /// Says how far a tool or a child reaches: no guest does.
     pub(super) fn with_reach(&self, mut ask: Ask) -> Ask {
-        if let Effect::Tool { name, reach, .. } = &mut ask.effect {
-            *reach = self.passage.tools.find(name).map_or(Reach::Outside, |tool| tool.offer().reach);
+        match &mut ask.effect {
+            Effect::Tool { name, reach, .. } => {
+                *reach = self.passage.tools.find(name).map_or(Reach::Outside, |tool| tool.offer().reach);
+            }
+            Effect::Child { name, reach, .. } => {
+                let children = self.passage.children.as_ref();
+                *reach = children.map_or(Reach::Outside, |children| children.reach(name));
+            }
+            Effect::Model { .. }
+            | Effect::Human { .. }
+            | Effect::Attach { .. }
+            | Effect::CheckIn { .. }
+            | Effect::Sleep { .. }
+            | Effect::Left
+            | Effect::Count { .. }
+            | Effect::Fetch { .. } => {}
         }
         ask
     }
@@ -198,7 +212,7 @@ impl Gate {
     }
 
     /// Keeps the worker's tree as it is now.
-    async fn keep_now(&self) -> Result<Result<Option<KeptTree>, String>, RunEnd> {
+    pub(super) async fn keep_now(&self) -> Result<Result<Option<KeptTree>, String>, RunEnd> {
         let (Some(view), Some(blobs)) = (self.passage.workspace.clone(), &self.passage.blobs) else {
             return Ok(Ok(None));
         };

@@ -171,3 +171,14 @@ fn the_keys_of_an_operator_end_where_they_say() {
     assert_eq!(keys(16).expect("as many as allowed").policy.signed_by.len(), 16);
     assert!(keys(17).expect_err("one too many")[0].message.contains("17 of at most 16"));
 }
+
+#[test]
+fn a_job_names_sixteen_children_and_not_seventeen() {
+    let named = |count: usize| {
+        let names: Vec<String> = (0..count).map(|number| format!("c{number}")).collect();
+        let tables: String = names.iter().map(|name| format!("[children.{name}]\njob = \"{name}\"\n")).collect();
+        plain(&with(JOB, "[models.coder]", &format!("children = {names:?}\n{tables}[models.coder]")))
+    };
+    assert_eq!(named(16).expect("as many as allowed").children.len(), 16);
+    assert!(named(17).expect_err("one more")[0].message.contains("`grants.children`"));
+}

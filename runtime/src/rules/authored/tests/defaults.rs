@@ -91,6 +91,7 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "grants.files = none (Default)",
             "grants.models = [] (Default)",
             "grants.tools = [] (Default)",
+            "grants.children = [] (Default)",
             "grants.human = false (Default)",
             "grants.http = none (Default)",
             "budget.tokens-in = 0 (Default)",

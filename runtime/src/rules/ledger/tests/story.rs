@@ -53,6 +53,7 @@ fn terms(scope: usize, limit: u64, carve: bool) -> Terms {
         gap,
         first_gap: if attempt { Limits::from_iter([(Line::Tokens, limit / 3)]) } else { Limits::default() },
         carve: if carve && scope > 0 { vec![Line::Tokens, Line::MemoryBytes] } else { vec![] },
+        apart: if !carve && attempt { vec![Line::MemoryBytes] } else { vec![] },
     }
 }
 
