@@ -60,6 +60,54 @@ fn fixer_is_accepted_by_a_check_that_the_host_ran() {
 }
 
 #[test]
+fn foreman_gives_its_work_to_a_child_that_the_host_judged() {
+    let state = state();
+    let foreman = example("foreman");
+    let output = run(&state, &["run", foreman.to_str().unwrap(), "--json", "--no-apply"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    // A person who ran the example before has a project that is fixed.
+    assert!(["accepted", "no-change-needed"].contains(&verdict["verdict"].as_str().unwrap()), "{verdict}");
+    assert!(verdict["ledger"]["attempt"]["spent"]["model-calls"].as_u64() >= Some(2), "{verdict}");
+    let child = format!("{}-1", verdict["serial"].as_str().unwrap());
+    assert!(said.contains("child fixer") && said.contains(&format!("jidoka trace {child}")), "{said}");
+    for serial in [verdict["serial"].as_str().unwrap(), &child] {
+        let told = run(&state, &["replay", serial]);
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    }
+    let explained = run(&state, &["explain", foreman.to_str().unwrap()]).stdout;
+    assert_eq!(String::from_utf8_lossy(&explained).matches("children.fixer.job").count(), 1);
+    let resumed = run(&state, &["resume", &child]);
+    assert!(String::from_utf8_lossy(&resumed.stderr).contains("it is a child"), "{resumed:?}");
+}
+
+#[test]
+fn a_child_that_grants_more_than_its_caller_does_not_load() {
+    let state = state();
+    let text = |grants: &str, more: &str| {
+        format!(
+            "line = \"l\"\n[worker]\ncomponent = \"w.wasm\"\n[task]\ntext = \"t\"\n[grants]\n{grants}\n{more}\n\
+             [attempts]\nmax = 1\nbackoff = \"0s\"\n[done]\nmarks = [\"artifact\"]\n"
+        )
+    };
+    let write = |name: &str, text: &str| {
+        std::fs::create_dir_all(state.path().join(name)).unwrap();
+        std::fs::write(state.path().join(name).join("jidoka.toml"), text).unwrap();
+    };
+    let caller = "children = [\"wide\"]\n[children.wide]\njob = \"../wide\"";
+    write("caller", &text(caller, "[budget]\nwall = \"1s\""));
+    let wide = "[workspace]\ndir = \".\"\n[budget]\nwall = \"1s\"\ntool-calls = 1";
+    write("wide", &text("files = \"read-only\"", wide));
+    let explained = run(&state, &["explain", state.path().join("caller").to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&explained.stderr).replace('\n', " ");
+    assert!(!explained.status.success());
+    for what in ["at most what its caller has", "files are ReadOnly", "write tool-calls in [budget]"] {
+        assert!(said.contains(what), "{what}: {said}");
+    }
+}
+
+#[test]
 fn the_other_examples_end_as_they_say() {
     for (name, code, verdict) in [
         ("hello", 0, "accepted"),

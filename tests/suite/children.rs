@@ -179,13 +179,13 @@ async fn a_run_has_as_many_children_as_are_allowed_and_a_batch_too() {
     let one = "child help no-change-needed";
     let batch = |count: usize| format!("children {}", vec!["help no-change-needed"; count].join(" ; "));
     let (whole, more) = (batch(16), batch(17));
-    let lines = [whole.as_str(), &more, &whole, &whole, &batch(15), one, one, "no-change-needed all"];
+    let lines = [whole.as_str(), &more, &whole, &whole, &batch(15), &batch(2), one, "no-change-needed all"];
     let end = told(&lines).set("budget", "wall = \"60s\"").child("help", helper()).run().await;
     end.expect("no-change-needed");
     let notes = end.notes();
     assert_eq!(notes.iter().filter(|note| note.starts_with("help: no-change-needed")).count(), 64, "{notes:#?}");
     let refused: Vec<_> = notes.iter().filter(|note| note.contains("no, ")).collect();
-    assert_eq!(refused.len(), 18, "{refused:#?}");
+    assert_eq!(refused.len(), 19, "{refused:#?}");
     assert!(refused[0].contains("17 requests in one batch") && refused[17].contains("65 children"), "{refused:#?}");
     books_are_closed(&end.home);
 }
@@ -324,6 +324,38 @@ async fn a_run_that_goes_on_begins_a_child_anew_that_nobody_knows_the_end_of() {
     assert_eq!(end.record.repaid, 1);
     assert_eq!((end.real_file("a.txt").as_deref(), end.real_file("b.txt").as_deref()), (Some("x"), Some("y")));
     assert_eq!(verdict_of(&home, "caller-r1-2"), "accepted");
+    books_are_closed(&home);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_children_of_a_crashed_run_had_reserved_is_its_own_when_it_goes_on() {
+    let home = Home::new();
+    let inner = "child in attach 12345 || sleep 3000 || no-change-needed | no-change-needed";
+    let first = format!("child help {inner}");
+    let lines = [first.as_str(), "write a.txt hello", "done all"];
+    let caller = || told(&lines).child("help", helper().child("in", helper())).item("one").at(&home).serial("caller");
+    // A host that is gone in the middle: nothing of it comes to its end.
+    let gone = caller();
+    let thread = std::thread::spawn(move || {
+        let host = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        host.block_on(async {
+            let until = tokio::time::sleep(Duration::from_millis(2_000));
+            tokio::select! {
+                end = gone.run() => panic!("it came to its end: {:?}", end.record),
+                () = until => {}
+            }
+        });
+        host.shutdown_timeout(Duration::from_secs(5));
+    });
+    tokio::task::block_in_place(|| thread.join().unwrap());
+    assert!(bench::store(&home.state()).journal("caller-1-1").unwrap().is_some(), "the inner one had begun");
+    let end = caller().resume("caller").await;
+    end.expect("accepted");
+    assert_eq!((end.record.repaid, end.real_file("a.txt").as_deref()), (1, Some("hello")));
+    let ledger = bench::sqlite(&home.state()).survey().unwrap();
+    assert_eq!(ledger.totals(&ScopeId::host()).held, Amounts::default());
+    // Twice attached, once by each.
+    assert_eq!(spent(&end, Line::DiskBytes), 15);
     books_are_closed(&home);
 }
 

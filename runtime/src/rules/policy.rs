@@ -81,6 +81,18 @@ pub struct Counts {
     pub children: u64,
 }
 
+impl Counts {
+    /// As it will be after so many more of what comes in batches.
+    pub fn after(self, more: u64) -> Self {
+        Self {
+            fetches: self.fetches.saturating_add(more),
+            children: self.children.saturating_add(more),
+            evidence: self.evidence.saturating_add(more),
+            ..self
+        }
+    }
+}
+
 /// Whether the grants allow an effect.
 ///
 /// # Errors
@@ -192,7 +204,7 @@ fn not_granted_child(granted: &BTreeSet<String>, asked: &str) -> Refusal {
     let asked = shown(asked);
     let names: Vec<&str> = granted.iter().map(String::as_str).collect();
     let allowed = match names.is_empty() {
-        true => format!("no children; nobody has any who has {MAX_CHILD_DEPTH} callers above"),
+        true => format!("no children; below {MAX_CHILD_DEPTH} callers there are none"),
         false => format!("children: {}", names.join(", ")),
     };
     let setting = format!("[grants] children = [{asked}], and [children.NAME]");

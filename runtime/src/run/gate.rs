@@ -193,13 +193,20 @@ pub struct Ask {
     pub effect: Effect,
     /// For [`Effect::Attach`]: the bytes, which the journal does not hold.
     pub bytes: Vec<u8>,
-    /// For [`Effect::Child`]: how many of its batch are to be carved out for, from this one on.
-    pub siblings: u64,
+    /// How many of its batch are before it, and how many there are in all.
+    place: (u64, u64),
+}
+
+impl Ask {
+    /// An effect that attaches these bytes.
+    pub fn with_bytes(effect: Effect, bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::from(effect) }
+    }
 }
 
 impl From<Effect> for Ask {
     fn from(effect: Effect) -> Self {
-        Self { effect, bytes: Vec::new(), siblings: 1 }
+        Self { effect, bytes: Vec::new(), place: (0, 1) }
     }
 }
 
@@ -296,11 +303,9 @@ impl Gate {
     }
 
     async fn pass_batch(&self, asks: Vec<Ask>) -> Result<Vec<Heard>, RunEnd> {
-        let asks: Vec<Ask> = (1..=asks.len() as u64)
-            .rev()
-            .zip(asks)
-            .map(|(siblings, ask)| Ask { siblings, ..self.with_reach(ask) })
-            .collect();
+        let all = asks.len() as u64;
+        let asks = (0..).zip(asks).map(|(before, ask)| Ask { place: (before, all), ..self.with_reach(ask) });
+        let asks: Vec<Ask> = asks.collect();
         let _busy = self.pulse.busy();
         if self.passage.cord.is_pulled() {
             return Err(RunEnd::Stopped);
@@ -445,7 +450,8 @@ impl Gate {
 
     /// Policy, bound, reservation, and the intent of what need not wait. A refusal is journalled too.
     async fn admit(&self, call: u64, attempt: u32, ask: Ask) -> Result<Result<Admitted, Refusal>, RunEnd> {
-        let counts = self.state().counts;
+        // Those before it in its batch are on their way, and not counted yet.
+        let counts = self.state().counts.after(ask.place.0);
         if let Err(refusal) = policy::rule(&self.passage.grants, counts, &ask.effect) {
             return self.refuse(call, ask.effect, refusal).await;
         }
@@ -472,7 +478,8 @@ impl Gate {
         };
         let mut admitted = Admitted { call, attempt, ask, sent: None, paid: None, carved: None, schema };
         if let Effect::Child { name, budget, .. } = &admitted.ask.effect {
-            match self.carve(&admitted, name, budget, admitted.ask.siblings).await? {
+            let (before, all) = admitted.ask.place;
+            match self.carve(&admitted, name, budget, all.saturating_sub(before)).await? {
                 Ok(carved) => admitted.carved = Some(carved),
                 Err(refusal) => return self.refuse(call, admitted.ask.effect, refusal).await,
             }
@@ -528,11 +535,7 @@ impl Gate {
 
     /// A call's name in the ledger and on the wire. One that is made again in a resumption is another.
     fn call_id(&self, call: u64) -> CallId {
-        let serial = &self.passage.serial;
-        CallId::new(match self.passage.journal.resumption() {
-            0 => format!("{serial}-{call}"),
-            resumption => format!("{serial}-r{resumption}-{call}"),
-        })
+        call_id(&self.passage.serial, self.passage.journal.resumption(), call)
     }
 
     /// Waits for the pace, sends, settles. Until it is sent, a dropped call costs nothing; afterwards it is held.
@@ -731,6 +734,14 @@ impl Performed {
             rates: RateNews::default(),
         }
     }
+}
+
+/// The name of a run's call after so many resumptions. A child's run is called so too.
+pub fn call_id(serial: &str, resumption: u32, call: u64) -> CallId {
+    CallId::new(match resumption {
+        0 => format!("{serial}-{call}"),
+        resumption => format!("{serial}-r{resumption}-{call}"),
+    })
 }
 
 /// What a note costs the log beside its text: the line's own frame in the journal.

@@ -24,6 +24,9 @@ const SLICE_MS: u64 = 30_000;
 /// Between two renewals at least: near a limit each one brings less.
 const RENEW_MS: u64 = 1_000;
 
+/// Processor time that a guest keeps which lends: one in a process of its own uses a little of it as it waits.
+const SPARED_CPU_MS: u64 = 200;
+
 const TIMES: [Line; 3] = [Line::WallMs, Line::WorkMs, Line::CpuMs];
 
 /// The meter of one guest.
@@ -267,7 +270,8 @@ impl Meter {
     }
 
     /// Part of a transaction in which something is to be taken from what the meter keeps for its guest, who waits meanwhile:
-    /// all that is not used is given back before `take`, and what is left then is reserved anew.
+    /// all that is not used is given back before `take`, but for what waiting itself costs, and what is left then is reserved
+    /// anew.
     ///
     /// # Errors
     /// [`Denial::NotOpen`]: somebody closed the scope in the meantime. Those of `take`, after which nothing may be kept.
@@ -279,8 +283,9 @@ impl Meter {
         take: impl FnOnce(&mut Ledger) -> Result<T, Denial>,
     ) -> Result<(T, Renewed), Denial> {
         renew(ledger, call, used, &Amounts::default(), now_ms)?;
-        let spent = Line::ALL.into_iter().filter(|line| !line.is_level());
-        ledger.give_back(call, &spent.map(|line| (line, u64::MAX)).collect())?;
+        let reserved = ledger.find(call).map(|call| call.reserved).unwrap_or_default();
+        let spared = Amounts::of(Line::CpuMs, SPARED_CPU_MS);
+        ledger.give_back(call, &reserved.only(|line| !line.is_level()).less(&spared))?;
         let taken = take(ledger)?;
         Ok((taken, renew(ledger, call, used, &wanted(), now_ms)?))
     }

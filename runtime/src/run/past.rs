@@ -14,11 +14,12 @@ pub use crate::doors::store::RunRow;
 use crate::doors::store::{Store, StoreError};
 pub use crate::doors::tree::{Change, ChangeKind, Entry as FileEntry, Manifest};
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, Caller, OpenedJob, Opening, OutcomeName, Parts, RunOrigin};
+use crate::rules::effect::{Body, Caller, Kind, OpenedJob, Opening, OutcomeName, Parts, RunOrigin};
 use crate::rules::facts::Facts;
 use crate::rules::progress::Mark;
 use crate::rules::record::Record;
 
+use super::gate::call_id;
 use super::shape::MAX_COMPONENT_BYTES;
 
 /// Forks of forks that are followed back.
@@ -298,6 +299,22 @@ impl Past {
             None => "the worker has nothing to do with it".to_owned(),
         };
         Err(PastError::NoFork { serial: self.serial.clone(), at, why, nearest })
+    }
+
+    /// The runs of children that have no answer here: a crash or a stop took them with it.
+    pub fn lost_children(&self) -> Vec<String> {
+        let (mut resumption, mut lost) = (0, Vec::new());
+        for entry in &self.entries {
+            match &entry.facts {
+                Facts::Resumed { resumption: number, .. } => resumption = *number,
+                Facts::Intent { call, kind: Kind::Child | Kind::Envoy, .. } => {
+                    lost.push((*call, call_id(&self.serial, resumption, *call).to_string()));
+                }
+                Facts::Answered { call, .. } => lost.retain(|(asked, _)| asked != call),
+                _ => {}
+            }
+        }
+        lost.into_iter().map(|(_, serial)| serial).collect()
     }
 
     /// A child works in the files of its caller, as they were when it was called.

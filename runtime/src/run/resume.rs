@@ -82,8 +82,10 @@ pub(super) async fn readmit(
     };
     let (before, prepaid) = (meter(past.resumptions()), (0..=past.resumptions()).map(meter).collect::<Vec<_>>());
     let used_ms = past.worked_ms();
+    let lost = lost_meters(runner, &past).await;
     let own = [Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone()), Need::Line(scopes.line.clone())];
-    let needs = own.into_iter().chain(prepaid.iter().cloned().map(Need::Call)).collect();
+    let meters = prepaid.iter().chain(lost.iter().map(|(meter, _)| meter));
+    let needs = own.into_iter().chain(meters.cloned().map(Need::Call)).collect();
     let (ids, spec, metered, shown) = (scopes.clone(), job.spec.clone(), call.clone(), past.marks());
     let (run, attempt) = (serial.clone(), past.origin.attempt);
     let begun = journal.step(needs, Durability::Durable, move |step| {
@@ -100,7 +102,9 @@ pub(super) async fn readmit(
         // Nobody has it: what the last process left open is in doubt, whether or not somebody closed it already.
         ledger.close(&ids.attempt, now_ms);
         ledger.reopen(&ids.attempt);
-        Meter::take_over(ledger, &before, used_ms, now_ms);
+        for (meter, used_ms) in [(before, used_ms)].into_iter().chain(lost) {
+            Meter::take_over(ledger, &meter, used_ms, now_ms);
+        }
         let booked = |meter: &CallId| ledger.find(meter).map_or(0, |meter| meter.spent.get(Line::DiskBytes));
         let prepaid = prepaid.iter().map(booked).sum();
         let begun = ids
@@ -119,6 +123,20 @@ pub(super) async fn readmit(
     meter.prepaid(prepaid);
     let begun = Begun { past, job, run_dir: run_dir.clone(), materials, cord, lease: Some(lease) };
     Ok(Admitted { known, ..begun.admitted(scopes, item, meter, journal, (time, tools)) })
+}
+
+/// The meters of children that ended with this run and were never heard of, and how long each worked as far as its journal
+/// knows: what they had reserved is in doubt with their caller's. Milliseconds.
+async fn lost_meters(runner: &Arc<Runner>, past: &Past) -> Vec<(CallId, u64)> {
+    let (mut meters, mut lost) = (Vec::new(), past.lost_children());
+    while let Some(serial) = lost.pop() {
+        // One that was not begun has no meter; of one that cannot be read the line is stopped, and all stays held.
+        if let Ok(child) = runner.past(&serial).await {
+            meters.push((Meter::id(&serial), child.worked_ms()));
+            lost.extend(child.lost_children());
+        }
+    }
+    meters
 }
 
 /// A past run that goes on, or is told again.

@@ -1,4 +1,4 @@
-//! Uses what no job of this version can grant: tools, children, a person.
+//! Uses what its job does not grant: tools, children, a person.
 
 use jidoka::{Report, Result, Task, children, human, tools};
 use jidoka_hostile_guests::tell;

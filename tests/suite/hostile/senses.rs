@@ -17,7 +17,7 @@ pub(super) async fn ungranted() {
         let setting = match step {
             "human" | "no options" => "[grants] human = true",
             "tool" | "tools" => "[grants] tools",
-            _ => "this version serves no",
+            _ => "[grants] children = [\"copy\"]",
         };
         assert!(told.contains(setting), "{step}: {told}");
     }

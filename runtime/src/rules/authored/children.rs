@@ -11,7 +11,6 @@ use super::kinds::{Characters, HostPath, List, Name, Repeats};
 use super::mistake::{Mistake, listed};
 use super::reader::{Key, Naming, Reader, Section};
 use crate::rules::child::ChildSpec;
-use crate::rules::spec::Origin;
 
 const NAME: Name = Name { characters: Characters::Lower, most: 32 };
 const NAMING: Naming = Naming { noun: "child", kind: NAME, example: "reviewer" };
@@ -69,9 +68,6 @@ pub(super) fn read(
 
 fn child(mut section: Section<'_>, reader: &mut Reader) -> Option<PathBuf> {
     let job = section.required(reader, &JOB);
-    let key = section.key(JOB.name);
     section.finish(reader);
-    let job = job?.value;
-    reader.set(key, job.display().to_string(), Origin::Job);
-    Some(job)
+    job.map(|found| found.value)
 }
