@@ -21,11 +21,9 @@ pub const MAX_AT_ONCE: usize = 16;
 /// - `not-granted`: the job has no child of this name, or the run is a child of a child of a child;
 /// - `exhausted`: a line that is named has less left than that;
 /// - `too-large`: a line is named with more than the child's job says, the task has more than 256 KiB, or the run has had
-///   64 children;
+///   64 children, those of its children included;
 /// - `invalid`: `memory-bytes` is named, which is held and not spent: the caps of the child's job bound it;
 /// - `line-stopped`: nothing begins on a line that is stopped.
-///
-/// `Err` with `failed`: the child left files that cannot be kept.
 pub fn run(child: &Child) -> Result<Verdict, Denied> {
     host::children::run(child)
 }

@@ -191,6 +191,64 @@ async fn a_run_has_as_many_children_as_are_allowed_and_a_batch_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn children_of_children_count_for_the_run_at_the_top() {
+    let batch = format!("children {}", vec!["help no-change-needed"; 16].join(" ; "));
+    let one = format!("child a {batch} | {batch} | no-change-needed");
+    let end = told(&[&one, &one, "no-change-needed all"]).set("budget", "wall = \"60s\"");
+    let end = end.child("a", helper().set("budget", "wall = \"60s\"").child("help", helper())).run().await;
+    end.expect("no-change-needed");
+    let refused = |serial: &String| {
+        let is_it =
+            |entry: &&Entry| matches!(&entry.body, Body::Refused { refusal, .. } if refusal.asked.contains("theirs"));
+        bench::entries(&end.home.state(), serial).iter().filter(is_it).count()
+    };
+    assert_eq!(serials(&end).iter().map(refused).collect::<Vec<_>>(), [0, 2]);
+    books_are_closed(&end.home);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_that_show_evidence_at_once_are_all_accepted_and_leave_no_copies() {
+    let each: Vec<String> = (0..8).map(|number| format!("help attach proof {number} | done")).collect();
+    let end = told(&[&format!("children {}", each.join(" ; ")), "no-change-needed all"]).file("big.txt", "x");
+    let end = end.child("help", reader()).run().await;
+    end.expect("no-change-needed");
+    assert!(end.notes().iter().all(|note| note.starts_with("help: accepted")), "{:?}", end.notes());
+    for child in serials(&end) {
+        let dir = end.home.state().join("runs").join(&child);
+        assert!(dir.join("verdict.json").exists() && !dir.join("work").exists() && !dir.join("context").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_obeys_what_a_caller_makes_to_look_like_the_hosts_own() {
+    let lines = [
+        "write kept.txt mine",
+        "mkdir .jidoka-apply-x",
+        "write .jidoka-apply-x/plan.json {}",
+        "child help done",
+        "done",
+    ];
+    let end = told(&lines).child("help", helper()).run().await;
+    // To the host it is not there, neither as a change.
+    end.expect("accepted");
+    assert!(end.notes()[0].starts_with("help: not-admitted · "), "{:?}", end.notes());
+    assert_eq!(end.record.changes, ["kept.txt"]);
+    assert!(end.kept_file(".jidoka-apply-x/plan.json").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_is_pulled_for_stops_its_caller_too() {
+    let home = Home::new();
+    let judged = helper().check("judged", plain::JUDGE);
+    let lines = ["child help write judge pull | done", "write a.txt x", "done all"];
+    let end = told(&lines).at(&home).child("help", judged).run().await;
+    end.expect("halted");
+    assert!(end.record.why.contains("the verifier saw it"), "{}", end.record.why);
+    assert_eq!(bench::store(&home.state()).pulls().unwrap().len(), 1);
+    books_are_closed(&home);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn children_have_children_and_each_level_has_at_most_what_is_above_it() {
     let lines = [
         "child a disk-bytes=1000 child b disk-bytes=600 child c disk-bytes=300 attach 12345 ||| child d done ||| done c || \
@@ -232,7 +290,7 @@ async fn children_that_write_run_one_after_the_other_and_all_others_at_once() {
     assert!(end.notes().iter().all(|note| note.starts_with("help: accepted")), "{:?}", end.notes());
     is_told_again(&end).await;
     let home = Home::new();
-    let many = format!("children {}", vec!["help sleep 1000 | no-change-needed"; 6].join(" ; "));
+    let many = format!("children {}", ["help sleep 1000 | no-change-needed"; 6].join(" ; "));
     let start = Instant::now();
     let end = told(&[&many, "no-change-needed all"]).at(&home).child("help", reader()).run().await;
     end.expect("no-change-needed");
@@ -411,7 +469,7 @@ async fn a_seed_makes_a_caller_and_all_its_children() {
 async fn what_children_spend_counts_for_the_shared_books_too() {
     let provider = FakeProvider::start(vec![Behaviour::Text("yes".into())]).await;
     let model = || http(&provider, Dialect::Openai);
-    let many = format!("children {}", vec!["help model-calls=1 ask one | no-change-needed"; 4].join(" ; "));
+    let many = format!("children {}", ["help model-calls=1 ask one | no-change-needed"; 4].join(" ; "));
     let home = Home::new();
     let end = told(&[&many, "no-change-needed"]).model(model()).at(&home).child("help", helper().model(model())).run();
     end.await.expect("no-change-needed");

@@ -130,6 +130,15 @@ pub fn apply(real: &Dir, from: &Dir, set: &ChangeSet<'_>) -> Result<Applied, App
     apply_with(real, from, set, &mut Hook::none())
 }
 
+/// Whether there is nothing in `real` that is called as an apply's staging is.
+///
+/// # Errors
+/// [`ApplyError::Real`]: the directory cannot be read.
+pub fn is_clear(real: &Dir) -> Result<bool, ApplyError> {
+    let listed = node::open_dir(real, ".").map_err(|errno| ApplyError::Real(ScanError::io("", errno)))?;
+    Ok(stagings(&listed)?.is_empty())
+}
+
 /// Ends every apply that was interrupted in `real`: forward if it was committed, else back. To be called before a
 /// directory is used by any run. May itself be interrupted and called again.
 ///

@@ -279,13 +279,14 @@ pub fn again(machine: &dyn Machine, past: &Past, whose: Whose, changed: &Changed
         .map_err(|why| anyhow!("run {}: {}", past.serial, why.join("; ")))?;
     // The component is the one that the run has, and so is its signature.
     read_pins(machine, &mut spec, Path::new(&past.job.dir), Signatures::AsKept);
-    let components = past.components(machine.desk()?.state().blobs()).context("read the components")?;
+    let blobs = machine.desk()?;
+    let components = past.all_components(&spec, blobs.state().blobs()).context("read the components")?;
     let dir = PathBuf::from(&past.job.dir);
     // The directory of a job that somebody else ran is not to be believed.
     let workspace = spec.workspace.as_ref().filter(|_| whose == Whose::Ours);
     let workspace = workspace.map(|workspace| machine.open(&dir.join(&workspace.dir)));
     let workspace = workspace.transpose().with_context(|| format!("open the workspace in {}", dir.display()))?;
-    let job = kept_job(machine, &operator, spec, components, &past.job.dir)?;
+    let job = kept_job(machine, &operator, spec, components, (&past.job.dir, whose))?;
     Ok(Job { workspace, hooks: machine.hooks(operator.hooks.clone()), ..job })
 }
 
@@ -295,7 +296,7 @@ fn kept_job(
     operator: &OperatorFile,
     mut spec: RunSpec,
     components: Components,
-    job_dir: &str,
+    (job_dir, whose): (&str, Whose),
 ) -> anyhow::Result<Job> {
     let Components { worker: component, checks: components, tools, children: below } = components;
     let dir = PathBuf::from(job_dir);
@@ -303,9 +304,23 @@ fn kept_job(
     let checks = checks.map(|(check, component)| CheckJob { check, component }).collect();
     let mut children = BTreeMap::new();
     for (name, child) in &mut spec.children {
-        let (Some(own), Some(components)) = (&child.spec, below.get(name)) else { continue };
+        let (Some(own), Some(components)) = (&mut child.spec, below.get(name)) else {
+            bail!("child \"{name}\" has no component in the run");
+        };
         let own_dir = absolute(&child_dir(&dir.join(&child.job)))?;
-        let job = kept_job(machine, operator, (**own).clone(), components.clone(), &own_dir)?;
+        read_pins(machine, own, Path::new(&own_dir), Signatures::AsKept);
+        let mut job = kept_job(machine, operator, (**own).clone(), components.clone(), (&own_dir, whose))?;
+        own.children.clone_from(&job.spec.children);
+        // It has not begun, so no run has kept it.
+        let context = own.workspace.as_ref().and_then(|workspace| workspace.context.as_ref());
+        job.context = match (context, whose) {
+            (None, _) => None,
+            (Some(context), Whose::Ours) => {
+                let context = Path::new(&own_dir).join(context);
+                Some(machine.open(&context).with_context(|| format!("open the context {}", context.display()))?)
+            }
+            (Some(_), Whose::Theirs) => bail!("child \"{name}\" has a context, which an imported run does not bring"),
+        };
         children.insert(name.clone(), job);
     }
     let models = reached(machine, &spec, &dir)?;

@@ -31,7 +31,7 @@ use crate::rules::spec::{Allowance, RunSpec, Wall};
 use crate::rules::tool::{ToolOffer, ToolSource};
 use crate::rules::verdict::{Verdict, used_up};
 
-use super::children::Birth;
+use super::children::{Birth, Lineage};
 use super::cord::Cord;
 use super::journal::{Beginning, Journal};
 use super::line::{self, Pulls};
@@ -49,8 +49,7 @@ pub(super) struct Admitted {
     pub(super) serial: String,
     pub(super) run_dir: RunDir,
     pub(super) scopes: Scopes,
-    /// How many callers are above it.
-    pub(super) depth: usize,
+    pub(super) lineage: Lineage,
     pub(super) item: ItemRecord,
     pub(super) meter: Arc<Meter>,
     /// None: the run is one call of a tool.
@@ -195,13 +194,13 @@ pub(super) async fn admit(
     let host = Arc::clone(runner);
     let (serial, run_dir) = (serial.to_owned(), run_dir.clone());
     let item_name = record.item.clone();
-    let (scopes, caller, depth) = match birth {
-        Some(Birth { scopes, caller, depth, .. }) => (scopes, Some(caller), depth),
-        None => (Scopes::of(&job.spec, &item_name, &serial), None, 0),
+    let (scopes, caller, lineage) = match birth {
+        Some(Birth { scopes, caller, lineage, .. }) => (scopes, Some(caller), lineage),
+        None => (Scopes::of(&job.spec, &item_name, &serial), None, Lineage::default()),
     };
     let opened = {
-        let run_dir = run_dir.clone();
-        tokio::task::spawn_blocking(move || Opened::open(&host, job, &item_name, &run_dir)).await
+        let (run_dir, whose) = (run_dir.clone(), if caller.is_some() { Workspace::Callers } else { Workspace::Real });
+        tokio::task::spawn_blocking(move || Opened::open(&host, job, &item_name, &run_dir, whose)).await
     };
     let opened = opened.map_err(|error| faulted(format!("the admission panicked: {error}")))??;
     let Opened { job, lease, materials, seed, keeping } = opened;
@@ -249,7 +248,7 @@ pub(super) async fn admit(
         passed: Passed::default(),
     };
     let beginning = Beginning::blank(fresh_key()?);
-    let ready = Ready { job, serial, run_dir, scopes, depth, materials, cord, lease, keeping };
+    let ready = Ready { job, serial, run_dir, scopes, lineage, materials, cord, lease, keeping };
     ready.begin(runner, origin, opened, (left, start_ms), beginning, watcher, record).await
 }
 
@@ -292,8 +291,7 @@ pub(super) struct Ready {
     pub(super) serial: String,
     pub(super) run_dir: RunDir,
     pub(super) scopes: Scopes,
-    /// How many callers are above it.
-    pub(super) depth: usize,
+    pub(super) lineage: Lineage,
     pub(super) materials: Materials,
     pub(super) cord: Cord,
     pub(super) lease: ItemLease,
@@ -314,7 +312,7 @@ impl Ready {
         watcher: mpsc::UnboundedSender<Entry>,
         record: &mut Record,
     ) -> Result<Admitted, Verdict> {
-        let Self { job, serial, run_dir, scopes, depth, materials, cord, lease, keeping } = self;
+        let Self { job, serial, run_dir, scopes, lineage, materials, cord, lease, keeping } = self;
         let tools = Tools::of(opened.tools.clone(), &materials.toolboxes).map_err(not_admitted)?;
         let time = Arc::new(VirtualClock::starting_at_ms(origin.start_ms));
         time.move_to_ms(first_ms);
@@ -367,7 +365,7 @@ impl Ready {
             serial,
             run_dir,
             scopes,
-            depth,
+            lineage,
             item,
             meter: Arc::new(meter),
             prepared,
@@ -457,8 +455,9 @@ pub(super) struct Context {
 
 impl Opened {
     /// Blocking: compiles and copies.
-    fn open(host: &Runner, job: Job, item: &str, run_dir: &RunDir) -> Result<Self, Verdict> {
+    fn open(host: &Runner, job: Job, item: &str, run_dir: &RunDir, whose: Workspace) -> Result<Self, Verdict> {
         let spec = &job.spec;
+        ready(&job, whose)?;
         let lease = host.state.lease(&spec.tenant, &spec.line, item).map_err(|error| not_admitted(chain(&error)))?;
         let compiled = compile(host, &job)?;
         let keeping = host.state.blobs().keeping().map_err(|error| not_admitted(format!("the blobs: {error}")))?;
@@ -594,10 +593,31 @@ pub(super) fn fresh_key() -> Result<Key, Verdict> {
     Ok(Key::from_bytes(key))
 }
 
+/// Whose directory a run works on a copy of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Workspace {
+    /// A person's.
+    Real,
+    /// The copy of its caller, who writes there what it likes.
+    Callers,
+}
+
+/// Ends what an interrupted apply left in the workspace. In a caller's own copy nobody obeys what only looks like that.
+fn ready(job: &Job, whose: Workspace) -> Result<(), Verdict> {
+    let Some(real) = &job.workspace else { return Ok(()) };
+    let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the workspace: {}", chain(error)));
+    match whose {
+        Workspace::Real => apply::recover(real).map(drop).map_err(|error| unreadable(&error)),
+        Workspace::Callers => match apply::is_clear(real).map_err(|error| unreadable(&error))? {
+            true => Ok(()),
+            false => Err(not_admitted("the workspace: the caller made a directory there as only the host makes them")),
+        },
+    }
+}
+
 fn copies(runner: &Runner, job: &Job, run_dir: &RunDir, keeping: &Keeping) -> Result<Option<Trees>, Verdict> {
     let Some(real) = &job.workspace else { return Ok(None) };
     let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the workspace: {}", chain(error)));
-    apply::recover(real).map_err(|error| unreadable(&error))?;
     let work = run_dir.subdir("work").map_err(|error| unreadable(&error))?;
     let done = &job.spec.done;
     let ignored = |base: &Dir| {

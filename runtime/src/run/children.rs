@@ -4,6 +4,7 @@
 //! waiting for a child stops it; none is left when its caller is judged.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
@@ -11,8 +12,9 @@ use tokio::sync::mpsc;
 
 use crate::doors::evidence::address;
 use crate::rules::child::Errand;
-use crate::rules::effect::Caller;
+use crate::rules::effect::{Caller, Refusal};
 use crate::rules::line::Line;
+use crate::rules::policy::{self, MAX_CHILDREN};
 use crate::rules::record::Record;
 use crate::rules::spec::RunSpec;
 use crate::rules::tool::Reach;
@@ -23,7 +25,7 @@ use super::admission::Scopes;
 use super::cord::Cord;
 use super::line::Pulls;
 use super::lock;
-use super::runner::{Job, Runner};
+use super::runner::{Account, Job, Runner};
 
 /// What a worker needs to have children.
 pub struct Children {
@@ -34,12 +36,22 @@ pub struct Children {
     jobs: Arc<BTreeMap<String, Job>>,
     scopes: Scopes,
     seed: u64,
-    /// How many callers are above the caller.
-    depth: usize,
+    lineage: Lineage,
+    /// Whose account it all is on.
+    account: Account,
     pulls: Arc<Mutex<Pulls>>,
     /// Everybody who is alive has one of them.
     alive: Mutex<Option<mpsc::Sender<()>>>,
     gone: tokio::sync::Mutex<mpsc::Receiver<()>>,
+}
+
+/// Where a run stands among its callers.
+#[derive(Clone, Default)]
+pub(super) struct Lineage {
+    /// How many callers are above it.
+    pub(super) depth: usize,
+    /// How many children the run at the top has had, theirs included.
+    had: Arc<AtomicU64>,
 }
 
 /// What a child is begun with, beside its job.
@@ -47,7 +59,7 @@ pub struct Children {
 pub(super) struct Birth {
     pub(super) scopes: Scopes,
     pub(super) caller: Caller,
-    pub(super) depth: usize,
+    pub(super) lineage: Lineage,
     /// Where its caller keeps the pulls of its line.
     pub(super) pulls: Arc<Mutex<Pulls>>,
 }
@@ -74,7 +86,7 @@ impl Children {
         job: &Job,
         scopes: &Scopes,
         seed: u64,
-        depth: usize,
+        lineage: &Lineage,
         pulls: &Arc<Mutex<Pulls>>,
     ) -> Self {
         let (alive, gone) = mpsc::channel(1);
@@ -84,7 +96,8 @@ impl Children {
             jobs: Arc::clone(&job.children),
             scopes: scopes.clone(),
             seed,
-            depth,
+            lineage: lineage.clone(),
+            account: job.account.clone(),
             pulls: Arc::clone(pulls),
             alive: Mutex::new(Some(alive)),
             gone: tokio::sync::Mutex::new(gone),
@@ -94,6 +107,21 @@ impl Children {
     /// How far a child reaches. One that is not there is said to reach farthest.
     pub(super) fn reach(&self, name: &str) -> Reach {
         self.spec.child(name).map_or(Reach::Outside, RunSpec::reach)
+    }
+
+    /// Counts one more child of the run at the top.
+    ///
+    /// # Errors
+    /// A [`Refusal`]: it has had as many as a run may have.
+    pub(super) fn count(&self) -> Result<(), Refusal> {
+        let one_more = |had: u64| (had < MAX_CHILDREN).then_some(had + 1);
+        let counted = self.lineage.had.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        counted.map(drop).or_else(|had| policy::at_most("children, theirs included", had + 1, MAX_CHILDREN))
+    }
+
+    /// One that was counted was not begun.
+    pub(super) fn discount(&self) {
+        self.lineage.had.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A child by its name, and where it would spend.
@@ -121,9 +149,11 @@ impl Children {
         let mut job = child.job.again().map_err(fault)?;
         job.spec = job.spec.as_child(&self.spec, Errand { task, budget, seed: self.seed_of(call) });
         job.workspace = workspace;
+        job.account = self.account.clone();
         let caller = Caller { serial: self.scopes.attempt.name().to_owned(), call };
         let pulls = Arc::clone(&self.pulls);
-        let birth = Birth { scopes: child.scopes, caller, depth: self.depth + 1, pulls };
+        let lineage = Lineage { depth: self.lineage.depth + 1, had: Arc::clone(&self.lineage.had) };
+        let birth = Birth { scopes: child.scopes, caller, lineage, pulls };
         let Some(alive) = lock(&self.alive).clone() else { return Err(RunEnd::Stopped) };
         let handle = self.runner.start_child(job, serial.to_owned(), birth);
         let awaited = Awaited(handle.cord());

@@ -16,6 +16,7 @@ use crate::rules::record::Record;
 use crate::rules::verdict::Verdict;
 
 use super::admission::{Admitted, Ready, Scopes, chain, faulted, fresh_key, not_admitted};
+use super::children::Lineage;
 use super::cord::Cord;
 use super::journal::Beginning;
 use super::past::Past;
@@ -88,7 +89,7 @@ pub(super) async fn admit(
         serial: serial.to_owned(),
         run_dir: run_dir.clone(),
         scopes,
-        depth: 0,
+        lineage: Lineage::default(),
         materials,
         cord,
         lease,

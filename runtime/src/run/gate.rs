@@ -193,7 +193,7 @@ pub struct Ask {
     pub effect: Effect,
     /// For [`Effect::Attach`]: the bytes, which the journal does not hold.
     pub bytes: Vec<u8>,
-    /// How many of its batch are before it, and how many there are in all.
+    /// How many of its batch are before it of which nothing is told, and how many of those there are in all.
     place: (u64, u64),
 }
 
@@ -303,15 +303,17 @@ impl Gate {
     }
 
     async fn pass_batch(&self, asks: Vec<Ask>) -> Result<Vec<Heard>, RunEnd> {
-        let all = asks.len() as u64;
-        let asks = (0..).zip(asks).map(|(before, ask)| Ask { place: (before, all), ..self.with_reach(ask) });
-        let asks: Vec<Ask> = asks.collect();
+        let mut asks: Vec<Ask> = asks.into_iter().map(|ask| self.with_reach(ask)).collect();
         let _busy = self.pulse.busy();
         if self.passage.cord.is_pulled() {
             return Err(RunEnd::Stopped);
         }
         let first = self.passage.journal.next_calls(asks.len());
         let told = self.retell(first, &asks).await?;
+        let untold = asks.iter_mut().zip(&told).filter(|(_, told)| !matches!(told, Part::Told { .. }));
+        let untold: Vec<&mut Ask> = untold.map(|(ask, _)| ask).collect();
+        let all = untold.len() as u64;
+        (0..).zip(untold).for_each(|(before, ask)| ask.place = (before, all));
         if let Err(refusal) = policy::at_most("requests in one batch", asks.len() as u64, MAX_BATCH as u64) {
             let mut heard = Vec::with_capacity(asks.len());
             for ((call, ask), told) in (first..).zip(asks).zip(told) {
@@ -360,6 +362,13 @@ impl Gate {
                     let message = "another part of the batch ended the run".to_owned();
                     let failure = Failure { kind: FailureKind::Unavailable, message };
                     let unsent = Performed::free(Err(Denied::Failed(failure)));
+                    if admitted.carved.is_some() {
+                        let serial = self.call_id(admitted.call).to_string();
+                        if self.give_back_carved(&serial).await.is_ok() {
+                            drop(self.settle(*admitted, None, unsent).await);
+                        }
+                        continue;
+                    }
                     let Some(Paid { quote, life: Life::Dispatched(dispatched) }) = admitted.paid.take() else {
                         continue;
                     };

@@ -9,10 +9,11 @@ use tokio::sync::mpsc;
 
 use crate::doors::chain::Head;
 use crate::doors::state::RunDir;
+use crate::doors::workspace;
 use crate::rules::andon::Pulled;
 use crate::rules::effect::Entry;
 use crate::rules::record::{Capabilities, LedgerRecord, RECORD_FORMAT, Record};
-use crate::rules::spec::RunSpec;
+use crate::rules::spec::{FileGrant, RunSpec};
 use crate::rules::verdict::Verdict;
 
 use super::admission::{Admitted, admit, chain, may_begin};
@@ -95,9 +96,18 @@ pub(super) async fn child(
         Err(verdict) => return judged(record, &verdict),
     };
     let kept = Arc::clone(&birth.pulls);
+    // Of one that may not write there is nothing to apply.
+    let apply = if job.spec.grants.files == FileGrant::ReadWrite { Apply::Accepted } else { Apply::Never };
     let admitted = admit(&runner, job, &serial, Some(birth), &run_dir, (cord, watcher), &mut record).await;
-    let pulls = execute(&runner, admitted, Apply::Accepted, &run_dir, &mut record).await;
+    let pulls = execute(&runner, admitted, apply, &run_dir, &mut record).await;
     lock(&kept).kept.extend(pulls);
+    // Its trees are kept where all trees are, and it never goes on: its caller's disk paid for no copies.
+    let removed = tokio::task::spawn_blocking(move || {
+        ["work", "context"].into_iter().try_for_each(|name| workspace::remove_tree(run_dir.dir(), name))
+    });
+    if let Ok(Err(error)) = removed.await {
+        tracing::warn!(%error, serial = record.serial, "the copies of a child could not be removed");
+    }
     record
 }
 

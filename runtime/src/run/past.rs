@@ -18,6 +18,7 @@ use crate::rules::effect::{Body, Caller, Kind, OpenedJob, Opening, OutcomeName, 
 use crate::rules::facts::Facts;
 use crate::rules::progress::Mark;
 use crate::rules::record::Record;
+use crate::rules::spec::RunSpec;
 
 use super::gate::call_id;
 use super::shape::MAX_COMPONENT_BYTES;
@@ -324,23 +325,34 @@ impl Past {
         Err(PastError::NotResumable { serial: self.serial.clone(), why })
     }
 
-    /// The component's bytes, and those of its checks, its tools and its children. Blocking.
+    /// The component's bytes, and those of its checks and its tools. Blocking.
     ///
     /// # Errors
     /// [`PastError::Component`].
     pub fn components(&self, blobs: &Blobs) -> Result<Components, PastError> {
-        let RunOrigin { component, checks, tools, children, .. } = self.origin.clone();
-        self.read(&Parts { worker: component, checks, tools, children }, blobs)
+        let RunOrigin { component, checks, tools, .. } = self.origin.clone();
+        let parts = Parts { worker: component, checks, tools, children: BTreeMap::new() };
+        self.read(&parts, &self.job.spec, blobs)
     }
 
-    fn read(&self, parts: &Parts, blobs: &Blobs) -> Result<Components, PastError> {
+    /// As [`Past::components`], with those of the children that this job has. Blocking.
+    ///
+    /// # Errors
+    /// [`PastError::Component`].
+    pub fn all_components(&self, job: &RunSpec, blobs: &Blobs) -> Result<Components, PastError> {
+        let RunOrigin { component, checks, tools, children, .. } = self.origin.clone();
+        self.read(&Parts { worker: component, checks, tools, children }, job, blobs)
+    }
+
+    fn read(&self, parts: &Parts, job: &RunSpec, blobs: &Blobs) -> Result<Components, PastError> {
         let read = |digest: &Digest| {
             let bytes = blobs.read(digest, MAX_COMPONENT_BYTES as u64);
             bytes.map_err(|source| PastError::Component { serial: self.serial.clone(), source })
         };
         let checks = parts.checks.iter().map(|check| check.as_ref().map(read).transpose());
         let tools = parts.tools.iter().map(|(name, digest)| Ok((name.clone(), read(digest)?)));
-        let children = parts.children.iter().map(|(name, parts)| Ok((name.clone(), self.read(parts, blobs)?)));
+        let children = parts.children.iter().filter_map(|(name, parts)| Some((name, parts, job.child(name)?)));
+        let children = children.map(|(name, parts, job)| Ok((name.clone(), self.read(parts, job, blobs)?)));
         Ok(Components {
             worker: read(&parts.worker)?,
             children: children.collect::<Result<_, PastError>>()?,

@@ -26,6 +26,7 @@ use super::admission::{
     Admitted, Compiled, Context, Known, Materials, Scopes, Told, Trees, chain, compile, faulted, not_admitted, not_now,
     refused,
 };
+use super::children::Lineage;
 use super::cord::Cord;
 use super::journal::{Beginning, Journal};
 use super::line;
@@ -166,7 +167,7 @@ impl Begun {
             serial,
             run_dir,
             scopes,
-            depth: 0,
+            lineage: Lineage::default(),
             item,
             meter: Arc::new(meter),
             prepared,

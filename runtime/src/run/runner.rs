@@ -145,6 +145,15 @@ pub struct Runner {
     least_wall: Wall,
 }
 
+/// What a run does that is stopped before it has a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queue {
+    /// It waits, and is written down as what it is.
+    Kept,
+    /// It goes: somebody waits for it who cannot.
+    Left,
+}
+
 /// A run on its way.
 pub struct RunHandle {
     cord: Cord,
@@ -198,8 +207,8 @@ impl Runner {
     pub(super) fn start_child(self: &Arc<Self>, job: Job, serial: String, birth: Birth) -> RunHandle {
         let blank = launch::blank_record(&job.spec, &serial);
         // Whoever waits for a slot has one of a lower depth at most, so somebody always goes on.
-        let slots = self.sandbox.slots_at_depth(birth.depth);
-        self.spawn_in(slots, blank, move |runner, cord, watcher| {
+        let slots = self.sandbox.slots_at_depth(birth.lineage.depth);
+        self.spawn_in(slots, Queue::Left, blank, move |runner, cord, watcher| {
             launch::child(runner, job, serial, birth, cord, watcher)
         })
     }
@@ -253,12 +262,13 @@ impl Runner {
         blank: Record,
         run: impl FnOnce(Arc<Self>, Cord, mpsc::UnboundedSender<Entry>) -> F + Send + 'static,
     ) -> RunHandle {
-        self.spawn_in(Arc::clone(&self.slots), blank, run)
+        self.spawn_in(Arc::clone(&self.slots), Queue::Kept, blank, run)
     }
 
     fn spawn_in<F: Future<Output = Record> + Send + 'static>(
         self: &Arc<Self>,
         slots: Arc<Semaphore>,
+        queue: Queue,
         mut blank: Record,
         run: impl FnOnce(Arc<Self>, Cord, mpsc::UnboundedSender<Entry>) -> F + Send + 'static,
     ) -> RunHandle {
@@ -266,7 +276,14 @@ impl Runner {
         let (watcher, entries) = mpsc::unbounded_channel();
         let (runner, run_cord) = (Arc::clone(self), cord.clone());
         let task = tokio::spawn(async move {
-            let _slot = slots.acquire_owned().await;
+            let _slot = tokio::select! {
+                biased;
+                stop = run_cord.pulled(), if queue == Queue::Left => {
+                    blank.judge(&stop.verdict());
+                    return blank;
+                }
+                slot = slots.acquire_owned() => slot,
+            };
             // A task of its own, so that a panic of ours ends this run and no other.
             match tokio::spawn(run(Arc::clone(&runner), run_cord, watcher)).await {
                 Ok(record) => record,

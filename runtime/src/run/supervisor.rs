@@ -205,7 +205,7 @@ impl Admitted {
                 &self.job,
                 &self.scopes,
                 self.origin.seed,
-                self.depth,
+                &self.lineage,
                 &self.pulls,
             ))),
             web: Arc::clone(&self.job.web),
@@ -513,7 +513,7 @@ impl Admitted {
         let mut pulls = lock(&self.pulls);
         let mut due = std::mem::take(&mut pulls.due);
         if let (Verdict::Halted { pull }, Some(Stop::Pulled { .. }), true) =
-            (verdict, self.cord.stop(), pulls.kept.is_empty())
+            (verdict, self.cord.stop(), is_due(&pulls.kept, verdict))
         {
             due.push(pull.clone());
         }
@@ -629,6 +629,11 @@ impl Admitted {
             Err(panic) => faulted(format!("the accepted changes could not be applied: {panic}")),
         }
     }
+}
+
+/// Whether the pull that a run was halted by is not among those that are kept: a child's may be.
+fn is_due(kept: &[Pulled], verdict: &Verdict) -> bool {
+    !kept.iter().any(|kept| matches!(verdict, Verdict::Halted { pull } if *pull == kept.pull))
 }
 
 /// The item's state after its run, and the line's pull if so many items ended alike.

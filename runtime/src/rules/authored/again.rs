@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use super::children::MOST_CHILDREN;
 use super::operator::OperatorFile;
 use super::{attempts, guards, http, human, shared, tools};
 use crate::rules::line::{Amounts, Line};
+use crate::rules::policy::MAX_CHILD_DEPTH;
 use crate::rules::spec::{Caps, CheckRun, ModelSpec, Reach, RunSpec, SharedBudget};
 use crate::rules::tool::ToolSource;
 use crate::rules::units;
@@ -40,11 +42,22 @@ pub struct Changed {
 /// # Errors
 /// Every reason why not, a sentence each.
 pub fn again(
-    mut spec: RunSpec,
+    spec: RunSpec,
     operator: &OperatorFile,
     declared: bool,
     whose: Whose,
     changed: &Changed,
+) -> Result<RunSpec, Vec<String>> {
+    again_at(spec, operator, (declared, whose), changed, 0)
+}
+
+/// As [`again`], for a job with so many callers above it.
+fn again_at(
+    mut spec: RunSpec,
+    operator: &OperatorFile,
+    (declared, whose): (bool, Whose),
+    changed: &Changed,
+    depth: usize,
 ) -> Result<RunSpec, Vec<String>> {
     let mut wrong = Vec::new();
     let policy = &operator.policy;
@@ -88,9 +101,20 @@ pub fn again(
     }
     wrong.extend(tools::again(&mut spec.tools, spec.grants.files, &spec.grants.http, operator));
     let mut children = std::mem::take(&mut spec.children);
+    let most = if depth == MAX_CHILD_DEPTH { 0 } else { MOST_CHILDREN };
+    if children.len() > most || !children.keys().eq(&spec.grants.children) {
+        wrong.push(format!("there are {} children in the run, and at most {most} may be, all granted", children.len()));
+        children.clear();
+    }
     for (name, child) in &mut children {
-        let Some(past) = child.spec.take() else { continue };
-        match again(*past, operator, declared, whose, &Changed::default()) {
+        let Some(past) = child.spec.take() else {
+            wrong.push(format!("child {name:?} has no job in the run"));
+            continue;
+        };
+        let models = changed.models.iter().filter(|(name, _)| past.models.contains_key(*name));
+        let models = models.map(|(name, model)| (name.clone(), model.clone())).collect();
+        let changed = Changed { models, model: changed.model.clone(), budget: Amounts::default() };
+        match again_at(*past, operator, (declared, whose), &changed, depth + 1) {
             Ok(now) => {
                 wrong.extend(now.beyond(&spec).into_iter().map(|why| format!("child {name:?}: {why}")));
                 child.spec = Some(Box::new(now));

@@ -16,7 +16,7 @@ const NAME: Name = Name { characters: Characters::Lower, most: 32 };
 const NAMING: Naming = Naming { noun: "child", kind: NAME, example: "reviewer" };
 
 /// Each is a job that is loaded with this one.
-const MOST_CHILDREN: usize = 16;
+pub(super) const MOST_CHILDREN: usize = 16;
 
 /// The grant, in `[grants]`.
 pub(super) const CHILDREN: Key<List<Name>> = Key {

@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 
 use crate::doors::store::{Durability, Need};
-use crate::rules::effect::{Answer, Denied, Effect, Failure, FailureKind, Reason, Refusal};
+use crate::rules::andon::Pulled;
+use crate::rules::effect::{Answer, Effect, Reason, Refusal};
 use crate::rules::ledger::{Amounts, Denial, Line};
 use crate::rules::policy::MAX_SUMMARY_BYTES;
 use crate::rules::quote;
@@ -48,7 +49,11 @@ impl Gate {
         siblings: u64,
     ) -> Result<Result<Budget, Refusal>, RunEnd> {
         let serial = self.call_id(admitted.call).to_string();
-        let Carved { job, scopes } = self.children()?.find(name, &serial)?;
+        let children = self.children()?;
+        if let Err(refusal) = children.count() {
+            return Ok(Err(refusal));
+        }
+        let Carved { job, scopes } = children.find(name, &serial)?;
         let (mut spec, asked) = (job.spec.clone(), asked.clone());
         let (scope, line, on_pull) = (self.passage.scope.clone(), self.passage.line.clone(), self.passage.on_pull);
         let meter = &self.passage.meter;
@@ -88,9 +93,15 @@ impl Gate {
         match carved.await?.map_err(|denial| RunEnd::Fault(denial.to_string()))? {
             Ok((carved, used, renewed)) => {
                 meter.go_on(used, renewed);
+                if carved.is_err() {
+                    children.discount();
+                }
                 Ok(carved)
             }
-            Err(No::Refused(refusal)) => Ok(Err(refusal)),
+            Err(No::Refused(refusal)) => {
+                children.discount();
+                Ok(Err(refusal))
+            }
             Err(No::Frozen(pull)) => Err(self.freeze(pull)),
         }
     }
@@ -117,34 +128,38 @@ impl Gate {
         let call = admitted.call;
         let record = children.run(child, (&serial, call), (task.clone(), budget.clone()), workspace).await?;
         let (spent, held) = self.give_back_carved(&serial).await?;
+        let below = format!("{serial}-");
+        let is_its = |run: &String| *run == serial || run.starts_with(&below);
+        let pulled = lock(&self.passage.pulls).kept.iter().find(|kept| kept.run.as_ref().is_some_and(is_its)).cloned();
+        if let Some(Pulled { pull, .. }) = pulled {
+            self.passage.cord.pull(Stop::Pulled { pull });
+            return Err(RunEnd::Stopped);
+        }
         match record.verdict() {
-            Verdict::Halted { pull } => {
-                let own = lock(&self.passage.pulls).kept.iter().any(|kept| kept.pull == pull);
-                self.passage.cord.pull(if own { Stop::Pulled { pull } } else { Stop::Frozen { pull } });
-                return Err(RunEnd::Stopped);
-            }
+            // Its line was stopped by somebody else.
+            Verdict::Halted { pull } => return Err(self.freeze(pull)),
             Verdict::Fault { why } => return Err(RunEnd::Fault(format!("in child {serial}: {why}"))),
             _ => {}
         }
-        let mut heard = Ok(Answer::Judged {
+        let heard = Ok(Answer::Judged {
             serial,
             verdict: record.verdict,
             why: super::super::supervisor::cut(record.why),
             summary: record.report.map(|report| report.summary).unwrap_or_default(),
         });
         let tree = match record.applied {
-            true => self.keep_now().await?.unwrap_or_else(|why| {
-                let message = format!("the child left files that cannot be kept: {why}");
-                heard = Err(Denied::Failed(Failure { kind: FailureKind::Broken, message }));
-                None
-            }),
+            true => {
+                let kept = self.keep_now().await?;
+                // They are applied: a journal without them would tell another story.
+                kept.map_err(|why| RunEnd::Fault(format!("what a child was accepted for cannot be kept: {why}")))?
+            }
             false => None,
         };
         Ok(Performed { spent: Some(spent), held, tree, ..Performed::free(heard) })
     }
 
     /// Ends the scope of a child: what it did not spend is its caller's again. Returns what it spent and what it holds.
-    async fn give_back_carved(&self, serial: &str) -> Result<(Amounts, Amounts), RunEnd> {
+    pub(super) async fn give_back_carved(&self, serial: &str) -> Result<(Amounts, Amounts), RunEnd> {
         let scope = self.passage.scope.child(serial);
         let meter = &self.passage.meter;
         let _renewing = meter.renewing().await;
