@@ -3,16 +3,17 @@
 #
 #   mcp.sh conformance    the official suite, both published lines, against the server over HTTP
 #   mcp.sh inspector      its command line lists and calls tools over pipes and over HTTP with a token
-#   mcp.sh conformance inspector
+#   mcp.sh served         both of them against `jidoka serve --mcp` and `jidoka mcp` themselves, with the tool of an example
+#   mcp.sh conformance inspector served
 #
-# What is served are the suite's own tools (tests/src/bin/conformance.rs) through the server that jidoka has. Scenarios that do
-# not pass stand in mcp/expected-*.yaml, each with its reason; any other fails the script, and so does one that passes though it
-# stands there.
+# What the first two are served are the suite's own tools (tests/src/bin/conformance.rs) through the server that jidoka has: the
+# suite calls tools by names that no job of jidoka's can give them. Scenarios that do not pass stand in mcp/expected-*.yaml, each
+# with its reason; any other fails the script, and so does one that passes though it stands there.
 #
 # Opt-in, because it downloads what it runs: Node from PyPI (60 MB, pinned by version and sha256), and from npm what
 # mcp/package-lock.json pins by its digests (150 MB unpacked; no script of a package is run). Kept in $JIDOKA_PEERS_CACHE,
 # default target/peers; offline after that. It binds 127.0.0.1 only, is bounded in time, and ends what it started by process id.
-# It builds the tools; $JIDOKA_CONFORMANCE names another program.
+# It builds the tools, and jidoka; $JIDOKA_CONFORMANCE and $JIDOKA name other programs.
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -101,13 +102,13 @@ fetch_packages() {
     fi
 }
 
-# start_server [TOKEN-FILE]: sets $url.
+# start_server COMMAND..: sets $url.
 start_server() {
     local until=$((SECONDS + start_seconds))
-    : >"$work/url"
-    "$tools" http 127.0.0.1:0 "$@" >"$work/url" 2>"$work/server.log" &
+    : >"$work/server.log"
+    "$@" >"$work/server.log" 2>&1 &
     server_pid=$!
-    until url=$(grep -m 1 '^http://' "$work/url"); do
+    until url=$(grep -m 1 -o 'http://127[^ ]*' "$work/server.log"); do
         if ! kill -0 "$server_pid" 2>/dev/null || [ "$SECONDS" -ge "$until" ]; then
             cat "$work/server.log" >&2
             fail "the server ended, or did not listen in ${start_seconds}s"
@@ -132,7 +133,7 @@ suite() {
 }
 
 run_conformance() {
-    start_server
+    start_server "$tools" http 127.0.0.1:0
     echo "the official MCP conformance suite:"
     suite 0.1 "all" --suite all --expected-failures "$here/mcp/expected-0.1.yaml"
     suite 0.2 "all" --suite all --expected-failures "$here/mcp/expected-0.2.yaml"
@@ -163,11 +164,72 @@ run_inspector() {
     echo "$token" >"$work/token"
     echo "the MCP inspector:"
     inspected pipes "$tools" stdio
-    start_server "$work/token"
+    start_server "$tools" http 127.0.0.1:0 "$work/token"
     inspected HTTP "$url" --transport http --header "Authorization: Bearer $token"
+    no_token_no_tools
+    stop_server
+}
+
+no_token_no_tools() {
     if inspect "$url" --transport http --method tools/list >"$work/refused.log" 2>&1; then
         fail "the inspector lists tools without the token"
     fi
+}
+
+# searched HOW ARGUMENT..: lists the one tool of the job and calls it.
+searched() {
+    local how=$1 said
+    shift
+    said=$(inspect "$@" --method tools/list | jq -r '[.tools[].name] | join(" ")')
+    [ "$said" = "search" ] || fail "the inspector sees over $how: $said"
+    said=$(inspect "$@" --method tools/call --tool-name search --tool-arg pattern=find | jq -r '.structuredContent.text')
+    [ "$said" = "a.txt:1: find me" ] || fail "the inspector hears over $how: $said"
+    echo "  $how: 1 tool listed and called"
+}
+
+run_served() {
+    local job=$work/job line token
+    mkdir -p "$job/files"
+    bounded "$build_seconds" "$jidoka" build "$project/guest-examples/tools/search" >"$work/built" 2>"$work/build.log" ||
+        fail "the tool does not build"
+    cp "$(tail -n 1 "$work/built")" "$job/search.wasm"
+    echo "find me" >"$job/files/a.txt"
+    cat >"$job/jidoka.toml" <<TOML
+line = "mcp"
+[worker]
+crate = "."
+[task]
+text = "Nothing: only the tool is served."
+[workspace]
+dir = "files"
+[grants]
+files = "read-only"
+tools = ["search"]
+[tools.search]
+component = "search.wasm"
+files = "read-only"
+[budget]
+wall = "60s"
+tool-calls = 1
+[attempts]
+max = 1
+backoff = "0s"
+[done]
+marks = ["artifact"]
+TOML
+    token=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+    echo "$token" >"$work/token"
+    export JIDOKA_STATE=$work/state
+    echo "jidoka itself:"
+    start_server "$jidoka" serve --mcp 127.0.0.1:0 --no-token "$job"
+    for line in 0.1 0.2; do
+        suite "$line" "jidoka serve --mcp" --suite all --expected-failures "$here/mcp/expected-served-$line.yaml"
+    done
+    stop_server
+    searched pipes "$jidoka" mcp "$job"
+    start_server "$jidoka" serve --mcp 127.0.0.1:0 --token-file "$work/token" "$job"
+    searched HTTP "$url" --transport http --header "Authorization: Bearer $token"
+    no_token_no_tools
     stop_server
 }
 
@@ -177,15 +239,17 @@ if [ $# -eq 0 ]; then
 fi
 for part in "$@"; do
     case $part in
-        conformance | inspector) ;;
-        *) fail "no such part: $part (conformance, inspector); without arguments this script explains itself" ;;
+        conformance | inspector | served) ;;
+        *) fail "no such part: $part (conformance, inspector, served); without arguments this script explains itself" ;;
     esac
 done
 need grep jq od python3 sed sha256sum timeout
 mkdir -p "$cache"
 fetch_node
 fetch_packages
-if [ -n "${JIDOKA_CONFORMANCE:-}" ]; then
+if [[ " $* " != *" conformance "* && " $* " != *" inspector "* ]]; then
+    tools=
+elif [ -n "${JIDOKA_CONFORMANCE:-}" ]; then
     tools=$(realpath "$JIDOKA_CONFORMANCE")
 else
     need cargo
@@ -193,7 +257,19 @@ else
         --bin conformance) || fail "the tools do not build"
     tools=${CARGO_TARGET_DIR:-$project/target}/release/conformance
 fi
-[ -x "$tools" ] || fail "there is no program $tools"
+if [[ " $* " != *" served "* ]]; then
+    jidoka=
+elif [ -n "${JIDOKA:-}" ]; then
+    jidoka=$(realpath "$JIDOKA")
+else
+    need cargo
+    (cd "$project" && bounded "$build_seconds" cargo build --release --locked --quiet --package jidoka --bin jidoka) ||
+        fail "jidoka does not build"
+    jidoka=${CARGO_TARGET_DIR:-$project/target}/release/jidoka
+fi
+for program in $tools $jidoka; do
+    [ -x "$program" ] || fail "there is no program $program"
+done
 for part in "$@"; do
     "run_$part"
 done
