@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use jidoka::doors::lines::Lines;
 use jidoka::front::mcp::{
@@ -236,6 +236,12 @@ pub struct Listening {
     served: JoinHandle<()>,
 }
 
+/// An answer that goes on.
+pub struct Answering {
+    connection: JoinHandle<hyper::Result<()>>,
+    pub response: Response<Incoming>,
+}
+
 impl Listening {
     /// Serves these tools.
     pub async fn serve(tools: &Arc<Toolbox>, entry: Entry, times: Times) -> Self {
@@ -285,24 +291,7 @@ impl Listening {
     /// Makes any request.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, String)], body: Bytes) -> Heard {
         let heard = async {
-            let stream = TcpStream::connect(self.address).await.expect("it listens");
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("it speaks HTTP");
-            let connection = tokio::spawn(connection);
-            let host = self.address.to_string();
-            let mut request = Request::builder().method(method).uri(path);
-            let own = [
-                ("host", host.as_str()),
-                ("accept", "application/json, text/event-stream"),
-                ("content-type", "application/json"),
-            ];
-            for (name, value) in own.into_iter().filter(|(name, _)| headers.iter().all(|(given, _)| given != name)) {
-                request = request.header(name, value);
-            }
-            for (name, value) in headers {
-                request = request.header(*name, value);
-            }
-            let response = sender.send_request(request.body(Full::new(body)).expect("a request")).await;
-            let response = response.expect("an answer");
+            let Answering { connection, response } = self.open(method, path, headers, body).await;
             let (head, body) = response.into_parts();
             let body = body.collect().await.expect("a whole answer").to_bytes();
             connection.abort();
@@ -310,6 +299,29 @@ impl Listening {
             Heard { status: head.status, session, text: String::from_utf8(body.to_vec()).expect("text") }
         };
         tokio::time::timeout(LONG, heard).await.expect("it answers")
+    }
+
+    /// Makes any request, as far as the head of its answer.
+    pub async fn open(&self, method: &str, path: &str, headers: &[(&str, String)], body: Bytes) -> Answering {
+        let stream = TcpStream::connect(self.address).await.expect("it listens");
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("it speaks HTTP");
+        let connection = tokio::spawn(connection);
+        let host = self.address.to_string();
+        let mut request = Request::builder().method(method).uri(path);
+        let own = [
+            ("host", host.as_str()),
+            ("accept", "application/json, text/event-stream"),
+            ("content-type", "application/json"),
+        ];
+        for (name, value) in own.into_iter().filter(|(name, _)| headers.iter().all(|(given, _)| given != name)) {
+            request = request.header(name, value);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let response = sender.send_request(request.body(Full::new(body)).expect("a request"));
+        let response = tokio::time::timeout(LONG, response).await.expect("it answers").expect("an answer");
+        Answering { connection, response }
     }
 }
 

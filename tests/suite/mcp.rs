@@ -774,9 +774,9 @@ async fn a_server_that_ends_gives_its_calls_up_and_says_so() {
     // A stream that waits for news does not keep the server.
     let id = session(&http).await.session.unwrap();
     let of = [("mcp-session-id", id), ("mcp-protocol-version", "2025-11-25".to_owned())];
+    let _stream = http.open("GET", "/mcp", &of, "".into()).await;
     let heard = {
-        let asked = async { tokio::join!(http.ask(&wait), http.send("GET", "/mcp", &of, "".into())).0 };
-        let mut asked = std::pin::pin!(asked);
+        let mut asked = std::pin::pin!(http.ask(&wait));
         tokio::select! {
             heard = &mut asked => panic!("{heard:?}"),
             () = tools.runs(2) => {}
