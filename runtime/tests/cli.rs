@@ -99,6 +99,10 @@ fn a_child_that_grants_more_than_its_caller_does_not_load() {
     let caller = "children = [\"wide\"]\n[children.wide]\njob = \"../wide\"";
     write("caller", &text(caller, "[budget]\nwall = \"1s\""));
     let wide = "[workspace]\ndir = \".\"\n[budget]\nwall = \"1s\"\ntool-calls = 1";
+    let itself = "children = [\"again\"]\n[children.again]\njob = \".\"";
+    write("itself", &text(itself, "[budget]\nwall = \"1s\""));
+    let explained = run(&state, &["explain", state.path().join("itself").to_str().unwrap()]);
+    assert!(explained.status.success(), "{}", String::from_utf8_lossy(&explained.stderr));
     write("wide", &text("files = \"read-only\"", wide));
     let explained = run(&state, &["explain", state.path().join("caller").to_str().unwrap()]);
     let said = String::from_utf8_lossy(&explained.stderr).replace('\n', " ");

@@ -679,7 +679,9 @@ fn known_format(found: u32) -> Result<(), Flaw> {
 /// The addresses of trees and components that a line names; none, if it cannot be read.
 pub(super) fn named_in(line: &str) -> Vec<Digest> {
     match serde_json::from_str::<Line>(line).map(|line| line.entry) {
-        Ok(Facts::Opened(origin)) => origin.components().into_iter().chain(origin.tree).chain(origin.context).collect(),
+        Ok(Facts::Opened(origin)) => {
+            origin.parts().components().into_iter().chain(origin.tree).chain(origin.context).collect()
+        }
         Ok(Facts::Answered { tree, .. } | Facts::Marked { tree, .. } | Facts::Ended { tree, .. }) => {
             tree.into_iter().collect()
         }

@@ -519,7 +519,7 @@ impl Needs {
                 let need = Need { run: place, seq: entry.seq };
                 let trees = match &entry.facts {
                     Facts::Opened(origin) => {
-                        for component in origin.components() {
+                        for component in origin.parts().components() {
                             needs.blobs.entry(component).or_insert((need, None));
                         }
                         [origin.tree, origin.context]

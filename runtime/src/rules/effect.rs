@@ -493,10 +493,10 @@ pub struct RunOrigin {
 }
 
 impl RunOrigin {
-    /// The digests of all components that the run, its checks, its tools or its children run on.
-    pub fn components(&self) -> Vec<Digest> {
-        let own = [self.component].into_iter().chain(self.checks.iter().flatten().copied());
-        own.chain(self.tools.values().copied()).chain(self.children.values().flat_map(Parts::components)).collect()
+    /// The components that the run, its checks, its tools or its children run on.
+    pub fn parts(&self) -> Parts {
+        let Self { component, checks, tools, children, .. } = self.clone();
+        Parts { worker: component, checks, tools, children }
     }
 }
 

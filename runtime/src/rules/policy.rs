@@ -77,19 +77,12 @@ pub struct Counts {
     pub questions: u64,
     /// HTTP exchanges.
     pub fetches: u64,
-    /// Other workers below it.
-    pub children: u64,
 }
 
 impl Counts {
     /// As it will be after so many more of what comes in batches.
     pub fn after(self, more: u64) -> Self {
-        Self {
-            fetches: self.fetches.saturating_add(more),
-            children: self.children.saturating_add(more),
-            evidence: self.evidence.saturating_add(more),
-            ..self
-        }
+        Self { fetches: self.fetches.saturating_add(more), evidence: self.evidence.saturating_add(more), ..self }
     }
 }
 
@@ -142,8 +135,7 @@ pub fn rule(grants: &Grants, counts: Counts, effect: &Effect) -> Result<(), Refu
                     setting: "the caps of the child's own job".to_owned(),
                 });
             }
-            at_most("bytes of task", task.len() as u64, MAX_TASK_BYTES as u64)?;
-            at_most("children", counts.children + 1, MAX_CHILDREN)
+            at_most("bytes of task", task.len() as u64, MAX_TASK_BYTES as u64)
         }
         Effect::Human { question, options, .. } => {
             if grants.human_ms.is_none() {
@@ -301,9 +293,6 @@ mod tests {
         assert_eq!(ruled(child(MAX_TASK_BYTES, Line::Tokens)), Ok(()));
         assert_eq!(ruled(child(MAX_TASK_BYTES + 1, Line::Tokens)), Err(Reason::TooLarge));
         assert_eq!(ruled(child(1, Line::MemoryBytes)), Err(Reason::Invalid));
-        let children = |children| Counts { children, ..Counts::default() };
-        assert!(rule(&grants, children(MAX_CHILDREN - 1), &child(1, Line::Tokens)).is_ok());
-        assert!(rule(&grants, children(MAX_CHILDREN), &child(1, Line::Tokens)).is_err());
         let none = rule(&Grants::default(), Counts::default(), &child(1, Line::Tokens)).expect_err("is not granted");
         assert!(none.reason == Reason::NotGranted && none.setting.contains("[children.NAME]"), "{none:?}");
     }

@@ -254,7 +254,7 @@ fn asks(effects: Vec<Effect>, bytes: Vec<u8>) -> Result<Vec<Ask>, String> {
                 let bytes = std::mem::replace(&mut left, rest);
                 let digest = evidence::address(&bytes).to_string();
                 let effect = Effect::Attach { kind, name, digest, bytes: bytes.len() as u64 };
-                asks.push(Ask::with_bytes(effect, bytes));
+                asks.push(Ask { effect, bytes });
             }
             other => asks.push(other.into()),
         }

@@ -14,7 +14,7 @@ use crate::doors::evidence::address;
 use crate::rules::child::Errand;
 use crate::rules::effect::{Caller, Refusal};
 use crate::rules::line::Line;
-use crate::rules::policy::{self, MAX_CHILDREN};
+use crate::rules::policy::{self, MAX_CHILD_DEPTH, MAX_CHILDREN};
 use crate::rules::record::Record;
 use crate::rules::spec::RunSpec;
 use crate::rules::tool::Reach;
@@ -112,11 +112,17 @@ impl Children {
     /// Counts one more child of the run at the top.
     ///
     /// # Errors
-    /// A [`Refusal`]: it has had as many as a run may have.
+    /// A [`Refusal`]: it has had as many as a run may have, or the caller is as deep below it as a child may be.
     pub(super) fn count(&self) -> Result<(), Refusal> {
+        policy::at_most("children within each other", self.lineage.depth as u64 + 1, MAX_CHILD_DEPTH as u64)?;
         let one_more = |had: u64| (had < MAX_CHILDREN).then_some(had + 1);
         let counted = self.lineage.had.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         counted.map(drop).or_else(|had| policy::at_most("children, theirs included", had + 1, MAX_CHILDREN))
+    }
+
+    /// Counts one of which the journal tells.
+    pub(super) fn count_told(&self) {
+        self.lineage.had.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One that was counted was not begun.

@@ -193,21 +193,21 @@ pub struct Ask {
     pub effect: Effect,
     /// For [`Effect::Attach`]: the bytes, which the journal does not hold.
     pub bytes: Vec<u8>,
-    /// How many of its batch are before it of which nothing is told, and how many of those there are in all.
-    place: (u64, u64),
-}
-
-impl Ask {
-    /// An effect that attaches these bytes.
-    pub fn with_bytes(effect: Effect, bytes: Vec<u8>) -> Self {
-        Self { bytes, ..Self::from(effect) }
-    }
 }
 
 impl From<Effect> for Ask {
     fn from(effect: Effect) -> Self {
-        Self { effect, bytes: Vec::new(), place: (0, 1) }
+        Self { effect, bytes: Vec::new() }
     }
+}
+
+/// Where one part of a batch stands among those of which nothing is told.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// As it will be when those before it are counted.
+    counts: Counts,
+    /// How many are not admitted yet, itself included.
+    siblings: u64,
 }
 
 /// An effect that policy and ledger let through.
@@ -303,17 +303,13 @@ impl Gate {
     }
 
     async fn pass_batch(&self, asks: Vec<Ask>) -> Result<Vec<Heard>, RunEnd> {
-        let mut asks: Vec<Ask> = asks.into_iter().map(|ask| self.with_reach(ask)).collect();
+        let asks: Vec<Ask> = asks.into_iter().map(|ask| self.with_reach(ask)).collect();
         let _busy = self.pulse.busy();
         if self.passage.cord.is_pulled() {
             return Err(RunEnd::Stopped);
         }
         let first = self.passage.journal.next_calls(asks.len());
         let told = self.retell(first, &asks).await?;
-        let untold = asks.iter_mut().zip(&told).filter(|(_, told)| !matches!(told, Part::Told { .. }));
-        let untold: Vec<&mut Ask> = untold.map(|(ask, _)| ask).collect();
-        let all = untold.len() as u64;
-        (0..).zip(untold).for_each(|(before, ask)| ask.place = (before, all));
         if let Err(refusal) = policy::at_most("requests in one batch", asks.len() as u64, MAX_BATCH as u64) {
             let mut heard = Vec::with_capacity(asks.len());
             for ((call, ask), told) in (first..).zip(asks).zip(told) {
@@ -327,11 +323,12 @@ impl Gate {
         }
         // In the order in which they were asked: each takes its place in the store's queue before the next one.
         let alone = asks.len() == 1;
-        let admitted = join_all((first..).zip(asks).zip(told).map(async |((call, ask), told)| {
+        let turns = self.turns(&told);
+        let admitted = join_all((first..).zip(asks).zip(told).zip(turns).map(async |(((call, ask), told), turn)| {
             match told {
                 Part::Told { heard, .. } => Ok(Ok(Passed::Told(heard))),
                 told @ (Part::Open { .. } | Part::New) => Ok(self
-                    .admit(call, told.attempts().saturating_add(1), ask)
+                    .admit(call, told.attempts().saturating_add(1), ask, turn)
                     .await?
                     .map(|admitted| Passed::Admitted(Box::new(admitted)))),
             }
@@ -349,6 +346,19 @@ impl Gate {
         }))
         .await;
         heard.into_iter().collect()
+    }
+
+    /// The turn of each part of a batch. Those before one are on their way when it is admitted, and counted only later.
+    fn turns(&self, told: &[Part]) -> Vec<Turn> {
+        let counts = self.state().counts;
+        let is_untold = |part: &Part| !matches!(part, Part::Told { .. });
+        let all = told.iter().filter(|part| is_untold(part)).count() as u64;
+        let turn = |before: &mut u64, part: &Part| {
+            let turn = Turn { counts: counts.after(*before), siblings: all.saturating_sub(*before) };
+            *before += u64::from(is_untold(part));
+            Some(turn)
+        };
+        told.iter().scan(0, turn).collect()
     }
 
     /// The run ends while a batch is admitted: of its other parts nothing was sent, so they cost nothing.
@@ -458,10 +468,8 @@ impl Gate {
     }
 
     /// Policy, bound, reservation, and the intent of what need not wait. A refusal is journalled too.
-    async fn admit(&self, call: u64, attempt: u32, ask: Ask) -> Result<Result<Admitted, Refusal>, RunEnd> {
-        // Those before it in its batch are on their way, and not counted yet.
-        let counts = self.state().counts.after(ask.place.0);
-        if let Err(refusal) = policy::rule(&self.passage.grants, counts, &ask.effect) {
+    async fn admit(&self, call: u64, attempt: u32, ask: Ask, turn: Turn) -> Result<Result<Admitted, Refusal>, RunEnd> {
+        if let Err(refusal) = policy::rule(&self.passage.grants, turn.counts, &ask.effect) {
             return self.refuse(call, ask.effect, refusal).await;
         }
         if let Effect::Model { .. } | Effect::Fetch { .. } | Effect::Tool { .. } = &ask.effect
@@ -487,8 +495,7 @@ impl Gate {
         };
         let mut admitted = Admitted { call, attempt, ask, sent: None, paid: None, carved: None, schema };
         if let Effect::Child { name, budget, .. } = &admitted.ask.effect {
-            let (before, all) = admitted.ask.place;
-            match self.carve(&admitted, name, budget, all.saturating_sub(before)).await? {
+            match self.carve(&admitted, name, budget, turn.siblings).await? {
                 Ok(carved) => admitted.carved = Some(carved),
                 Err(refusal) => return self.refuse(call, admitted.ask.effect, refusal).await,
             }
@@ -536,8 +543,7 @@ impl Gate {
             Effect::Left => state.counts.looks += 1,
             Effect::Human { .. } => state.counts.questions += 1,
             Effect::Fetch { .. } => state.counts.fetches += 1,
-            Effect::Child { .. } => state.counts.children += 1,
-            Effect::Model { .. } | Effect::Count { .. } | Effect::Tool { .. } => {}
+            Effect::Model { .. } | Effect::Count { .. } | Effect::Tool { .. } | Effect::Child { .. } => {}
         }
         state.used.insert(effect.kind().name());
     }

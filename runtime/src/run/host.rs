@@ -238,7 +238,7 @@ impl wit::evidence::Host for Guest {
     ) -> wasmtime::Result<Result<String, wit::types::Denied>> {
         let digest = crate::doors::evidence::address(&bytes).to_string();
         let effect = Effect::Attach { kind, name, digest, bytes: bytes.len() as u64 };
-        match self.gate.pass(Ask::with_bytes(effect, bytes)).await? {
+        match self.gate.pass(Ask { effect, bytes }).await? {
             Ok(Answer::Attached { id }) => Ok(Ok(id)),
             Ok(other) => Err(mismatch(&other)),
             Err(denied) => Ok(Err(denied.into())),

@@ -330,9 +330,7 @@ impl Past {
     /// # Errors
     /// [`PastError::Component`].
     pub fn components(&self, blobs: &Blobs) -> Result<Components, PastError> {
-        let RunOrigin { component, checks, tools, .. } = self.origin.clone();
-        let parts = Parts { worker: component, checks, tools, children: BTreeMap::new() };
-        self.read(&parts, &self.job.spec, blobs)
+        self.read(&Parts { children: BTreeMap::new(), ..self.origin.parts() }, &self.job.spec, blobs)
     }
 
     /// As [`Past::components`], with those of the children that this job has. Blocking.
@@ -340,8 +338,7 @@ impl Past {
     /// # Errors
     /// [`PastError::Component`].
     pub fn all_components(&self, job: &RunSpec, blobs: &Blobs) -> Result<Components, PastError> {
-        let RunOrigin { component, checks, tools, children, .. } = self.origin.clone();
-        self.read(&Parts { worker: component, checks, tools, children }, job, blobs)
+        self.read(&self.origin.parts(), job, blobs)
     }
 
     fn read(&self, parts: &Parts, job: &RunSpec, blobs: &Blobs) -> Result<Components, PastError> {

@@ -11,7 +11,6 @@ use crate::doors::store::{Durability, Need};
 use crate::rules::andon::Pulled;
 use crate::rules::effect::{Answer, Effect, Reason, Refusal};
 use crate::rules::ledger::{Amounts, Denial, Line};
-use crate::rules::policy::MAX_SUMMARY_BYTES;
 use crate::rules::quote;
 use crate::rules::spec::{FileGrant, OnPull};
 use crate::rules::verdict::{Stop, Verdict};
@@ -182,7 +181,6 @@ impl Gate {
 
 /// Nothing begins on a stopped line, a child neither.
 fn line_stopped(line: &str, why: &str) -> Refusal {
-    let why: String = why.chars().take(MAX_SUMMARY_BYTES / 64).collect();
     Refusal {
         reason: Reason::LineStopped,
         asked: "a child".to_owned(),

@@ -67,6 +67,9 @@ impl Gate {
     fn remember(&self, effect: &Effect, heard: &Heard, passed: bool) -> Result<(), RunEnd> {
         if passed {
             self.count(effect);
+            if let (Effect::Child { .. }, Some(children)) = (effect, &self.passage.children) {
+                children.count_told();
+            }
         }
         match (effect, heard) {
             (Effect::Attach { kind, name, bytes, .. }, Ok(Answer::Attached { id })) => {

@@ -56,22 +56,11 @@ impl Gate {
 
     /// Says how far a tool or a child reaches: no guest does.
     pub(super) fn with_reach(&self, mut ask: Ask) -> Ask {
-        match &mut ask.effect {
-            Effect::Tool { name, reach, .. } => {
-                *reach = self.passage.tools.find(name).map_or(Reach::Outside, |tool| tool.offer().reach);
-            }
-            Effect::Child { name, reach, .. } => {
-                let children = self.passage.children.as_ref();
-                *reach = children.map_or(Reach::Outside, |children| children.reach(name));
-            }
-            Effect::Model { .. }
-            | Effect::Human { .. }
-            | Effect::Attach { .. }
-            | Effect::CheckIn { .. }
-            | Effect::Sleep { .. }
-            | Effect::Left
-            | Effect::Count { .. }
-            | Effect::Fetch { .. } => {}
+        if let Effect::Tool { name, reach, .. } = &mut ask.effect {
+            *reach = self.passage.tools.find(name).map_or(Reach::Outside, |tool| tool.offer().reach);
+        }
+        if let Effect::Child { name, reach, .. } = &mut ask.effect {
+            *reach = self.passage.children.as_ref().map_or(Reach::Outside, |children| children.reach(name));
         }
         ask
     }
