@@ -12,6 +12,7 @@ pub mod fuzz;
 pub mod mcp;
 pub mod open_gate;
 pub mod provider;
+pub mod saboteur;
 pub mod storm;
 pub mod third_party;
 pub mod web;

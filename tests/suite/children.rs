@@ -341,7 +341,8 @@ async fn no_child_begins_on_a_stopped_line() {
     let desk = Desk::new(bench::store(&home.state()), bench::state(&home.state()), Clock::starting_at(bench::START_MS));
     let pull = move || {
         let because = Because { by: "ada".to_owned(), reason: "wait".to_owned() };
-        let pulled = desk.pull_line(&ScopeId::of_path("default/tests"), Category::Operator, because);
+        let line = ScopeId::of_path("default/tests");
+        let pulled = desk.pull_line(&line, Category::Operator, because);
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(pulled)).unwrap();
     };
     let web = Arc::new(FakeWeb::new(|_| Page::ok("yes")).before(pull));

@@ -23,6 +23,7 @@ mod mcp;
 mod mcp_servers;
 mod rates;
 mod replay;
+mod saboteur;
 mod secrets;
 mod spend;
 mod stories;
