@@ -27,6 +27,7 @@ pub mod rules {
     pub mod interface;
     pub mod item;
     pub mod ledger;
+    pub mod left_out;
     pub mod line;
     pub mod mcp;
     pub mod model;
@@ -96,6 +97,7 @@ pub mod doors {
     pub mod state;
     pub mod store;
     pub mod toolchain;
+    pub mod trail;
     pub mod tree;
     mod usage;
     mod walk;
@@ -201,6 +203,7 @@ pub mod front {
     pub mod mcp;
     pub mod overrides;
     pub mod quote;
+    mod repository;
     pub mod runs;
     pub mod screen;
     pub mod serve;

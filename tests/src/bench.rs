@@ -27,6 +27,7 @@ use jidoka::rules::authored::{self, OperatorFile, Overrides};
 use jidoka::rules::effect::{Body, Entry};
 use jidoka::rules::http::HttpGrant;
 use jidoka::rules::ledger::ScopeId;
+use jidoka::rules::left_out::LeftOut;
 use jidoka::rules::mcp::McpSpec;
 use jidoka::rules::record::Record;
 use jidoka::rules::spec::{
@@ -97,6 +98,8 @@ pub struct Bench {
     operator: String,
     /// What the operator approves as a check.
     commands: Vec<String>,
+    /// What the place of the workspace leaves out of it.
+    left_out: LeftOut,
     apply: Apply,
     home: Option<Arc<Home>>,
     /// Where the books are kept, if not in the home's own store.
@@ -216,6 +219,7 @@ impl Bench {
             item: None,
             operator: String::new(),
             commands: Vec::new(),
+            left_out: LeftOut::default(),
             apply: Apply::Accepted,
             home: None,
             books: None,
@@ -332,6 +336,12 @@ impl Bench {
     /// Lets another program stand in the processes of the host's own.
     pub fn program(mut self, program: Program) -> Self {
         self.program = Some(program);
+        self
+    }
+
+    /// Puts the workspace where this is left out of it.
+    pub fn left_out(mut self, left_out: LeftOut) -> Self {
+        self.left_out = left_out;
         self
     }
 
@@ -535,6 +545,7 @@ impl Bench {
                 .as_ref()
                 .is_some_and(|files| files.context.is_some())
                 .then(|| open(&home.context())),
+            left_out: self.left_out,
             models: self.models.into_iter().map(|(name, model)| (name, reached(model))).collect(),
             web: self.web,
             account: Account::default(),

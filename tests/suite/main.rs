@@ -10,6 +10,7 @@ mod bounds;
 mod budgets;
 mod chaos;
 mod children;
+mod copies;
 mod crash;
 mod determinism;
 mod export;

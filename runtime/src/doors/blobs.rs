@@ -285,10 +285,16 @@ impl Blobs {
         }
     }
 
-    /// Whether a blob is there with this length; one of another length is damaged, and is to be replaced.
-    fn stands(&self, room: Room, address: &Digest, bytes: u64) -> Result<bool, BlobError> {
-        let length = self.length(room, address).map_err(store(&room.place(address)))?;
-        Ok(length == Some(bytes))
+    /// Whether a blob is there and whole, by reading it: a length says nothing of what a power loss or a person left. One
+    /// that is damaged, or cannot be read, is to be replaced.
+    fn stands(&self, room: Room, address: &Digest, bytes: u64, hasher: &mut FileHasher) -> Result<bool, BlobError> {
+        let (mut file, length) = match self.open_blob(room, address) {
+            Ok(opened) => opened,
+            Err(BlobError::Missing { .. } | BlobError::Damaged { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        Ok(length == bytes
+            && hasher.read(&mut file, bytes, &mut io::sink()).is_ok_and(|read| read == (*address, bytes)))
     }
 
     fn open_blob(&self, room: Room, address: &Digest) -> Result<(File, u64), BlobError> {
@@ -345,13 +351,14 @@ impl Blobs {
 }
 
 impl Keeping {
-    /// Keeps bytes, durably when it returns. What is there already is not written again. The caller has bounded them.
+    /// Keeps bytes, durably when it returns. What is there already, and whole, is not written again. The caller has bounded
+    /// them.
     ///
     /// # Errors
     /// [`BlobError::Store`]: the disk is full, read-only or broken, and nothing is kept.
     pub fn keep(&self, bytes: &[u8]) -> Result<Digest, BlobError> {
         let address = evidence::address(bytes);
-        if !self.blobs.stands(Room::Files, &address, bytes.len() as u64)? {
+        if !self.blobs.stands(Room::Files, &address, bytes.len() as u64, &mut FileHasher::new())? {
             let staging = Staging::new(&self.blobs)?;
             staging.write(&address, bytes)?.sync_all().map_err(store(STAGING))?;
             staging.place(Room::Files, &address)?;
@@ -366,10 +373,11 @@ impl Keeping {
     /// # Errors
     /// [`BlobError::Damaged`]: they are others. [`BlobError::Store`] as for `keep`, or if they cannot be read.
     pub fn keep_from(&self, address: &Digest, bytes: u64, mut source: &mut dyn Read) -> Result<(), BlobError> {
-        if !self.blobs.stands(Room::Files, address, bytes)? {
+        let mut hasher = FileHasher::new();
+        if !self.blobs.stands(Room::Files, address, bytes, &mut hasher)? {
             let staging = Staging::new(&self.blobs)?;
             let mut file = staging.create(address)?;
-            let copied = FileHasher::new().read(&mut source, bytes, &mut file).map_err(store(STAGING))?;
+            let copied = hasher.read(&mut source, bytes, &mut file).map_err(store(STAGING))?;
             if copied != (*address, bytes) {
                 return Err(BlobError::Damaged { address: *address });
             }
@@ -380,9 +388,9 @@ impl Keeping {
     }
 
     /// Keeps the files of `tree`, read from `dir` and checked while they are copied, then its document; returns the
-    /// document's address, with everything durable. Files that the store has are not read, and files at the same path in
-    /// `known`, a tree that the caller knows to be kept, not even looked for. If the document is there, that was done
-    /// before. Whatever a guest makes of `dir` meanwhile, no link is followed and no fifo waited for.
+    /// document's address, with everything durable. Of a file that the store has, the blob is read and not the file, so
+    /// that one that is damaged is brought anew; a file at the same path in `known`, a tree that the caller knows to be kept
+    /// whole, is not even looked for. Whatever a guest makes of `dir` meanwhile, no link is followed and no fifo waited for.
     ///
     /// Takes two syncs of the whole file system, as [syncfs(2)] costs less than an fsync of each of many files. Kernels
     /// before 5.8 do not report through it that data could not be written.
@@ -399,16 +407,22 @@ impl Keeping {
         if bytes > MAX_TREE_BYTES {
             return Err(BlobError::TooLarge { address, bytes, max: MAX_TREE_BYTES });
         }
-        if !self.blobs.stands(Room::Trees, &address, bytes)? {
-            let staging = Staging::new(&self.blobs)?;
-            let staged = staging.copy_files(dir, tree, known)?;
-            if !staged.is_empty() {
-                staging.sync_all()?;
-            }
+        let mut hasher = FileHasher::new();
+        let stands = self.blobs.stands(Room::Trees, &address, bytes, &mut hasher)?;
+        let staging = Staging::new(&self.blobs)?;
+        let staged = staging.copy_files(dir, tree, known, &mut hasher)?;
+        if !staged.is_empty() {
+            staging.sync_all()?;
             staged.iter().try_for_each(|file| staging.place(Room::Files, file))?;
+        }
+        if !stands {
             staging.write(&address, &document)?;
+        }
+        if !stands || !staged.is_empty() {
             // The names of all files, too, of which others may have given some a moment ago.
             staging.sync_all()?;
+        }
+        if !stands {
             staging.place(Room::Trees, &address)?;
         }
         self.blobs.sync_name(Room::Trees, &address)?;
@@ -522,16 +536,25 @@ impl<'a> Staging<'a> {
         Ok(file)
     }
 
-    /// Copies the files of a tree that the store has not.
-    fn copy_files(&self, dir: &Dir, tree: &Manifest, known: Option<&Manifest>) -> Result<BTreeSet<Digest>, BlobError> {
-        let mut staged = BTreeSet::new();
-        let mut hasher = FileHasher::new();
+    /// Copies the files of a tree that the store has not, or not whole.
+    fn copy_files(
+        &self,
+        dir: &Dir,
+        tree: &Manifest,
+        known: Option<&Manifest>,
+        hasher: &mut FileHasher,
+    ) -> Result<BTreeSet<Digest>, BlobError> {
+        let (mut staged, mut whole) = (BTreeSet::new(), HashSet::new());
         for (path, entry) in tree.iter() {
             let Entry::File { digest, bytes, .. } = entry else { continue };
             if known.is_some_and(|known| known.get(path) == Some(entry))
                 || staged.contains(digest)
-                || self.blobs.stands(Room::Files, digest, *bytes)?
+                || whole.contains(digest)
             {
+                continue;
+            }
+            if self.blobs.stands(Room::Files, digest, *bytes, hasher)? {
+                whole.insert(*digest);
                 continue;
             }
             let other = |error: ScanError| match error {

@@ -28,8 +28,9 @@ pub fn read(dir: &Dir, digest: &Digest, max_bytes: u64) -> io::Result<Vec<u8>> {
     if found.len() as u64 > max_bytes { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(found) }
 }
 
-/// Keeps bytes below `dir`, durably. The caller has charged for them and checked their size. Whoever keeps something in
-/// the same directory at the same time waits: two calls of one run may attach the same.
+/// Keeps bytes below `dir`, durably. The caller has charged for them and checked their size. What is there already, and
+/// whole, is not written again. Whoever keeps something in the same directory at the same time waits: two calls of one run
+/// may attach the same.
 ///
 /// # Errors
 /// The disk is full, read-only or broken: nothing is kept.
@@ -38,7 +39,7 @@ pub fn keep(dir: &Dir, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
     // Opened anew: a lock is one of whoever opened it. It ends with the file.
     let directory = dir.open(".")?.into_std();
     directory.lock()?;
-    if dir.try_exists(&name)? {
+    if read(dir, digest, bytes.len() as u64).is_ok_and(|found| address(&found) == *digest) {
         return Ok(());
     }
     // A torn file under a good name would pass for the evidence when the run goes on after a crash.
@@ -70,6 +71,18 @@ mod tests {
         assert_eq!(read(&handle, &digest, 9).expect("reads"), b"the proof");
         keep(&handle, &digest, b"the proof").expect("is there");
         assert_eq!(std::fs::read_dir(dir.path()).expect("reads").count(), 1, "once, and no draft");
+    }
+
+    #[test]
+    fn evidence_that_was_damaged_is_kept_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let handle = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).expect("opens");
+        let digest = address(b"the proof");
+        for damage in [&b"the pro0f"[..], b"", b"the proof and more"] {
+            std::fs::write(dir.path().join(file_name(&digest)), damage).expect("writes");
+            keep(&handle, &digest, b"the proof").expect("kept");
+            assert_eq!(read(&handle, &digest, 9).expect("reads"), b"the proof");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::node;
 use super::tree::{Entry, FileHasher, Manifest, ancestors, has_content, under};
-use super::walk::{ScanError, Source, reserved};
+use super::walk::{ScanError, Source, is_reserved};
 
 /// The format that this version writes, and the only one that it reads.
 const FORMAT: u32 = 1;
@@ -215,8 +215,7 @@ impl Plan {
 /// Whether a plan may name this path. A `.git` at any depth runs commands for whoever enters it with git, which is why
 /// git itself refuses to check one out, in any case of letters.
 fn allowed(path: &str) -> bool {
-    let mut parts = path.split('/');
-    !path.split('/').next().is_some_and(reserved) && !parts.any(|part| part.eq_ignore_ascii_case(".git"))
+    !is_reserved(path)
 }
 
 /// What may be found at a path while the steps are taken. `None` among the entries is nothing at all.

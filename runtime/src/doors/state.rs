@@ -22,6 +22,7 @@ use thiserror::Error;
 
 use super::accepted::Acceptances;
 use super::blobs::Blobs;
+use super::ignored::Own;
 
 /// The file in a run's directory that is locked while the run is alive.
 pub const LOCK: &str = "lock";
@@ -36,6 +37,7 @@ const LOOK_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
 pub struct State {
     dir: Arc<Dir>,
     blobs: Blobs,
+    own: Own,
 }
 
 /// The directory of one run.
@@ -80,7 +82,7 @@ impl State {
             dir.create_dir_all(name)?;
         }
         let blobs = Blobs::open(dir.open_dir("blobs")?)?;
-        let state = Self { dir: Arc::new(dir), blobs };
+        let state = Self { own: Own::of(&dir)?, dir: Arc::new(dir), blobs };
         state.clear_scratch()?;
         Ok(state)
     }
@@ -97,6 +99,11 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Which directory this is, wherever it is seen.
+    pub fn own(&self) -> Own {
+        self.own
     }
 
     /// Trees and components of all runs.

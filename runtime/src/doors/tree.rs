@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::ignored::Ignored;
 pub(super) use super::walk::ancestors;
 pub use super::walk::{Bounds, ScanError, under};
-use super::walk::{Step, Walk};
+use super::walk::{Stamp, Step, Walk};
 use crate::rules::digest::Digest;
 
 /// Bytes read at a time: large enough for BLAKE3's widest vectors, small enough for a cache.
@@ -60,39 +60,91 @@ pub enum ChangeKind {
     Removed,
 }
 
-/// Reads the tree at `dir`. `.git` and an apply's staging at the top, and what `ignore` covers with all below, are left
-/// out; a directory that holds nothing else counts as empty. Pass the `ignore` of the base to every later scan, so that a
-/// worker cannot choose what is looked at.
-///
-/// # Errors
-/// [`ScanError`] at the first thing that is too much, of a wrong kind, unreadable, or changing while it is read.
-pub fn scan(dir: &Dir, bounds: &Bounds, ignore: &Ignored) -> Result<Manifest, ScanError> {
-    scan_noting(dir, bounds, ignore).map(|(manifest, _)| manifest)
+/// A tree as the host sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub manifest: Manifest,
+    /// What is at each path, directories included, but for the top.
+    pub things: BTreeMap<String, Thing>,
+    /// The inode of the top.
+    pub inode: u64,
+    /// The directories in which something was left out, without the top.
+    pub(super) holders: Vec<String>,
 }
 
-/// As [`scan`], with the directories in which something was ignored, without the top.
+/// What is at a path: enough to tell whether it was replaced or written since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Thing {
+    Directory { inode: u64 },
+    File(Stamp),
+    Link { target: String },
+}
+
+/// Reads the tree at `dir`. Every `.git`, an apply's staging at the top, and what `ignore` covers with all below, are left
+/// out; a directory that holds nothing else counts as empty. Outside of the deliverables, if `ignore` knows them, so is
+/// what no worker could see. Pass the `ignore` of the base to every later scan, so that a worker cannot choose what is looked
+/// at.
+///
+/// # Errors
+/// [`ScanError`] at the first thing that is too much, or that is of a wrong kind, unreadable, or changing while it is read.
+pub fn scan(dir: &Dir, bounds: &Bounds, ignore: &Ignored) -> Result<Manifest, ScanError> {
+    see(dir, bounds, ignore).map(|seen| seen.manifest)
+}
+
+/// As [`scan`], with what a later look can be compared with.
+///
+/// # Errors
+/// As [`scan`].
+pub fn see(dir: &Dir, bounds: &Bounds, ignore: &Ignored) -> Result<Seen, ScanError> {
+    read(Walk::new(dir, bounds, ignore)?)
+}
+
+/// As [`scan`], of the deliverables and the directories above them alone, with the directories in which something was left
+/// out, without the top.
 pub(super) fn scan_noting(dir: &Dir, bounds: &Bounds, ignore: &Ignored) -> Result<(Manifest, Vec<String>), ScanError> {
+    read(Walk::of_deliverables(dir, bounds, ignore)?).map(|seen| (seen.manifest, seen.holders))
+}
+
+fn read(mut walk: Walk<'_>) -> Result<Seen, ScanError> {
     let mut hasher = FileHasher::new();
-    let mut entries = BTreeMap::new();
-    let mut walk = Walk::new(dir, bounds, ignore)?;
+    let mut seen = Seen { inode: walk.inode(), ..Seen::default() };
     while let Some(step) = walk.step()? {
-        let entry = match step {
-            Step::Enter | Step::Leave { empty: false } => continue,
-            Step::Leave { empty: true } => Entry::EmptyDirectory {},
-            Step::Link => Entry::Link { target: walk.target()? },
-            Step::File => {
-                let mut source = walk.open()?;
-                let (digest, bytes) = hasher
-                    .read(&mut source.file, source.bytes, &mut io::sink())
-                    .map_err(|source| ScanError::Io { path: walk.path().to_owned(), source })?;
-                let executable = source.executable;
-                source.finish(walk.path(), bytes)?;
-                Entry::File { digest, bytes, executable }
-            }
+        let (entry, thing) = match step {
+            Step::Leave { empty: false } => continue,
+            Step::Leave { empty: true } => (Some(Entry::EmptyDirectory {}), None),
+            Step::Enter => (None, Some(Thing::Directory { inode: walk.inode() })),
+            Step::Link | Step::File => match entry(&mut walk, step, &mut hasher) {
+                Ok((entry, thing)) => (Some(entry), Some(thing)),
+                Err(error) => {
+                    walk.leave_out(error)?;
+                    continue;
+                }
+            },
         };
-        entries.insert(walk.path().to_owned(), entry);
+        if let Some(thing) = thing {
+            seen.things.insert(walk.path().to_owned(), thing);
+        }
+        if let Some(entry) = entry {
+            seen.manifest.0.insert(walk.path().to_owned(), entry);
+        }
     }
-    Ok((Manifest(entries), walk.into_holders()))
+    seen.holders = walk.into_holders();
+    Ok(seen)
+}
+
+/// The file or link of the current step.
+fn entry(walk: &mut Walk<'_>, step: Step, hasher: &mut FileHasher) -> Result<(Entry, Thing), ScanError> {
+    if step == Step::Link {
+        let target = walk.target()?;
+        return Ok((Entry::Link { target: target.clone() }, Thing::Link { target }));
+    }
+    let mut source = walk.open()?;
+    let (digest, bytes) = hasher
+        .read(&mut source.file, source.bytes, &mut io::sink())
+        .map_err(|source| ScanError::Io { path: walk.path().to_owned(), source })?;
+    let (executable, stamp) = (source.executable, source.stamp);
+    source.finish(walk.path(), bytes)?;
+    Ok((Entry::File { digest, bytes, executable }, Thing::File(stamp)))
 }
 
 impl Manifest {

@@ -1,8 +1,10 @@
 //! A walk through a tree that somebody hostile may have made.
 //!
 //! Depth first, names sorted by bytes, no recursion, at most one descriptor per level of depth, every amount bounded by
-//! [`Bounds`]. Never: follows a link, opens a fifo, socket or device, or trusts that a file stays what it was.
-//! Invariant: whatever is reported was reached from the given handle by real directories only.
+//! [`Bounds`]. What no worker could see (a fifo, a name that is not UTF-8, a file that is unreadable or changes while it is
+//! read) is an error among the deliverables, and left out elsewhere: it is none of a run's business. Never: follows a link, opens
+//! a fifo, socket or device, or trusts that a file stays what it was. Invariant: whatever is reported was reached from the
+//! given handle by real directories only.
 
 use std::fs::File;
 use std::io;
@@ -11,6 +13,7 @@ use std::vec::IntoIter;
 use cap_std::fs::Dir;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::ignored::Ignored;
@@ -79,6 +82,10 @@ pub enum ScanError {
     Rules { path: String, why: String },
     #[error("read {path:?}: it changed while it was read; run again when nothing writes there")]
     Changed { path: String },
+    #[error("read {path:?}: its permissions do not let this user")]
+    Denied { path: String },
+    #[error("read the tree: it is the host's own directory; name another workspace, or another --state")]
+    Own,
     #[error("read {path:?}")]
     Io { path: String, source: io::Error },
 }
@@ -89,6 +96,7 @@ impl ScanError {
         match errno {
             // It was there, as something else, when the directory was listed.
             Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::STALE => Self::Changed { path },
+            Errno::ACCESS | Errno::PERM => Self::Denied { path },
             errno => Self::Io { path, source: errno.into() },
         }
     }
@@ -106,13 +114,18 @@ pub(super) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(end, _)| &path[..end])
 }
 
-/// Whether a name at the top of a tree is never copied, scanned or applied.
+/// Whether a name in a directory, which is empty for the top, is never copied, scanned or applied.
 ///
-/// `.git` is a person's history and can run commands (hooks, filters) on that person's next `git status`: a worker must
-/// neither read credentials from it nor leave anything in it. Staging directories are ours, and their plan is obeyed
-/// after a crash: a worker must not be able to write one.
-pub(super) fn reserved(top_name: &str) -> bool {
-    top_name == ".git" || top_name.starts_with(STAGING_PREFIX)
+/// `.git` is a person's history, of the workspace or of a repository inside of it, and can run commands (hooks, filters) on that
+/// person's next `git status`: a worker must neither read credentials from it nor leave anything in it. Staging directories,
+/// at the top, are ours, and their plan is obeyed after a crash: a worker must not be able to write one.
+pub(super) fn reserved(above: &str, name: &str) -> bool {
+    name.eq_ignore_ascii_case(".git") || above.is_empty() && name.starts_with(STAGING_PREFIX)
+}
+
+/// As [`reserved`], of any part of a path.
+pub(super) fn is_reserved(path: &str) -> bool {
+    path.split('/').any(|name| reserved("x", name)) || path.starts_with(STAGING_PREFIX)
 }
 
 /// What a step of the walk arrived at. Where, is asked of the [`Walk`].
@@ -143,10 +156,12 @@ struct Level {
     empty: bool,
 }
 
-/// A walk in progress. After an error it must not be continued.
+/// A walk in progress. After an error it must not be continued, unless [`Walk::leave_out`] takes it.
 pub(super) struct Walk<'a> {
     bounds: &'a Bounds,
     skip: &'a Ignored,
+    /// Whether nothing outside of the deliverables is reported.
+    delivered_only: bool,
     levels: Vec<Level>,
     path: String,
     files: u64,
@@ -158,9 +173,19 @@ pub(super) struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// Begins at `top`, which is not reported itself. What `skip` covers is not reported, nor is what is below it.
     pub(super) fn new(top: &Dir, bounds: &'a Bounds, skip: &'a Ignored) -> Result<Self, ScanError> {
+        Self::begin(top, bounds, skip, false)
+    }
+
+    /// As [`Walk::new`]; what is neither among the deliverables nor above one is not reported either.
+    pub(super) fn of_deliverables(top: &Dir, bounds: &'a Bounds, skip: &'a Ignored) -> Result<Self, ScanError> {
+        Self::begin(top, bounds, skip, true)
+    }
+
+    fn begin(top: &Dir, bounds: &'a Bounds, skip: &'a Ignored, delivered_only: bool) -> Result<Self, ScanError> {
         let mut walk = Self {
             bounds,
             skip,
+            delivered_only,
             levels: Vec::new(),
             path: String::new(),
             files: 0,
@@ -168,27 +193,61 @@ impl<'a> Walk<'a> {
             listing_bytes: 0,
             holders: Vec::new(),
         };
-        walk.enter(node::open_dir(top, ".").map_err(|errno| ScanError::io("", errno))?)?;
-        Ok(walk)
+        match walk.enter(node::open_dir(top, ".").map_err(|errno| ScanError::io("", errno))?)? {
+            true => Ok(walk),
+            false => Err(ScanError::Own),
+        }
     }
 
     /// Goes one step on; `None` at the end.
     pub(super) fn step(&mut self) -> Result<Option<Step>, ScanError> {
-        let Some(level) = self.levels.last_mut() else { return Ok(None) };
-        self.path.truncate(level.path_bytes);
-        let Some((name, kind)) = level.rest.next() else { return self.leave() };
-        if !self.path.is_empty() {
-            self.path.push('/');
-        }
-        self.path.push_str(&name);
-        match kind {
-            Kind::File => Ok(Some(Step::File)),
-            Kind::Link => Ok(Some(Step::Link)),
-            Kind::Directory => {
-                let opened = node::open_dir(&level.dir, &name).map_err(|errno| ScanError::io(&self.path, errno))?;
-                self.enter(opened)?;
-                Ok(Some(Step::Enter))
+        loop {
+            let Some(level) = self.levels.last_mut() else { return Ok(None) };
+            self.path.truncate(level.path_bytes);
+            let Some((name, kind)) = level.rest.next() else { return self.leave() };
+            if !self.path.is_empty() {
+                self.path.push('/');
             }
+            self.path.push_str(&name);
+            match kind {
+                Kind::File => return Ok(Some(Step::File)),
+                Kind::Link => return Ok(Some(Step::Link)),
+                Kind::Directory => {
+                    let opened = node::open_dir(&level.dir, &name).map_err(|errno| ScanError::io(&self.path, errno));
+                    match opened.and_then(|opened| self.enter(opened)) {
+                        Ok(true) => return Ok(Some(Step::Enter)),
+                        Ok(false) => self.hold(),
+                        Err(error) => self.leave_out(error)?,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes on past what could not be read, if it is none of the run's business.
+    ///
+    /// # Errors
+    /// The error, if it is.
+    pub(super) fn leave_out(&mut self, error: ScanError) -> Result<(), ScanError> {
+        match error {
+            ScanError::Changed { .. }
+            | ScanError::Denied { .. }
+            | ScanError::NotUtf8 { .. }
+            | ScanError::Special { .. }
+                if self.skip.is_outside(&self.path) =>
+            {
+                self.hold();
+                Ok(())
+            }
+            error => Err(error),
+        }
+    }
+
+    /// Notes that something in the directory of the current step is left out.
+    fn hold(&mut self) {
+        let above = self.path.rsplit_once('/').map_or("", |(above, _)| above);
+        if !above.is_empty() && self.holders.last().is_none_or(|last| last != above) {
+            self.holders.push(above.to_owned());
         }
     }
 
@@ -212,8 +271,13 @@ impl<'a> Walk<'a> {
         self.bytes
     }
 
-    /// The directories, without the top, in which something was skipped as asked. Not what was skipped: of that there may be
-    /// more than any bound.
+    /// The inode of the directory of the latest [`Step::Enter`], or of the top before the first step.
+    pub(super) fn inode(&self) -> u64 {
+        self.levels.last().map_or(0, |level| level.stamp.inode)
+    }
+
+    /// The directories, without the top, in which something was left out. Not what was left out: of that there may be more than
+    /// any bound.
     pub(super) fn into_holders(self) -> Vec<String> {
         self.holders
     }
@@ -244,54 +308,59 @@ impl<'a> Walk<'a> {
         self.levels.last().map(|level| &level.dir).ok_or_else(|| ScanError::Changed { path: self.path.clone() })
     }
 
-    fn enter(&mut self, dir: Dir) -> Result<(), ScanError> {
-        let failed = |errno| ScanError::io(&self.path, errno);
-        let stamp = Stamp::of(&rustix::fs::fstat(&dir).map_err(failed)?);
+    /// Whether a directory was entered: the host's own is not.
+    fn enter(&mut self, dir: Dir) -> Result<bool, ScanError> {
+        let status = rustix::fs::fstat(&dir).map_err(|errno| ScanError::io(&self.path, errno))?;
+        if self.skip.is_own(&status) {
+            return Ok(false);
+        }
         let mut found = Vec::new();
         let mut empty = true;
         let above = self.path.clone();
-        node::list::<Stopped>(&dir, |name, kind| {
+        let listed = node::list::<Stopped>(&dir, |name, kind| {
             if let Some(kind) = self.admit(&above, name, kind)? {
                 empty = false;
                 found.push(kind);
             }
             Ok(())
-        })
-        .map_err(|stopped| match stopped {
+        });
+        self.path.clone_from(&above);
+        listed.map_err(|stopped| match stopped {
             Stopped::Refused(error) => error,
             Stopped::Failed(errno) => ScanError::io(&above, errno),
         })?;
         found.sort_unstable();
+        let stamp = Stamp::of(&status);
         self.levels.push(Level { dir, rest: found.into_iter(), stamp, path_bytes: above.len(), empty });
-        Ok(())
+        Ok(true)
     }
 
     /// Judges one listed name, before memory is spent on it.
     fn admit(&mut self, above: &str, name: &[u8], kind: FileType) -> Result<Option<(String, Kind)>, ScanError> {
-        let join = |name: &str| if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") };
-        let Ok(name) = std::str::from_utf8(name) else {
-            return Err(ScanError::NotUtf8 { path: join(&String::from_utf8_lossy(name)) });
+        let shown = String::from_utf8_lossy(name);
+        let path = if above.is_empty() { shown.clone().into_owned() } else { format!("{above}/{shown}") };
+        if self.delivered_only && self.skip.is_outside(&path) {
+            return Ok(None);
+        }
+        self.path.clone_from(&path);
+        if reserved(above, &shown) || self.skip.covers_here(&path, kind == FileType::Directory) {
+            self.hold();
+            return Ok(None);
+        }
+        let special = |kind| Err(ScanError::Special { path: path.clone(), kind });
+        let judged = match kind {
+            _ if std::str::from_utf8(name).is_err() => Err(ScanError::NotUtf8 { path: path.clone() }),
+            FileType::RegularFile => Ok(Kind::File),
+            FileType::Directory => Ok(Kind::Directory),
+            FileType::Symlink => Ok(Kind::Link),
+            FileType::Fifo => special("fifo"),
+            FileType::Socket => special("socket"),
+            FileType::CharacterDevice | FileType::BlockDevice => special("device"),
+            _ => special("thing of unknown type"),
         };
-        let path = join(name);
-        if above.is_empty() && reserved(name) {
-            return Ok(None);
-        }
-        if self.skip.covers_here(&path, kind == FileType::Directory) {
-            if !above.is_empty() && self.holders.last().is_none_or(|last| last != above) {
-                self.holders.push(above.to_owned());
-            }
-            return Ok(None);
-        }
-        let kind = match kind {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Directory,
-            FileType::Symlink => Kind::Link,
-            FileType::Fifo => return Err(ScanError::Special { path, kind: "fifo" }),
-            FileType::Socket => return Err(ScanError::Special { path, kind: "socket" }),
-            FileType::CharacterDevice | FileType::BlockDevice => {
-                return Err(ScanError::Special { path, kind: "device" });
-            }
-            _ => return Err(ScanError::Special { path, kind: "thing of unknown type" }),
+        let kind = match judged {
+            Ok(kind) => kind,
+            Err(error) => return self.leave_out(error).map(|()| None),
         };
         self.files += 1;
         if self.files > self.bounds.max_files {
@@ -304,7 +373,7 @@ impl<'a> Walk<'a> {
             return Err(ScanError::NameTooLong { path, max: self.bounds.max_name_bytes });
         }
         self.charge_listing(path.len(), &path)?;
-        Ok(Some((name.to_owned(), kind)))
+        Ok(Some((shown.into_owned(), kind)))
     }
 
     fn charge_listing(&mut self, bytes: usize, path: &str) -> Result<(), ScanError> {
@@ -321,7 +390,8 @@ impl<'a> Walk<'a> {
     fn leave(&mut self) -> Result<Option<Step>, ScanError> {
         let Some(level) = self.levels.pop() else { return Ok(None) };
         let now = rustix::fs::fstat(&level.dir).map_err(|errno| ScanError::io(&self.path, errno))?;
-        if Stamp::of(&now) != level.stamp {
+        // What comes and goes beside the deliverables changes nothing of them.
+        if Stamp::of(&now) != level.stamp && self.skip.is_within(&self.path) {
             return Err(ScanError::io(&self.path, Errno::NOENT));
         }
         Ok((!self.levels.is_empty()).then_some(Step::Leave { empty: level.empty }))
@@ -350,7 +420,7 @@ pub(super) struct Source {
     pub(super) file: File,
     pub(super) bytes: u64,
     pub(super) executable: bool,
-    stamp: Stamp,
+    pub(super) stamp: Stamp,
 }
 
 impl Source {
@@ -376,17 +446,28 @@ impl Source {
     }
 }
 
-/// What the kernel changes whenever contents, mode or entries change, and nobody else can set. It only tells whether
-/// something was touched during a read, as far as the clock of the file system is fine enough; it is never remembered.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+/// What the kernel changes whenever contents, mode or entries change, and nobody else can set: two that are equal say that nothing
+/// was touched between, as far as the clock of the file system is fine enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    pub(super) inode: u64,
     seconds: i64,
     nanoseconds: u64,
     bytes: i64,
 }
 
 impl Stamp {
-    fn of(status: &Stat) -> Self {
-        Self { seconds: status.st_ctime, nanoseconds: status.st_ctime_nsec, bytes: status.st_size }
+    /// Which file or directory it is of.
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    pub(super) fn of(status: &Stat) -> Self {
+        Self {
+            inode: status.st_ino,
+            seconds: status.st_ctime,
+            nanoseconds: status.st_ctime_nsec,
+            bytes: status.st_size,
+        }
     }
 }

@@ -42,9 +42,9 @@ pub enum CopyError {
 }
 
 /// Copies the tree at `source` into `target`, an empty directory: files with their executable bit, directories, and
-/// links as links, wherever they lead. What `skip` covers, with all below, is left out, and at the top `.git` and
-/// an apply's staging: a worker gets neither a person's history nor our own bookkeeping. Hard links become separate
-/// files.
+/// links as links, wherever they lead. What `skip` covers, with all below, is left out, and every `.git` and an apply's
+/// staging: a worker gets neither a person's history nor our own bookkeeping; outside of the deliverables, if `skip` knows
+/// them, what no worker could see. Hard links become separate files.
 ///
 /// # Errors
 /// [`CopyError`] at the first thing that cannot be copied; `target` then holds a part, to be removed by the caller.
@@ -65,16 +65,27 @@ pub fn copy(source: &Dir, target: &Dir, bounds: &Bounds, skip: &Ignored) -> Resu
             Step::Leave { .. } => {
                 targets.pop();
             }
-            Step::Link => {
-                let leads_to = walk.target()?;
-                node::create_link(target, walk.name(), &leads_to).map_err(|errno| failed(&path, errno))?;
-            }
-            Step::File => {
-                let from = walk.open()?;
-                let mode = if from.executable { PROGRAM_MODE } else { FILE_MODE };
-                let file = node::create_file(target, walk.name(), mode).map_err(|errno| failed(&path, errno))?;
-                copy_file(from, file, &path)?;
-            }
+            Step::Link => match walk.target() {
+                Ok(leads_to) => {
+                    node::create_link(target, walk.name(), &leads_to).map_err(|errno| failed(&path, errno))?;
+                }
+                Err(error) => walk.leave_out(error)?,
+            },
+            Step::File => match walk.open() {
+                Ok(from) => {
+                    let mode = if from.executable { PROGRAM_MODE } else { FILE_MODE };
+                    let file = node::create_file(target, walk.name(), mode).map_err(|errno| failed(&path, errno))?;
+                    match copy_file(from, file, &path) {
+                        Ok(()) => {}
+                        Err(CopyError::Source(error)) => {
+                            walk.leave_out(error)?;
+                            node::remove_tree(target, walk.name()).map_err(|error| written(&path, error))?;
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(error) => walk.leave_out(error)?,
+            },
         }
     }
     Ok(Copied { files: walk.files(), bytes: walk.bytes() })

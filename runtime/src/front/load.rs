@@ -13,6 +13,7 @@ use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 use crate::rules::authored::again::{Changed, Whose};
 use crate::rules::authored::{self, Mistake, OperatorFile, Overrides};
 use crate::rules::hook::Hook;
+use crate::rules::left_out::LeftOut;
 use crate::rules::mcp::McpSpec;
 use crate::rules::policy::MAX_CHILD_DEPTH;
 use crate::rules::spec::{CheckRun, ComponentSource, ModelSpec, RunSpec};
@@ -24,6 +25,7 @@ use crate::run::runner::{CheckJob, Job, Reached};
 use crate::run::shape::MAX_COMPONENT_BYTES;
 
 use super::machine::Machine;
+use super::repository;
 
 /// The name of a job file.
 pub const JOB_FILE: &str = "jidoka.toml";
@@ -210,6 +212,12 @@ pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> a
         machine.open(&dir.join(path)).with_context(|| format!("open the {what} {}", dir.join(path).display()))
     };
     let workspace = spec.workspace.as_ref().map(|workspace| open(&workspace.dir, "workspace")).transpose()?;
+    let asked = repository::Lookup {
+        read: &|path, most| machine.read_at_most(path, most),
+        variable: &|name| machine.variable(name),
+    };
+    let left_out = spec.workspace.as_ref().map(|workspace| repository::left_out(&asked, &dir.join(&workspace.dir)));
+    let left_out = left_out.transpose().context("read the ignore rules above the workspace")?.unwrap_or_default();
     let context = spec.workspace.as_ref().and_then(|workspace| workspace.context.as_ref());
     let context = context.map(|context| open(context, "context")).transpose()?;
     let models = reached(machine, &spec, &dir)?;
@@ -234,6 +242,7 @@ pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> a
         servers,
         workspace,
         context,
+        left_out,
         models,
         web,
         account,
@@ -334,6 +343,7 @@ fn kept_job(
         children: Arc::new(children),
         workspace: None,
         context: None,
+        left_out: LeftOut::default(),
         models,
         web,
         account,

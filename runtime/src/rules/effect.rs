@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::http::{HttpReply, HttpRequest};
 use super::ledger::{Amounts, Line, Shortfall};
+use super::left_out::LeftOut;
 use super::model::{Profile, Reply, Request, Usage};
 use super::progress::{Mark, Passed, Standing};
 use super::question::Risk;
@@ -582,6 +583,9 @@ pub struct OpenedJob {
     /// The checks that the item had passed before this attempt.
     #[serde(default, skip_serializing_if = "Passed::is_empty")]
     pub passed: Passed,
+    /// What the place of the workspace leaves out of its files.
+    #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
+    pub left_out: LeftOut,
 }
 
 /// What an effect cost.

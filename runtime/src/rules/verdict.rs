@@ -272,7 +272,7 @@ pub struct Sight<'a> {
     pub links: &'a [String],
     /// Evidence that the report cites and the host does not have.
     pub unknown_evidence: &'a [String],
-    /// Why the workspace could not be read, if so.
+    /// Why what is in the workspace cannot be taken for the worker's work, if so: a sentence.
     pub unreadable: Option<&'a str>,
     pub no_change: NoChange,
 }
@@ -317,7 +317,7 @@ pub fn judge(outcome: &Outcome, sight: &Sight<'_>) -> Finding {
         Status::Done | Status::NoChangeNeeded => {}
     }
     if let Some(why) = sight.unreadable {
-        return Finding::Decided(Verdict::Unverifiable { why: format!("the workspace could not be read: {why}") });
+        return Finding::Decided(Verdict::Unverifiable { why: why.to_owned() });
     }
     if !sight.stray.is_empty() {
         let rule = "changed outside the deliverables of [done] tree".to_owned();

@@ -14,16 +14,18 @@ use crate::doors::accepted::Accepted;
 use crate::doors::apply;
 use crate::doors::blobs::Keeping;
 use crate::doors::chain::Key;
-use crate::doors::ignored::Ignored;
+use crate::doors::ignored::{Ignored, LeaveOut};
 use crate::doors::state::{ItemLease, RunDir};
 use crate::doors::store::{Durability, Need, transact};
-use crate::doors::tree::{self, Manifest};
+use crate::doors::trail::Trail;
+use crate::doors::tree::{self, Manifest, ScanError};
 use crate::doors::workspace;
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Body, Entry, FORMAT, IgnoreRules, OpenedJob, Opening, Parts, RunOrigin};
 use crate::rules::guard::Memory;
 use crate::rules::item::{ItemRecord, NotNow, Retries, State};
 use crate::rules::ledger::{Denial, Ledger, Limits, ScopeId, Terms};
+use crate::rules::left_out::LeftOut;
 use crate::rules::model::Profile;
 use crate::rules::progress::{Mark, Passed};
 use crate::rules::record::Record;
@@ -148,6 +150,8 @@ fn terms(allowance: &Allowance) -> Terms {
 pub(super) struct Trees {
     /// The private copy.
     pub(super) work: Arc<Dir>,
+    /// What its guests do there.
+    pub(super) trail: Arc<Trail>,
     pub(super) base: Arc<Manifest>,
     /// Where the base is kept.
     pub(super) address: Digest,
@@ -246,6 +250,7 @@ pub(super) async fn admit(
         tools,
         edits: BTreeMap::new(),
         passed: Passed::default(),
+        left_out: materials.trees.as_ref().map(|trees| trees.ignored.left_out().clone()).unwrap_or_default(),
     };
     let beginning = Beginning::blank(fresh_key()?);
     let ready = Ready { job, serial, run_dir, scopes, lineage, materials, cord, lease, keeping };
@@ -461,7 +466,7 @@ impl Opened {
         let lease = host.state.lease(&spec.tenant, &spec.line, item).map_err(|error| not_admitted(chain(&error)))?;
         let compiled = compile(host, &job)?;
         let keeping = host.state.blobs().keeping().map_err(|error| not_admitted(format!("the blobs: {error}")))?;
-        keep_components(host, &keeping, &job, &compiled)?;
+        keep_components(&keeping, &job, &compiled)?;
         let children = compiled.parts().children;
         let Compiled { prepared, component, checks, toolboxes, children: _ } = compiled;
         let trees = copies(host, &job, run_dir, &keeping)?;
@@ -551,30 +556,25 @@ pub(super) fn compile(host: &Runner, job: &Job) -> Result<Compiled, Verdict> {
 }
 
 /// Keeps the components' bytes, so that the run can be replayed when nobody else has them any more.
-fn keep_components(host: &Runner, keeping: &Keeping, job: &Job, compiled: &Compiled) -> Result<(), Verdict> {
+fn keep_components(keeping: &Keeping, job: &Job, compiled: &Compiled) -> Result<(), Verdict> {
     for (name, child) in &compiled.children {
         if let Some(job) = job.children.get(name) {
-            keep_components(host, keeping, job, child)?;
+            keep_components(keeping, job, child)?;
         }
     }
     let Compiled { prepared, checks, toolboxes, .. } = compiled;
-    let prepared = prepared.as_ref();
-    let of_checks = job.checks.iter().zip(checks);
     let of_checks =
-        of_checks.filter_map(|(check, prepared)| Some((prepared.as_ref()?.digest, check.component.as_ref()?)));
-    let of_tools = toolboxes.iter().filter_map(|(name, toolbox)| Some((toolbox.digest()?, job.tools.get(name)?)));
+        job.checks.iter().zip(checks).filter_map(|(check, prepared)| prepared.as_ref().and(check.component.as_ref()));
+    let of_tools = toolboxes.iter().filter_map(|(name, toolbox)| toolbox.digest().and(job.tools.get(name)));
     // A run that is one call of a server's tool has its name for a component.
     let alone = prepared.is_none().then(|| toolboxes.values().next()).flatten();
     let alone = alone.filter(|toolbox| toolbox.digest().is_none()).map(|toolbox| toolbox.named(job).to_vec());
     if let Some(name) = alone {
         keeping.keep(&name).map_err(|error| not_admitted(format!("keep a name: {}", chain(&error))))?;
     }
-    let of_worker = prepared.map(|prepared| (prepared.digest, &job.component));
-    for (digest, bytes) in of_worker.into_iter().chain(of_checks).chain(of_tools) {
-        let known = host.state.blobs().has(&digest).map_err(|error| not_admitted(format!("the blobs: {error}")))?;
-        if !known {
-            keeping.keep(bytes).map_err(|error| not_admitted(format!("keep a component: {}", chain(&error))))?;
-        }
+    let of_worker = prepared.as_ref().map(|_| &job.component);
+    for bytes in of_worker.into_iter().chain(of_checks).chain(of_tools) {
+        keeping.keep(bytes).map_err(|error| not_admitted(format!("keep a component: {}", chain(&error))))?;
     }
     Ok(())
 }
@@ -619,28 +619,35 @@ fn copies(runner: &Runner, job: &Job, run_dir: &RunDir, keeping: &Keeping) -> Re
     let Some(real) = &job.workspace else { return Ok(None) };
     let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the workspace: {}", chain(error)));
     let work = run_dir.subdir("work").map_err(|error| unreadable(&error))?;
-    let done = &job.spec.done;
-    let ignored = |base: &Dir| {
-        Ignored::of_base(base, &runner.bounds, &done.ignore, &done.tree).map_err(|error| unreadable(&error))
-    };
-    let there = ignored(real)?;
+    let ignored = |base: &Dir, left_out: &LeftOut| ignored(runner, &job.spec, base, left_out);
+    let there = ignored(real, &job.left_out).map_err(|error| unreadable(&error))?;
     workspace::copy(real, &work, &runner.bounds, &there).map_err(|error| unreadable(&error))?;
     // From now on the copy says what is ignored, as it will whenever it is restored.
-    let ignored = ignored(&work)?;
+    let ignored = ignored(&work, there.left_out()).map_err(|error| unreadable(&error))?;
     if !ignored.has_rules_of(&there) {
         return Err(not_admitted("the workspace: its ignore rules changed while it was copied; run again"));
     }
-    let base = tree::scan(&work, &runner.bounds, &ignored).map_err(|error| unreadable(&error))?;
-    let address = keeping.keep_tree(&work, &base, None).map_err(|error| unreadable(&error))?;
-    Ok(Some(Trees { work: Arc::new(work), base: Arc::new(base), address, ignored: Arc::new(ignored) }))
+    let seen = tree::see(&work, &runner.bounds, &ignored).map_err(|error| unreadable(&error))?;
+    let address = keeping.keep_tree(&work, &seen.manifest, None).map_err(|error| unreadable(&error))?;
+    let ignored = Arc::new(ignored);
+    let trail = Arc::new(Trail::new(&seen, Arc::clone(&ignored)));
+    let base = Arc::new(seen.manifest);
+    Ok(Some(Trees { work: Arc::new(work), trail, base, address, ignored }))
+}
+
+/// What is left out of a job's files, by what is at `base` and what the place of the workspace says.
+pub(super) fn ignored(runner: &Runner, spec: &RunSpec, base: &Dir, left_out: &LeftOut) -> Result<Ignored, ScanError> {
+    let (done, own) = (&spec.done, Some(runner.state.own()));
+    Ignored::of_base(base, &runner.bounds, LeaveOut { paths: &done.ignore, deliverables: &done.tree, left_out, own })
 }
 
 fn context_copy(runner: &Runner, job: &Job, run_dir: &RunDir, keeping: &Keeping) -> Result<Option<Context>, Verdict> {
     let Some(context) = &job.context else { return Ok(None) };
     let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the context: {}", chain(error)));
     let copy = run_dir.subdir("context").map_err(|error| unreadable(&error))?;
-    workspace::copy(context, &copy, &runner.bounds, &Ignored::default()).map_err(|error| unreadable(&error))?;
-    let tree = tree::scan(&copy, &runner.bounds, &Ignored::default()).map_err(|error| unreadable(&error))?;
+    let ignored = Ignored::of_context(Some(runner.state.own()));
+    workspace::copy(context, &copy, &runner.bounds, &ignored).map_err(|error| unreadable(&error))?;
+    let tree = tree::scan(&copy, &runner.bounds, &ignored).map_err(|error| unreadable(&error))?;
     let address = keeping.keep_tree(&copy, &tree, None).map_err(|error| unreadable(&error))?;
     Ok(Some(Context { dir: copy, address }))
 }

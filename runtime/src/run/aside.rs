@@ -12,6 +12,7 @@ use cap_std::fs::Dir;
 use crate::doors::clock::Clock;
 use crate::doors::fetch::Fetch;
 use crate::doors::store::{Durability, MemoryStore, Store, transact};
+use crate::doors::trail::Trail;
 use crate::rules::guard::Memory;
 use crate::rules::ledger::{Amounts, CallId, Limits, Line, ScopeId, Terms};
 use crate::rules::progress::{Progress, Seen};
@@ -49,6 +50,8 @@ pub(super) struct Aside {
     /// Part of each id of its calls on the wire.
     pub serial: String,
     pub evidence: Dir,
+    /// What it does to the run's files, if it may write there.
+    pub trail: Option<Arc<Trail>>,
 }
 
 /// What came of it.
@@ -70,8 +73,21 @@ impl Aside {
     /// # Errors
     /// [`RunEnd::Fault`]: the host's own trouble, and nothing of the guest ran.
     pub async fn call(self, prepared: &Prepared, setup: Setup, preopens: Vec<Preopen>) -> Result<AsideEnd, RunEnd> {
-        let Self { sandbox, clock, wall, grants, web, mut limits, payer, books, journal, time, serial, evidence } =
-            self;
+        let Self {
+            sandbox,
+            clock,
+            wall,
+            grants,
+            web,
+            mut limits,
+            payer,
+            books,
+            journal,
+            time,
+            serial,
+            evidence,
+            trail,
+        } = self;
         let caps = setup.caps;
         limits.set(Line::MemoryBytes, caps.memory_bytes);
         let wall_ms = limits.get(Line::WallMs).unwrap_or(0);
@@ -112,6 +128,7 @@ impl Aside {
             clock,
             progress: Arc::new(Mutex::new(Progress::new(Default::default(), Seen::default(), None))),
             evidence: Arc::new(evidence),
+            trail,
             blobs: None,
             told_trees: None,
             workspace: None,

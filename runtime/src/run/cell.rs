@@ -142,11 +142,12 @@ impl Cell {
         }
         loop {
             let received = frame::receive::<Said>(&mut self.socket, self.most_bytes).await;
-            let (Said { now_ns, word }, bytes) = match received {
+            let (Said { now_ns, touched, word }, bytes) = match received {
                 Ok(received) => received,
                 Err(error) => return Err(self.died(&error, cord).await),
             };
             ties.time.move_to_ns(now_ns);
+            touched.into_iter().for_each(|touch| ties.gate.touched(touch));
             let answer = match word {
                 Word::Pass(effects) => {
                     let asks = asks(effects, bytes).map_err(|why| violated(cord, &why))?;
@@ -160,6 +161,7 @@ impl Cell {
                     return Err(ended(&ties.gate.pulled_by_guest(category, &reason, evidence), cord));
                 }
                 Word::Wrote(more) => Reply::Wrote(ties.gate.wrote(more)),
+                Word::Touched => continue,
                 Word::Offers => Reply::Offers(ties.gate.offers().clone()),
                 Word::Tools => Reply::Tools(ties.gate.tools().to_vec()),
                 Word::Printed { stream, dropped_bytes } => {

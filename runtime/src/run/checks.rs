@@ -138,6 +138,7 @@ impl Bench<'_> {
             time: Arc::clone(self.time),
             serial: self.serial.to_owned(),
             evidence: self.run_dir.subdir("evidence").map_err(|error| RunEnd::Fault(format!("evidence: {error}")))?,
+            trail: None,
         };
         let setup = Setup {
             call: Call::Judge(artifact),

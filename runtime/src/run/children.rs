@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::doors::evidence::address;
 use crate::rules::child::Errand;
 use crate::rules::effect::{Caller, Refusal};
+use crate::rules::left_out::LeftOut;
 use crate::rules::line::Line;
 use crate::rules::policy::{self, MAX_CHILD_DEPTH, MAX_CHILDREN};
 use crate::rules::record::Record;
@@ -39,6 +40,8 @@ pub struct Children {
     lineage: Lineage,
     /// Whose account it all is on.
     account: Account,
+    /// What is left out of the caller's files, in which its children work.
+    left_out: LeftOut,
     pulls: Arc<Mutex<Pulls>>,
     /// Everybody who is alive has one of them.
     alive: Mutex<Option<mpsc::Sender<()>>>,
@@ -88,6 +91,7 @@ impl Children {
         seed: u64,
         lineage: &Lineage,
         pulls: &Arc<Mutex<Pulls>>,
+        left_out: LeftOut,
     ) -> Self {
         let (alive, gone) = mpsc::channel(1);
         Self {
@@ -98,6 +102,7 @@ impl Children {
             seed,
             lineage: lineage.clone(),
             account: job.account.clone(),
+            left_out,
             pulls: Arc::clone(pulls),
             alive: Mutex::new(Some(alive)),
             gone: tokio::sync::Mutex::new(gone),
@@ -156,6 +161,7 @@ impl Children {
         job.spec = job.spec.as_child(&self.spec, Errand { task, budget, seed: self.seed_of(call) });
         job.workspace = workspace;
         job.account = self.account.clone();
+        job.left_out = self.left_out.clone();
         let caller = Caller { serial: self.scopes.attempt.name().to_owned(), call };
         let pulls = Arc::clone(&self.pulls);
         let lineage = Lineage { depth: self.lineage.depth + 1, had: Arc::clone(&self.lineage.had) };

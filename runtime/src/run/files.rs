@@ -11,6 +11,7 @@
 //! | read or write through a stream | done when the call returns; see [`streams`] |
 //! | anything, on a machine that fails | the end of the run, never an error code |
 //! | read times, link counts, identity | the run's start, 1, a hash of the path |
+//! | change anything below `/work` | the host is told what, before and after: see [`Touch`] |
 //!
 //! Never: resolves a path itself; wasmtime-wasi does, below the preopened handle.
 
@@ -34,6 +35,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, Outp
 use self::streams::{At, Reader, Writer};
 use self::trouble::heard;
 use super::way::Way;
+use crate::doors::trail::{self, Spot, Stamp, Touch};
 
 /// Directories below a preopen. The host walks the tree afterwards, with a bound of its own above this.
 pub const MAX_DEPTH: usize = 64;
@@ -193,9 +195,79 @@ impl Files<'_> {
         }
     }
 
-    fn charged(&mut self, inner: Writer, hole: u64) -> FsResult<Resource<DynOutputStream>> {
-        let stream: DynOutputStream = Box::new(Charged { inner, gate: self.books.gate.clone(), hole });
+    fn charged(&mut self, inner: Writer, file: Arc<File>, hole: u64) -> FsResult<Resource<DynOutputStream>> {
+        let writing = Writing { file, gate: self.books.gate.clone() };
+        let stream: DynOutputStream = Box::new(Charged { inner, writing, hole });
         Ok(self.inner.table.push(stream)?)
+    }
+
+    /// A file that is about to be written, if the descriptor is one.
+    fn writing(&self, fd: &Resource<Descriptor>) -> FsResult<Option<Writing>> {
+        match self.inner.table.get(fd)? {
+            Descriptor::File(file) => Ok(Some(Writing { file: Arc::clone(&file.file), gate: self.books.gate.clone() })),
+            Descriptor::Dir(_) => Ok(None),
+        }
+    }
+
+    /// Names that are about to be made, moved or removed, if they are in the workspace.
+    fn naming<const N: usize>(
+        &self,
+        names: [(&Resource<Descriptor>, &str, PathFlags); N],
+    ) -> FsResult<Option<Naming<N>>> {
+        let mut directories = Vec::with_capacity(N);
+        let mut spots = Vec::with_capacity(N);
+        for (fd, path, flags) in names {
+            let in_work = self.books.places.get(&fd.rep()).is_some_and(|place| &*place.root == WORK);
+            let Descriptor::Dir(dir) = self.inner.table.get(fd)? else { return Ok(None) };
+            if !in_work || dir.perms.write_not_permitted() {
+                return Ok(None);
+            }
+            let directory = heard(trail::stamp(&dir.dir).map_err(FsError::from))?.inode();
+            let follow = flags.contains(PathFlags::SYMLINK_FOLLOW);
+            spots.push(Spot { directory, path: path.to_owned(), follow });
+            directories.push(Arc::clone(&dir.dir));
+        }
+        let gate = self.books.gate.clone();
+        gate.touched(Touch::Naming(spots.clone()));
+        let spots = spots.try_into().expect("as many as names");
+        Ok(Some(Naming { spots, directories, gate }))
+    }
+}
+
+/// A file while it is written. Whoever is stopped in the middle leaves it as one that is being written.
+struct Writing {
+    file: Arc<File>,
+    gate: Way,
+}
+
+impl Writing {
+    fn begin(&self) -> std::io::Result<()> {
+        trail::stamp(&self.file).map(|before| self.gate.touched(Touch::Writing(before)))
+    }
+
+    /// Also if it failed: a part may be written.
+    fn end(&self) -> std::io::Result<()> {
+        trail::stamp(&self.file).map(|after| self.gate.touched(Touch::Written(after)))
+    }
+}
+
+/// Names while they are changed. Whoever is stopped in the middle leaves them as names that are being changed.
+struct Naming<const N: usize> {
+    spots: [Spot; N],
+    directories: Vec<Arc<File>>,
+    gate: Way,
+}
+
+impl<const N: usize> Naming<N> {
+    /// What is at a name now: its inode, and how it stands if it is a file.
+    fn at(&self, index: usize) -> Option<(u64, Option<Stamp>)> {
+        trail::stamp_at(self.directories.get(index)?, &self.spots.get(index)?.path).ok()
+    }
+
+    /// Says what came of it.
+    fn end<T>(self, result: &FsResult<T>, done: impl FnOnce(&Self) -> Option<Touch>) {
+        let touch = if result.is_ok() { done(&self) } else { None };
+        self.gate.touched(touch.unwrap_or(Touch::Unchanged));
     }
 }
 
@@ -236,12 +308,12 @@ impl HostDescriptor for Files<'_> {
     fn write_via_stream(&mut self, fd: Resource<Descriptor>, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
         let file = self.writable(&fd)?;
         let data = heard(file.metadata().map_err(FsError::from))?;
-        self.charged(Writer::new(file, At::Position(offset)), offset.saturating_sub(data.len()))
+        self.charged(Writer::new(Arc::clone(&file), At::Position(offset)), file, offset.saturating_sub(data.len()))
     }
 
     fn append_via_stream(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
         let file = self.writable(&fd)?;
-        self.charged(Writer::new(file, At::End), 0)
+        self.charged(Writer::new(Arc::clone(&file), At::End), file, 0)
     }
 
     async fn advise(
@@ -275,8 +347,18 @@ impl HostDescriptor for Files<'_> {
 
     async fn set_size(&mut self, fd: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
         let growth = size.saturating_sub(self.size(&fd).await?);
-        self.books.charge(growth)?;
-        heard(HostDescriptor::set_size(&mut self.inner, fd, size).await)
+        let writing = self.writing(&fd)?;
+        if let Some(writing) = &writing {
+            heard(writing.begin().map_err(FsError::from))?;
+        }
+        let set = match self.books.charge(growth) {
+            Ok(()) => heard(HostDescriptor::set_size(&mut self.inner, fd, size).await),
+            Err(full) => Err(full.into()),
+        };
+        if let Some(writing) = &writing {
+            heard(writing.end().map_err(FsError::from))?;
+        }
+        set
     }
 
     /// Accepted and without effect: every file shows the run's start.
@@ -297,8 +379,18 @@ impl HostDescriptor for Files<'_> {
     async fn write(&mut self, fd: Resource<Descriptor>, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
         let hole = offset.saturating_sub(self.size(&fd).await?);
         let length = bytes.len() as u64;
-        self.books.charge(hole.saturating_add(length))?;
-        let written = heard(HostDescriptor::write(&mut self.inner, fd, bytes, offset).await)?;
+        let writing = self.writing(&fd)?;
+        if let Some(writing) = &writing {
+            heard(writing.begin().map_err(FsError::from))?;
+        }
+        let written = match self.books.charge(hole.saturating_add(length)) {
+            Ok(()) => heard(HostDescriptor::write(&mut self.inner, fd, bytes, offset).await),
+            Err(full) => Err(full.into()),
+        };
+        if let Some(writing) = &writing {
+            heard(writing.end().map_err(FsError::from))?;
+        }
+        let written = written?;
         // A file takes all of it, unless the machine runs out of room on the way.
         if written < length {
             return Err(FsError::trap(trouble::fault(format_args!("{written} of {length} bytes were written"))));
@@ -325,7 +417,15 @@ impl HostDescriptor for Files<'_> {
     async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
         self.books.place(fd.rep(), &path)?;
         self.books.count_created()?;
-        heard(HostDescriptor::create_directory_at(&mut self.inner, fd, path).await)
+        let naming = self.naming([(&fd, path.as_str(), PathFlags::empty())])?;
+        let made = heard(HostDescriptor::create_directory_at(&mut self.inner, fd, path).await);
+        if let Some(naming) = naming {
+            naming.end(&made, |naming| {
+                let (inode, _) = naming.at(0)?;
+                Some(Touch::MadeDirectory(naming.spots[0].clone(), inode))
+            });
+        }
+        made
     }
 
     async fn stat(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorStat> {
@@ -371,10 +471,23 @@ impl HostDescriptor for Files<'_> {
         flags: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
         let place = self.books.place(fd.rep(), &path)?;
-        if open_flags.contains(OpenFlags::CREATE) && !self.is_there(&fd, path_flags, path.clone()).await? {
+        let makes = open_flags.contains(OpenFlags::CREATE) && !self.is_there(&fd, path_flags, path.clone()).await?;
+        if makes {
             self.books.count_created()?;
         }
-        let opened = heard(HostDescriptor::open_at(&mut self.inner, fd, path_flags, path, open_flags, flags).await)?;
+        let naming = match makes || open_flags.contains(OpenFlags::TRUNCATE) {
+            true => self.naming([(&fd, path.as_str(), path_flags)])?,
+            false => None,
+        };
+        let opened = heard(HostDescriptor::open_at(&mut self.inner, fd, path_flags, path, open_flags, flags).await);
+        if let Some(naming) = naming {
+            let file = opened.as_ref().ok().map(|fd| self.writing(fd)).transpose()?.flatten();
+            naming.end(&opened, |naming| {
+                let stamp = trail::stamp(&file?.file).ok()?;
+                Some(if makes { Touch::MadeFile(naming.spots[0].clone(), stamp) } else { Touch::Emptied(stamp) })
+            });
+        }
+        let opened = opened?;
         self.books.places.insert(opened.rep(), place);
         Ok(opened)
     }
@@ -386,7 +499,12 @@ impl HostDescriptor for Files<'_> {
 
     async fn remove_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
         self.books.place(fd.rep(), &path)?;
-        heard(HostDescriptor::remove_directory_at(&mut self.inner, fd, path).await)
+        let naming = self.naming([(&fd, path.as_str(), PathFlags::empty())])?;
+        let removed = heard(HostDescriptor::remove_directory_at(&mut self.inner, fd, path).await);
+        if let Some(naming) = naming {
+            naming.end(&removed, |naming| Some(Touch::Removed(naming.spots[0].clone())));
+        }
+        removed
     }
 
     async fn rename_at(
@@ -401,7 +519,17 @@ impl HostDescriptor for Files<'_> {
         if from.root != to.root {
             return Err(ErrorCode::NotPermitted.into());
         }
-        heard(HostDescriptor::rename_at(&mut self.inner, fd, old_path, new_fd, new_path).await)
+        let none = PathFlags::empty();
+        let naming = self.naming([(&fd, old_path.as_str(), none), (&new_fd, new_path.as_str(), none)])?;
+        let before = naming.as_ref().and_then(|naming| naming.at(0)?.1);
+        let moved = heard(HostDescriptor::rename_at(&mut self.inner, fd, old_path, new_fd, new_path).await);
+        if let Some(naming) = naming {
+            naming.end(&moved, |naming| {
+                let ([from, to], after) = (naming.spots.clone(), naming.at(1).and_then(|(_, stamp)| stamp));
+                Some(Touch::Moved { from, to, before, after })
+            });
+        }
+        moved
     }
 
     async fn symlink_at(&mut self, _: Resource<Descriptor>, _: String, _: String) -> FsResult<()> {
@@ -410,7 +538,12 @@ impl HostDescriptor for Files<'_> {
 
     async fn unlink_file_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
         self.books.place(fd.rep(), &path)?;
-        heard(HostDescriptor::unlink_file_at(&mut self.inner, fd, path).await)
+        let naming = self.naming([(&fd, path.as_str(), PathFlags::empty())])?;
+        let removed = heard(HostDescriptor::unlink_file_at(&mut self.inner, fd, path).await);
+        if let Some(naming) = naming {
+            naming.end(&removed, |naming| Some(Touch::Removed(naming.spots[0].clone())));
+        }
+        removed
     }
 
     async fn is_same_object(&mut self, a: Resource<Descriptor>, b: Resource<Descriptor>) -> wasmtime::Result<bool> {
@@ -460,7 +593,7 @@ impl HostDirectoryEntryStream for Files<'_> {
 /// An output stream into a file that pays for what it takes, before it takes it.
 struct Charged {
     inner: Writer,
-    gate: Way,
+    writing: Writing,
     /// Bytes between the end of the file and the first write, paid with it.
     hole: u64,
 }
@@ -476,13 +609,17 @@ impl Pollable for Charged {
 impl OutputStream for Charged {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
         let cost = self.hole.saturating_add(bytes.len() as u64);
-        if cost > 0 && !self.gate.wrote(cost) {
+        self.writing.begin().map_err(streams::failed)?;
+        let written = if cost > 0 && !self.writing.gate.wrote(cost) {
             let full = std::io::Error::from(rustix::io::Errno::NOSPC);
-            return Err(wasmtime_wasi::p2::StreamError::LastOperationFailed(full.into()));
-        }
-        // Only now: a hole that was refused is still to be paid.
-        self.hole = 0;
-        self.inner.write(bytes)
+            Err(wasmtime_wasi::p2::StreamError::LastOperationFailed(full.into()))
+        } else {
+            // Only now: a hole that was refused is still to be paid.
+            self.hole = 0;
+            self.inner.write(bytes)
+        };
+        self.writing.end().map_err(streams::failed)?;
+        written
     }
 
     fn flush(&mut self) -> StreamResult<()> {

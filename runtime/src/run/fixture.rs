@@ -29,6 +29,7 @@ use crate::rules::expectation::Expectation;
 use crate::rules::facts::Facts;
 use crate::rules::guard::Memory;
 use crate::rules::ledger::{Amounts, LimitKind, Line, Totals};
+use crate::rules::left_out::LeftOut;
 use crate::rules::model::{Request, Usage};
 use crate::rules::progress::Mark;
 use crate::rules::record::Record;
@@ -112,6 +113,9 @@ pub struct Fixture {
     /// What the item had shown before.
     #[serde(default)]
     pub seen: Vec<Mark>,
+    /// What the place of the run's workspace left out of its files.
+    #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
+    pub left_out: LeftOut,
     /// The job as it was resolved, with paths of the fixture, and a recording in the place of each model.
     pub job: RunSpec,
 }
@@ -212,6 +216,7 @@ impl Draft {
             attempt: past.job.attempt.max(1),
             start_ms: past.origin.start_ms,
             seen,
+            left_out: past.job.left_out.clone(),
             job,
         };
         let transcript = transcript(&fixture.job, &entries);
@@ -384,6 +389,7 @@ impl Opened {
             children: Arc::default(),
             workspace,
             context,
+            left_out: fixture.left_out,
             models,
             web,
             account,

@@ -48,6 +48,7 @@ pub(super) async fn admit(
     record: &mut Record,
 ) -> Result<Admitted, Verdict> {
     let last = past.fork_at(branch.at).map_err(not_admitted)?;
+    let job = Job { left_out: past.job.left_out.clone(), ..job };
     let parent = Parent { serial: past.serial.clone(), seq: last.seq, hash: last.hash };
     let tape = Tape::of(past.told_until(branch.at), Then::Live).map_err(not_admitted)?;
     let (host, dir, from) = (Arc::clone(runner), run_dir.clone(), past.origin.clone());

@@ -31,7 +31,8 @@ use crate::doors::pace::{Admission, Pace};
 use crate::doors::rates::RateNews;
 use crate::doors::schema::Schema;
 use crate::doors::store::{Durability, Need};
-use crate::doors::tree::{self, Bounds, Change, Manifest};
+use crate::doors::trail::{Touch, Trail};
+use crate::doors::tree::{self, Bounds, Change, Manifest, Seen};
 use crate::rules::andon::{Category, Pull, Puller};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{
@@ -82,16 +83,44 @@ pub struct WorkspaceView {
     pub base: Arc<Manifest>,
     pub deliverables: Arc<[String]>,
     pub ignored: Arc<Ignored>,
+    pub trail: Arc<Trail>,
     pub bounds: Bounds,
 }
 
 impl WorkspaceView {
-    /// Reads the tree as it is now. Blocking.
+    /// Reads the tree as it is now, if it is what the guests made of it. Blocking.
     ///
     /// # Errors
-    /// A sentence: the tree is past its bounds, or could not be read.
+    /// A sentence: the tree is past its bounds, could not be read, or was changed by something else.
     pub fn look(&self) -> Result<Manifest, String> {
-        tree::scan(&self.dir, &self.bounds, &self.ignored).map_err(|error| error.to_string())
+        self.look_after(&[])
+    }
+
+    /// As [`WorkspaceView::look`], after the host changed these paths for a guest.
+    ///
+    /// # Errors
+    /// As [`WorkspaceView::look`].
+    pub fn look_after(&self, handed: &[String]) -> Result<Manifest, String> {
+        let seen = self.see()?;
+        self.trail.explains(&self.dir, &seen, &self.base, handed)?;
+        Ok(seen.manifest)
+    }
+
+    /// Makes the copy the tree of an address, as a guest left it who is told and not called again. Blocking.
+    ///
+    /// # Errors
+    /// A sentence: the copy could not be read or written, or the tree is not kept.
+    pub fn bring(&self, blobs: &Blobs, address: &Digest) -> Result<(), String> {
+        let seen = self.see()?;
+        // What something else changed until now is remembered, and told at the end.
+        drop(self.trail.explains(&self.dir, &seen, &self.base, &[]));
+        blobs.bring_to(&seen.manifest, address, &self.dir).map_err(|error| error.to_string())?;
+        self.trail.reset(&self.see()?);
+        Ok(())
+    }
+
+    fn see(&self) -> Result<Seen, String> {
+        tree::see(&self.dir, &self.bounds, &self.ignored).map_err(|error| error.to_string())
     }
 
     /// The digest that shows whether a tree is progress.
@@ -141,6 +170,8 @@ pub struct Passage {
     pub clock: Clock,
     pub progress: Arc<Mutex<Progress>>,
     pub evidence: Arc<Dir>,
+    /// What the guest does to its files, if it may write any that somebody looks at.
+    pub trail: Option<Arc<Trail>>,
     /// Where trees are kept that the guest has shown.
     pub blobs: Option<Blobs>,
     /// Where trees are that the journal names.
@@ -409,6 +440,13 @@ impl Gate {
             state.log_bytes = total;
         }
         self.passage.journal.append(Body::Noted { level, message, fields }, Durability::Lazy).await
+    }
+
+    /// Takes in what the guest does to its files.
+    pub fn touched(&self, touch: Touch) {
+        if let Some(trail) = &self.passage.trail {
+            trail.note(touch);
+        }
     }
 
     /// Records what the guest printed.

@@ -217,6 +217,11 @@ impl Journal {
         lock(&self.tape).applies_next()
     }
 
+    /// As [`Tape::ends_unseen`].
+    pub fn ends_unseen(&self) -> bool {
+        lock(&self.tape).ends_unseen()
+    }
+
     /// As [`Tape::marks_next`].
     pub fn marks_next(&self, kind: MarkKind) -> bool {
         lock(&self.tape).marks_next(kind)

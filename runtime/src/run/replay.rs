@@ -114,6 +114,7 @@ pub(super) fn shut_job(runner: &Runner, past: &Past, component: Option<Vec<u8>>)
         children: Arc::default(),
         workspace: None,
         context: None,
+        left_out: past.job.left_out.clone(),
         models: spec.models.keys().map(|name| (name.clone(), shut())).collect::<BTreeMap<_, _>>(),
         web: Arc::new(Shut),
         account: Account::default(),

@@ -15,6 +15,8 @@ use crate::doors::chain::Sealer;
 use crate::doors::ignored::Ignored;
 use crate::doors::state::{ItemLease, RunDir};
 use crate::doors::store::{Durability, Need};
+use crate::doors::trail::Trail;
+use crate::doors::tree;
 use crate::doors::workspace;
 use crate::rules::effect::{Body, Entry, IgnoreRules, RunOrigin};
 use crate::rules::item::NotNow;
@@ -23,8 +25,8 @@ use crate::rules::record::Record;
 use crate::rules::verdict::Verdict;
 
 use super::admission::{
-    Admitted, Compiled, Context, Known, Materials, Scopes, Told, Trees, chain, compile, faulted, not_admitted, not_now,
-    refused,
+    Admitted, Compiled, Context, Known, Materials, Scopes, Told, Trees, chain, compile, faulted, ignored, not_admitted,
+    not_now, refused,
 };
 use super::children::Lineage;
 use super::cord::Cord;
@@ -49,6 +51,7 @@ pub(super) async fn readmit(
     record: &mut Record,
 ) -> Result<Admitted, Verdict> {
     let after = past.goes_on_after().map_err(not_admitted)?;
+    let job = Job { left_out: past.job.left_out.clone(), ..job };
     let host = Arc::clone(runner);
     let restored = {
         let (origin, run_dir) = (past.origin.clone(), run_dir.clone());
@@ -200,14 +203,14 @@ pub(super) fn restored(host: &Runner, job: &Job, origin: &RunOrigin, run_dir: &R
         Some(address) => {
             let base = blobs.tree(address, MAX_TREE_BYTES).map_err(|error| failed(&error))?;
             let work = laid_out(blobs, &base, run_dir, "work")?;
-            let done = &job.spec.done;
             let ignored = match origin.ignore_rules {
-                IgnoreRules::Job => Ignored::paths(&done.ignore),
-                IgnoreRules::Base => {
-                    Ignored::of_base(&work, &host.bounds, &done.ignore, &done.tree).map_err(|error| failed(&error))?
-                }
+                IgnoreRules::Job => Ignored::paths(&job.spec.done.ignore),
+                IgnoreRules::Base => ignored(host, &job.spec, &work, &job.left_out).map_err(|error| failed(&error))?,
             };
-            Some(Trees { work: Arc::new(work), base: Arc::new(base), address: *address, ignored: Arc::new(ignored) })
+            let seen = tree::see(&work, &host.bounds, &ignored).map_err(|error| failed(&error))?;
+            let ignored = Arc::new(ignored);
+            let trail = Arc::new(Trail::new(&seen, Arc::clone(&ignored)));
+            Some(Trees { work: Arc::new(work), trail, base: Arc::new(base), address: *address, ignored })
         }
     };
     let context = match &origin.context {

@@ -18,6 +18,7 @@ use crate::doors::state::State;
 use crate::doors::store::{Store, StoreError};
 use crate::doors::tree::Bounds;
 use crate::rules::effect::Entry;
+use crate::rules::left_out::LeftOut;
 use crate::rules::mcp::McpSpec;
 use crate::rules::model::Request;
 use crate::rules::quote::NetNeed;
@@ -52,6 +53,8 @@ pub struct Job {
     /// The real directory, which only an accepted run changes.
     pub workspace: Option<Dir>,
     pub context: Option<Dir>,
+    /// What the place of the workspace leaves out of its files. Of a past run what held when it began.
+    pub left_out: LeftOut,
     /// A door for every granted model.
     pub models: BTreeMap<String, Reached>,
     /// The way to the web. Who has no grant of `http` does not use it.
@@ -80,6 +83,7 @@ impl Job {
             children: Arc::clone(&self.children),
             workspace: again(&self.workspace)?,
             context: again(&self.context)?,
+            left_out: self.left_out.clone(),
             models: self.models.clone(),
             web: Arc::clone(&self.web),
             account: self.account.clone(),

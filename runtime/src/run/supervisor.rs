@@ -171,6 +171,7 @@ impl Admitted {
             base: Arc::clone(&trees.base),
             deliverables: self.job.spec.done.tree.clone().into(),
             ignored: Arc::clone(&trees.ignored),
+            trail: Arc::clone(&trees.trail),
             bounds: runner.bounds,
         })
     }
@@ -207,6 +208,7 @@ impl Admitted {
                 self.origin.seed,
                 &self.lineage,
                 &self.pulls,
+                self.trees.as_ref().map(|trees| trees.ignored.left_out().clone()).unwrap_or_default(),
             ))),
             web: Arc::clone(&self.job.web),
             offers: self.offers.clone(),
@@ -226,6 +228,7 @@ impl Admitted {
             clock: runner.clock,
             progress: Arc::clone(progress),
             evidence: Arc::new(evidence),
+            trail: self.trees.as_ref().map(|trees| Arc::clone(&trees.trail)),
             blobs: (!self.journal.is_shut()).then(|| runner.state.blobs().clone()),
             told_trees: Some(runner.state.blobs().clone()),
             workspace: self.view(runner),
@@ -402,10 +405,17 @@ impl Admitted {
             }
         }
         // G1 and G2 in one: whatever the outcome, the host looks before anything is decided.
-        let look = self.look(runner).await;
+        let mut look = self.look(runner).await;
         let kept = match self.keep(runner, &look).await {
             Ok(kept) => kept,
-            Err(end) => return self.ended_early(end),
+            Err(end) => {
+                // What was seen may be gone before it is kept.
+                look = self.look(runner).await;
+                if look.unreadable.is_none() {
+                    return self.ended_early(end);
+                }
+                None
+            }
         };
         let tree = kept.as_ref().map(Kept::address);
         if let Some(digest) = look.digest {
@@ -560,6 +570,19 @@ impl Admitted {
 
     async fn look(&self, runner: &Runner) -> Look {
         let Some(view) = self.view(runner) else { return Look::default() };
+        if self.journal.is_shut() && self.journal.ends_unseen() {
+            // Whatever else changed the worker's files then is not here.
+            let why = match self.journal.told_record().map(|told| told.verdict()) {
+                Some(Verdict::Unverifiable { why }) => why,
+                Some(_) | None => "the workspace could not be read".to_owned(),
+            };
+            return Look { unreadable: Some(why), ..Look::default() };
+        }
+        let trail = Arc::clone(&view.trail);
+        let unread = |why: String| Look {
+            unreadable: Some(trail.disturbed().unwrap_or_else(|| format!("the workspace could not be read: {why}"))),
+            ..Look::default()
+        };
         let seen = tokio::task::spawn_blocking(move || {
             let end = view.look();
             (view, end)
@@ -567,8 +590,8 @@ impl Admitted {
         .await;
         let (view, end) = match seen {
             Ok((view, Ok(end))) => (view, end),
-            Ok((_, Err(unreadable))) => return Look { unreadable: Some(unreadable), ..Look::default() },
-            Err(panic) => return Look { unreadable: Some(panic.to_string()), ..Look::default() },
+            Ok((_, Err(why))) => return unread(why),
+            Err(panic) => return unread(panic.to_string()),
         };
         let all = view.changes(&end);
         let (changed, stray) =

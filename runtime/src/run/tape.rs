@@ -277,6 +277,12 @@ impl Tape {
         self.story.get(self.next).is_some_and(|next| next.facts == Facts::Applying)
     }
 
+    /// Whether the journal says next that the guest had ended, and that the host could not see the tree that it left.
+    pub fn ends_unseen(&self) -> bool {
+        let next = self.story.get(self.next).map(|next| &next.facts);
+        matches!(next, Some(Facts::Ended { tree: None, .. }))
+    }
+
     /// Whether the journal says that the host saw a mark of this kind next, when the guest had ended.
     pub fn marks_next(&self, kind: MarkKind) -> bool {
         let next = self.story.get(self.next).map(|next| &next.facts);

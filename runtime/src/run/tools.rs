@@ -21,6 +21,7 @@ use crate::doors::program::Program;
 use crate::doors::recorded::RecordedWeb;
 use crate::doors::schema::Schema;
 use crate::doors::store::{MemoryStore, Store};
+use crate::doors::trail::Trail;
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Body, Entry, Failure, FailureKind, Stream};
 use crate::rules::ledger::{Amounts, Line};
@@ -155,6 +156,8 @@ pub(super) struct Bench {
     pub web: Arc<dyn Fetch>,
     /// The worker's files and its context, if the tool gets any.
     pub work: Option<Dir>,
+    /// What guests do there, if it may write.
+    pub trail: Option<Arc<Trail>>,
     pub context: Option<Dir>,
     pub evidence: Dir,
     /// The call as it is known on the wire.
@@ -311,6 +314,7 @@ impl Toolbox {
             time,
             serial: "describe".to_owned(),
             evidence,
+            trail: None,
         };
         let setup = Setup {
             call: Call::Describe,
@@ -425,6 +429,7 @@ impl Tool {
             time,
             serial: bench.id,
             evidence: bench.evidence,
+            trail: bench.trail,
         };
         let setup = Setup {
             call: Call::Tool { name: self.offer.own.clone(), input },

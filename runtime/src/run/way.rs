@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::doors::trail::Touch;
 use crate::rules::andon::Category;
 use crate::rules::effect::{Heard, Level};
 use crate::rules::model::Profile;
@@ -71,6 +72,14 @@ impl Way {
         match self {
             Way::Here(gate) => gate.wrote(bytes),
             Way::Piped(pipe) => pipe.wrote(bytes),
+        }
+    }
+
+    /// As [`Gate::touched`].
+    pub fn touched(&self, touch: Touch) {
+        match self {
+            Way::Here(gate) => gate.touched(touch),
+            Way::Piped(pipe) => pipe.touched(touch),
         }
     }
 

@@ -94,7 +94,9 @@ fn tell(lie: &str, pipe: &mut UnixStream) {
         }
         "counted-by-itself" => say(pipe, Word::Pass(vec![Effect::Count { model: "model".into() }]), &[]),
         "future" => pipe
-            .write_all(&frame::written(&Said { now_ns: u64::MAX, word: Word::Offers }, &[]).expect("short"))
+            .write_all(
+                &frame::written(&Said { now_ns: u64::MAX, touched: vec![], word: Word::Offers }, &[]).expect("short"),
+            )
             .expect("said"),
         "flood" => {
             let printed = || Word::Printed { stream: Stream::Stdout, dropped_bytes: u64::MAX };

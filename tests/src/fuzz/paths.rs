@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
 use jidoka::doors::apply::{self, ChangeSet};
-use jidoka::doors::ignored::Ignored;
+use jidoka::doors::ignored::{Ignored, LeaveOut};
 use jidoka::doors::tree::{self, Bounds, Manifest};
 use jidoka::doors::workspace;
 
@@ -42,7 +42,8 @@ pub fn run(bytes: &[u8]) {
     }
     let bounds = Bounds::default();
     let real = place.dir("real");
-    if let Ok(rules) = Ignored::of_base(&real, &bounds, &ignored, &delivered) {
+    let asked = LeaveOut { paths: &ignored, ..LeaveOut::of(&delivered) };
+    if let Ok(rules) = Ignored::of_base(&real, &bounds, asked) {
         worked(&place, &real, &rules, &delivered, work);
     }
     place.hold();

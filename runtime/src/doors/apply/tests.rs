@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::doors::ignored::LeaveOut;
 use crate::doors::tree::scan;
 
 /// What happens at the point where a hook is told to fail.
@@ -110,7 +111,7 @@ impl Bench {
     /// With the rules that stand in the real directory.
     fn by_rules(before: &[(&str, Node)], after: &[(&str, Node)]) -> Self {
         let bench = Self::ignoring(before, after, &[]);
-        let ignore = Ignored::of_base(&open(&bench.real), &Bounds::default(), &[], &all()).unwrap();
+        let ignore = Ignored::of_base(&open(&bench.real), &Bounds::default(), LeaveOut::of(&all())).unwrap();
         let base = scan(&open(&bench.real), &Bounds::default(), &ignore).unwrap();
         let end = scan(&open(&bench.work), &Bounds::default(), &ignore).unwrap();
         Self { base, end, ignore, ..bench }
@@ -457,9 +458,21 @@ fn a_worker_cannot_change_git_or_plant_a_plan() {
     );
     assert_eq!(top.apply().unwrap().changes, []);
     assert_eq!(fs::read_dir(top.real.path()).unwrap().count(), 1);
-    let nested = Bench::new(&[], &[("sub/.git/config", text("evil"))]);
-    assert!(matches!(nested.apply(), Err(ApplyError::Reserved { path }) if path.starts_with("sub/.git")));
+    let nested = Bench::new(&[("sub/a", text("1"))], &[("sub/a", text("1")), ("sub/.git/config", text("evil"))]);
+    assert_eq!(nested.apply().unwrap().changes, []);
     assert!(nested.untouched());
+    let mut told = Bench::new(&[], &[("sub/a", text("evil"))]);
+    told.end = told.end.iter().map(|(_, entry)| ("sub/.Git/config".to_owned(), entry.clone())).collect();
+    assert!(matches!(told.apply(), Err(ApplyError::Reserved { path }) if path.starts_with("sub/.Git")));
+    assert!(told.untouched());
+}
+
+#[test]
+fn a_repository_inside_stays_when_all_that_a_worker_saw_of_it_goes() {
+    let bench =
+        Bench::new(&[("sub/.git/HEAD", text("ref")), ("sub/a", text("1")), ("b", text("2"))], &[("b", text("2"))]);
+    bench.apply().unwrap();
+    assert!(bench.real.path().join("sub/.git/HEAD").exists() && !bench.real.path().join("sub/a").exists());
 }
 
 #[test]

@@ -98,22 +98,57 @@ fn a_read_takes_as_many_bytes_as_allowed_and_no_more() {
 }
 
 #[test]
-fn a_damaged_blob_is_refused_and_one_of_another_length_replaced() {
+fn a_damaged_blob_is_refused_and_brought_anew_when_it_is_kept_again() {
     let bench = Bench::new();
     let address = bench.keep(b"evidence");
     let place = bench.place(Room::Files, &address);
-    for damaged in ["evidencE", "evi"] {
-        fs::remove_file(&place).unwrap();
-        fs::write(&place, damaged).unwrap();
-        let read = bench.blobs.read(&address, ENOUGH);
-        assert!(matches!(read, Err(BlobError::Damaged { .. })), "{read:?}");
+    let keep_from = || bench.blobs.keeping().unwrap().keep_from(&address, 8, &mut &b"evidence"[..]);
+    for damaged in ["evidencE", "evi", "evidence and more", "\0\0\0\0\0\0\0\0"] {
+        for kept in [&|| assert_eq!(bench.keep(b"evidence"), address), &|| keep_from().unwrap()] as [&dyn Fn(); 2] {
+            fs::remove_file(&place).unwrap();
+            fs::write(&place, damaged).unwrap();
+            let read = bench.blobs.read(&address, ENOUGH);
+            assert!(matches!(read, Err(BlobError::Damaged { .. })), "{read:?}");
+            kept();
+            assert_eq!(bench.blobs.read(&address, ENOUGH).unwrap(), b"evidence", "{damaged:?}");
+        }
     }
-    assert_eq!(bench.keep(b"evidence"), address);
-    assert_eq!(bench.blobs.read(&address, ENOUGH).unwrap(), b"evidence");
     fs::remove_file(&place).unwrap();
     symlink("/etc/hostname", &place).unwrap();
     assert!(matches!(bench.blobs.read(&address, ENOUGH), Err(BlobError::Damaged { .. })));
     assert!(!bench.blobs.has(&address).unwrap());
+    bench.keep(b"evidence");
+    assert_eq!(bench.blobs.read(&address, ENOUGH).unwrap(), b"evidence");
+}
+
+#[test]
+fn a_damaged_part_of_a_tree_is_brought_anew_when_the_tree_is_kept_again() {
+    type Damage = fn(&std::path::Path);
+    let damages: [(&str, Damage); 3] = [
+        ("gone", |place| fs::remove_file(place).unwrap()),
+        ("zeros", |place| {
+            let length = fs::metadata(place).unwrap().len();
+            fs::remove_file(place).unwrap();
+            fs::write(place, vec![0; usize::try_from(length).unwrap()]).unwrap();
+        }),
+        ("empty", |place| {
+            fs::remove_file(place).unwrap();
+            fs::write(place, "").unwrap();
+        }),
+    ];
+    for (name, damage) in damages {
+        let bench = Bench::new();
+        let tree = tree_of(&bench.work);
+        let address = bench.keep_tree().unwrap();
+        for place in [bench.place(Room::Files, &evidence::address(b"contents")), bench.place(Room::Trees, &address)] {
+            damage(&place);
+            assert_eq!(bench.keep_tree().unwrap(), address, "{name}");
+            let kept = bench.blobs.tree(&address, ENOUGH).unwrap();
+            assert_eq!(kept, tree, "{name}");
+            bench.blobs.restore(&kept, &open(&tempfile::tempdir().unwrap())).unwrap();
+        }
+        assert_eq!(bench.staged(), 0, "{name}");
+    }
 }
 
 #[test]
@@ -270,15 +305,15 @@ fn what_is_kept_or_known_is_not_read_again() {
 }
 
 #[test]
-fn a_tree_that_is_kept_is_not_kept_again() {
+fn a_tree_that_is_kept_whole_is_not_kept_again() {
     let bench = Bench::new();
     let tree = tree_of(&bench.work);
     let address = bench.keep_tree().unwrap();
-    for file in ["files", "staging"] {
-        fs::rename(bench.home.path().join(file), bench.home.path().join(format!("{file}-away"))).unwrap();
-    }
     let nothing = tempfile::tempdir().unwrap();
-    assert_eq!(bench.blobs.keeping().unwrap().keep_tree(&open(&nothing), &tree, None).unwrap(), address);
+    let kept = || bench.blobs.keeping().unwrap().keep_tree(&open(&nothing), &tree, None);
+    assert_eq!(kept().unwrap(), address);
+    fs::remove_file(bench.place(Room::Files, &evidence::address(b"contents"))).unwrap();
+    assert!(matches!(kept(), Err(BlobError::Moved { .. })));
 }
 
 #[test]

@@ -53,6 +53,7 @@ pub(crate) fn opened(serial: &str) -> Body {
         tools: vec![],
         edits: BTreeMap::new(),
         passed: Default::default(),
+        left_out: Default::default(),
     };
     Body::Opened { opening: Box::new(Opening { origin, job }) }
 }

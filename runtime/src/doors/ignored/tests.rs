@@ -30,7 +30,7 @@ fn write(dir: &TempDir, files: &[(&str, &str)]) {
 
 fn read(dir: &TempDir, deliverables: &[&str]) -> Result<Ignored, ScanError> {
     let deliverables: Vec<String> = deliverables.iter().map(|&path| path.to_owned()).collect();
-    Ignored::of_base(&open(dir), &Bounds::default(), &[], &deliverables)
+    Ignored::of_base(&open(dir), &Bounds::default(), LeaveOut::of(&deliverables))
 }
 
 fn of(files: &[(&str, &str)], deliverables: &[&str]) -> Ignored {
@@ -121,7 +121,9 @@ fn a_deliverable_beats_a_rule_and_a_rule_what_is_beside_it() {
 #[test]
 fn a_path_of_the_job_beats_everything() {
     let dir = tree(&[("a/.gitignore", "*\n"), ("b/x", "1"), ("a/x", "2")]);
-    let ignored = Ignored::of_base(&open(&dir), &Bounds::default(), &["a".to_owned()], &["a/x".to_owned()]).unwrap();
+    let (paths, deliverables) = (["a".to_owned()], ["a/x".to_owned()]);
+    let asked = LeaveOut { paths: &paths, ..LeaveOut::of(&deliverables) };
+    let ignored = Ignored::of_base(&open(&dir), &Bounds::default(), asked).unwrap();
     assert!(ignored.covers("a", true) && ignored.covers("a/x", false) && !ignored.covers("b/x", false));
     assert!(Ignored::default().rules.is_none() && !Ignored::default().covers("target", true));
 }
@@ -178,7 +180,7 @@ fn patterns_of_a_stranger_are_refused_or_read_and_never_break_the_host() {
 #[test]
 fn the_directories_of_a_base_are_bounded() {
     let dir = tree(&[("a/b/c", "1"), ("d/e", "2")]);
-    let read = |bounds: Bounds| Ignored::of_base(&open(&dir), &bounds, &[], &[".".to_owned()]).map(drop);
+    let read = |bounds: Bounds| Ignored::of_base(&open(&dir), &bounds, LeaveOut::of(&[".".to_owned()])).map(drop);
     read(Bounds { max_files: 3, ..Bounds::default() }).unwrap();
     let many = read(Bounds { max_files: 2, ..Bounds::default() });
     assert!(matches!(many, Err(ScanError::TooManyFiles { max: 2 })));

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::doors::ignored::LeaveOut;
 
 fn read(dir: &TempDir, bounds: &Bounds) -> Result<Manifest, ScanError> {
     read_but(dir, bounds, &[])
@@ -86,12 +87,17 @@ fn a_time_never_matters() {
 }
 
 #[test]
-fn git_and_staging_are_left_out_at_the_top_only() {
+fn git_is_left_out_at_any_depth_and_staging_at_the_top_only() {
     let dir = tempfile::tempdir().unwrap();
-    for path in [".git/HEAD", ".jidoka-apply-x/plan.json", "sub/.git/HEAD", ".gitignore"] {
+    let left_out = [".git/HEAD", ".jidoka-apply-x/plan.json", "sub/.git/HEAD", "sub/deep/.GIT/config", "module/.git"];
+    let kept = ["sub/.jidoka-apply-x/a", ".gitignore", "sub/.github/a", "module/a", "sub/a.git/HEAD"];
+    for path in left_out.iter().chain(&kept) {
         write(&dir, path, "x");
     }
-    assert_eq!(all(&dir), manifest(&[("sub/.git/HEAD", file("x")), (".gitignore", file("x"))]));
+    let paths: Vec<String> = all(&dir).iter().map(|(path, _)| path.to_owned()).collect();
+    let mut expected = [&kept[..], &["sub/deep"]].concat();
+    expected.sort_unstable();
+    assert_eq!(paths, expected);
 }
 
 #[test]
@@ -110,7 +116,7 @@ fn bookkeeping_and_empty_directories_are_no_part_of_a_mark_where_the_base_is_ask
     write(&dir, "src/a", "1");
     fs::create_dir(dir.path().join("src/empty")).unwrap();
     let top = Dir::open_ambient_dir(dir.path(), ambient_authority()).unwrap();
-    let asked = Ignored::of_base(&top, &Bounds::default(), &[], &[]).unwrap();
+    let asked = Ignored::of_base(&top, &Bounds::default(), LeaveOut::of(&[".".to_owned()])).unwrap();
     let unasked = Ignored::default();
     let base = all(&dir);
     assert_eq!(base.mark(&["."], &unasked), base.digest(&["."]));

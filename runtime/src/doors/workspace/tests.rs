@@ -9,6 +9,7 @@ use rustix::fs::Mode;
 use tempfile::TempDir;
 
 use super::*;
+use crate::doors::ignored::LeaveOut;
 use crate::doors::tree::scan;
 
 fn open(dir: &TempDir) -> Dir {
@@ -53,7 +54,7 @@ fn git_staging_and_skipped_paths_are_not_copied() {
     let skip = ["target".to_owned(), "sub/cache".to_owned()];
     copy(&open(&source), &open(&target), &Bounds::default(), &Ignored::paths(&skip)).unwrap();
     let tree = scan(&open(&target), &Bounds::default(), &Ignored::default()).unwrap();
-    assert_eq!(tree.iter().map(|(path, _)| path).collect::<Vec<_>>(), ["sub/.git/file", "sub/cache2/file"]);
+    assert_eq!(tree.iter().map(|(path, _)| path).collect::<Vec<_>>(), ["sub/cache2/file"]);
 }
 
 #[test]
@@ -205,4 +206,128 @@ fn removing_a_link_leaves_what_it_leads_to() {
     symlink(outside.path(), dir.path().join("tree")).unwrap();
     remove_tree(&open(&dir), "tree").unwrap();
     assert!(!dir.path().join("tree").is_symlink() && outside.path().join("precious").exists());
+}
+
+/// Deliverables below `src`.
+fn of_src(source: &TempDir) -> Ignored {
+    Ignored::of_base(&open(source), &Bounds::default(), LeaveOut::of(&["src".to_owned()])).unwrap()
+}
+
+/// A thing that no worker could see.
+type Odd = fn(&std::path::Path);
+
+const ODD: [(&str, Odd); 5] = [
+    ("fifo", |dir| {
+        rustix::fs::mknodat(rustix::fs::CWD, dir.join("odd"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap()
+    }),
+    ("socket", |dir| drop(std::os::unix::net::UnixListener::bind(dir.join("odd")).unwrap())),
+    ("name", |dir| {
+        use std::os::unix::ffi::OsStrExt;
+        fs::write(dir.join(std::ffi::OsStr::from_bytes(b"odd\xff")), "x").unwrap();
+    }),
+    ("directory of another name", |dir| {
+        use std::os::unix::ffi::OsStrExt;
+        fs::create_dir(dir.join(std::ffi::OsStr::from_bytes(b"odd\xff"))).unwrap();
+    }),
+    ("link to nowhere in particular", |dir| {
+        use std::os::unix::ffi::OsStrExt;
+        symlink(std::ffi::OsStr::from_bytes(b"odd\xff"), dir.join("odd")).unwrap();
+    }),
+];
+
+#[test]
+fn what_no_worker_could_see_is_left_out_beside_the_deliverables_and_named_among_them() {
+    for (name, odd) in ODD {
+        let (source, target) = pair();
+        for dir in ["src/deep", "logs/deep"] {
+            fs::create_dir_all(source.path().join(dir)).unwrap();
+            fs::write(source.path().join(dir).join("file"), "x").unwrap();
+        }
+        let ignored = of_src(&source);
+        for dir in [".", "logs", "logs/deep"] {
+            odd(&source.path().join(dir));
+        }
+        copy(&open(&source), &open(&target), &Bounds::default(), &ignored).unwrap();
+        let paths = |dir| {
+            let tree = scan(&open(dir), &Bounds::default(), &ignored).unwrap();
+            tree.iter().map(|(path, _)| path.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(&source), ["logs/deep/file", "src/deep/file"], "{name}");
+        assert_eq!(paths(&target), ["logs/deep/file", "src/deep/file"], "{name}");
+        odd(&source.path().join("src/deep"));
+        let refused = copy(&open(&source), &open(&pair().1), &Bounds::default(), &ignored).unwrap_err().to_string();
+        assert!(refused.contains("src/deep/odd"), "{name}: {refused}");
+        assert!(scan(&open(&source), &Bounds::default(), &ignored).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn what_is_in_the_place_of_a_directory_above_a_deliverable_is_named() {
+    let (source, target) = pair();
+    let ignored = Ignored::of_base(&open(&source), &Bounds::default(), LeaveOut::of(&["src/app".to_owned()])).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, source.path().join("src"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let refused = copy(&open(&source), &open(&target), &Bounds::default(), &ignored);
+    assert!(matches!(refused, Err(CopyError::Source(ScanError::Special { path, .. })) if path == "src"));
+}
+
+#[test]
+fn what_changes_while_it_is_read_is_left_out_beside_the_deliverables() {
+    let bounds = Bounds::default();
+    let source = tempfile::tempdir().unwrap();
+    let skip = of_src(&source);
+    let mut walk = walk_to_second(&source, &bounds, &skip);
+    fs::remove_file(source.path().join("d/2")).unwrap();
+    let gone = walk.open().err().expect("it is gone");
+    walk.leave_out(gone).expect("that is nobody's business");
+    for number in 0..200 {
+        fs::write(source.path().join("d").join(format!("{number:0>100}")), "").unwrap();
+    }
+    assert!(matches!(walk.step(), Ok(Some(Step::Leave { .. }))));
+    assert_eq!(walk.step().unwrap(), None);
+
+    let mut walk = walk_to_second(&tempfile::tempdir().unwrap(), &bounds, &skip);
+    let full = ScanError::TooManyBytes { path: "d/2".to_owned(), max: 1 };
+    assert!(walk.leave_out(full).is_err(), "a bound is a bound everywhere");
+}
+
+#[test]
+fn the_hosts_own_directory_is_not_copied_wherever_it_is() {
+    let (source, target) = pair();
+    for dir in ["a", ".local/state/own/runs"] {
+        fs::create_dir_all(source.path().join(dir)).unwrap();
+        fs::write(source.path().join(dir).join("file"), "x").unwrap();
+    }
+    let dir = |path: &str| Dir::open_ambient_dir(source.path().join(path), ambient_authority()).unwrap();
+    let own = Some(crate::doors::ignored::Own::of(&dir(".local/state/own")).unwrap());
+    let all = [".".to_owned()];
+    let asked = LeaveOut { own, ..LeaveOut::of(&all) };
+    let ignored = Ignored::of_base(&open(&source), &Bounds::default(), asked).unwrap();
+    assert_eq!(ignored.left_out().paths, [".local/state/own"]);
+    copy(&open(&source), &open(&target), &Bounds::default(), &ignored).unwrap();
+    let copied = scan(&open(&target), &Bounds::default(), &ignored).unwrap();
+    assert_eq!(copied.iter().map(|(path, _)| path).collect::<Vec<_>>(), [".local/state", "a/file"]);
+    // A worker that makes one of the same name has made nothing.
+    fs::create_dir(target.path().join(".local/state/own")).unwrap();
+    fs::write(target.path().join(".local/state/own/file"), "x").unwrap();
+    assert_eq!(scan(&open(&target), &Bounds::default(), &ignored).unwrap(), copied);
+    let itself = Ignored::of_base(&dir(".local/state/own"), &Bounds::default(), asked);
+    assert!(matches!(itself, Err(ScanError::Own)));
+    assert!(matches!(
+        copy(&dir(".local/state/own"), &open(&pair().1), &Bounds::default(), &Ignored::of_context(own)),
+        Err(CopyError::Source(ScanError::Own))
+    ));
+}
+
+#[test]
+fn what_may_not_be_read_is_named_among_the_deliverables_and_left_out_beside_them() {
+    let denied = ScanError::io("src/a", Errno::ACCESS);
+    assert_eq!(denied.to_string(), "read \"src/a\": its permissions do not let this user");
+    let bounds = Bounds::default();
+    let source = tempfile::tempdir().unwrap();
+    let skip = of_src(&source);
+    let mut walk = walk_to_second(&source, &bounds, &skip);
+    walk.leave_out(ScanError::io("d/2", Errno::ACCESS)).expect("that is nobody's business");
+    let strict = Ignored::default();
+    let mut walk = walk_to_second(&tempfile::tempdir().unwrap(), &bounds, &strict);
+    assert!(walk.leave_out(ScanError::io("d/2", Errno::ACCESS)).is_err());
 }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::doors::trail::Touch;
 use crate::rules::andon::Category;
 use crate::rules::effect::{Effect, Heard, Level, Stream};
 use crate::rules::model::Profile;
@@ -43,6 +44,9 @@ pub struct Order {
 pub struct Said {
     /// Its clock, which ticks when it is read. Only ever forward.
     pub now_ns: u64,
+    /// What its guest did to its files since it said something last, and what it is about to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub touched: Vec<Touch>,
     pub word: Word,
 }
 
@@ -68,6 +72,8 @@ pub enum Word {
     },
     /// So many bytes are about to be written to files.
     Wrote(u64),
+    /// Only what was touched. Nobody answers.
+    Touched,
     Offers,
     Tools,
     /// The guest printed the frame's bytes, and this many were dropped. Nobody answers.

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
+use crate::doors::trail::Touch;
 use crate::rules::andon::Category;
 use crate::rules::effect::{Heard, Level, Stream};
 use crate::rules::model::Profile;
@@ -21,16 +22,21 @@ use super::frame::{self, Answered, Now, Reply, Said, Word};
 /// Bytes of one frame of the host's: an answer to a batch may hold many replies, and the host is believed.
 const MOST_BYTES: u64 = u32::MAX as u64;
 
+/// What was touched that may wait for the next word: far below what one frame may hold.
+const MOST_WAITING: usize = 32;
+
 /// The pipe, and the clock that moves with what comes through it.
 pub struct Pipe {
     socket: Mutex<UnixStream>,
     time: Arc<VirtualClock>,
+    /// What the host is to hear with the next word.
+    touched: Mutex<Vec<Touch>>,
 }
 
 impl Pipe {
     /// The cell's end.
     pub fn new(socket: UnixStream, time: Arc<VirtualClock>) -> Self {
-        Self { socket: Mutex::new(socket), time }
+        Self { socket: Mutex::new(socket), time, touched: Mutex::default() }
     }
 
     /// The guest's clock.
@@ -79,6 +85,21 @@ impl Pipe {
         matches!(self.ask(Word::Wrote(bytes), &[]), Ok(Reply::Wrote(true)))
     }
 
+    /// As the gate's. The host knows of a name before it is touched, and of all else before it looks: a guest that is stopped in
+    /// the middle of something is not taken for somebody else.
+    pub fn touched(&self, touch: Touch) {
+        let is_name = matches!(touch, Touch::Naming(_));
+        let waiting = {
+            let mut touched = lock(&self.touched);
+            touched.push(touch);
+            touched.len()
+        };
+        if is_name || waiting >= MOST_WAITING {
+            // If it fails, so does the next question.
+            drop(self.say(Word::Touched, &[]));
+        }
+    }
+
     /// As the gate's.
     ///
     /// # Errors
@@ -112,7 +133,8 @@ impl Pipe {
     /// # Errors
     /// The host is gone.
     pub fn say(&self, word: Word, bytes: &[u8]) -> io::Result<()> {
-        let said = Said { now_ns: self.time.now_ns(), word };
+        let touched = std::mem::take(&mut *lock(&self.touched));
+        let said = Said { now_ns: self.time.now_ns(), touched, word };
         frame::write(&mut *lock(&self.socket), &said, bytes)
     }
 

@@ -24,7 +24,7 @@ use super::trouble;
 pub const PERMIT_BYTES: usize = 64 << 10;
 
 /// An error as a guest may hear it: the machine's own ends the run.
-fn failed(error: io::Error) -> StreamError {
+pub(super) fn failed(error: io::Error) -> StreamError {
     match trouble::ending(&error) {
         Some(end) => StreamError::Trap(end.into()),
         None => StreamError::LastOperationFailed(error.into()),

@@ -20,7 +20,7 @@ use super::super::children::{Carved, Children};
 use super::super::lock;
 use super::super::meter::Meter;
 use super::call::No;
-use super::{Admitted, Gate, Performed};
+use super::{Admitted, Gate, Performed, blocking};
 
 /// What was carved out for a child, by line.
 pub(super) type Budget = BTreeMap<Line, u64>;
@@ -124,6 +124,10 @@ impl Gate {
         let workspace = workspace.map(|view| view.dir.try_clone()).transpose().map_err(fault)?;
         // What was told again is paid for before anything is written.
         drop(self.catch_up());
+        if let (FileGrant::ReadWrite, Some(view)) = (files, self.passage.workspace.clone()) {
+            // What something else changed until now is remembered, and not taken for the child's.
+            drop(blocking(move || view.look()).await?);
+        }
         let call = admitted.call;
         let record = children.run(child, (&serial, call), (task.clone(), budget.clone()), workspace).await?;
         let (spent, held) = self.give_back_carved(&serial).await?;
@@ -148,9 +152,16 @@ impl Gate {
         });
         let tree = match record.applied {
             true => {
-                let kept = self.keep_now().await?;
-                // They are applied: a journal without them would tell another story.
-                kept.map_err(|why| RunEnd::Fault(format!("what a child was accepted for cannot be kept: {why}")))?
+                let kept = self.keep_after(record.changes).await?;
+                match kept {
+                    Ok(tree) => tree,
+                    // The run comes to nothing, whatever it does from here.
+                    Err(_) if self.is_disturbed() => None,
+                    // They are applied: a journal without them would tell another story.
+                    Err(why) => {
+                        return Err(RunEnd::Fault(format!("what a child was accepted for cannot be kept: {why}")));
+                    }
+                }
             }
             false => None,
         };

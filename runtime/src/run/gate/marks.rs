@@ -34,6 +34,13 @@ pub struct KeptTree {
     _keeping: Keeping,
 }
 
+impl Gate {
+    /// Whether something else than a guest changed the worker's files.
+    pub(super) fn is_disturbed(&self) -> bool {
+        self.passage.workspace.as_ref().is_some_and(|view| view.trail.disturbed().is_some())
+    }
+}
+
 /// Keeps a tree of the guest's.
 ///
 /// # Errors

@@ -179,6 +179,10 @@ impl Gate {
             (FileGrant::None, _) | (_, None) => None,
             (FileGrant::ReadOnly | FileGrant::ReadWrite, Some(view)) => Some(view.dir.try_clone().map_err(fault)?),
         };
+        let trail = match (tool.spec().files, &self.passage.workspace) {
+            (FileGrant::ReadWrite, Some(view)) => Some(Arc::clone(&view.trail)),
+            (FileGrant::None | FileGrant::ReadOnly, _) | (_, None) => None,
+        };
         let context = workshop.context.as_ref().map(|context| context.try_clone()).transpose().map_err(fault)?;
         // What was told again is paid for before anything is written.
         drop(self.catch_up());
@@ -188,6 +192,7 @@ impl Gate {
             wall: workshop.wall,
             web: Arc::clone(&self.passage.web),
             work,
+            trail,
             context,
             evidence: self.passage.evidence.try_clone().map_err(fault)?,
             id: self.call_id(call).to_string(),
@@ -202,11 +207,16 @@ impl Gate {
 
     /// Keeps the worker's tree as it is now.
     pub(super) async fn keep_now(&self) -> Result<Result<Option<KeptTree>, String>, RunEnd> {
+        self.keep_after(Vec::new()).await
+    }
+
+    /// As `keep_now`, after the host changed these paths for the worker.
+    pub(super) async fn keep_after(&self, handed: Vec<String>) -> Result<Result<Option<KeptTree>, String>, RunEnd> {
         let (Some(view), Some(blobs)) = (self.passage.workspace.clone(), &self.passage.blobs) else {
             return Ok(Ok(None));
         };
         let (view, seen) = blocking(move || {
-            let now = view.look();
+            let now = view.look_after(&handed);
             (view, now)
         })
         .await?;
@@ -221,12 +231,9 @@ impl Gate {
         let (Some(view), Some(blobs)) = (self.passage.workspace.clone(), self.passage.told_trees.clone()) else {
             return Ok(());
         };
-        blocking(move || {
-            let now = view.look()?;
-            blobs.bring_to(&now, &address, &view.dir).map_err(|error| error.to_string())
-        })
-        .await?
-        .map_err(|why| RunEnd::Fault(format!("the files could not be brought to where a tool left them: {why}")))
+        blocking(move || view.bring(&blobs, &address))
+            .await?
+            .map_err(|why| RunEnd::Fault(format!("the files could not be brought to where a tool left them: {why}")))
     }
 }
 
