@@ -107,7 +107,8 @@ impl Bench {
     fn removes(&self, path: &str) {
         let [spot] = self.naming(&[path]).try_into().unwrap();
         let at = self.at(path);
-        if at.is_dir() { fs::remove_dir(at) } else { fs::remove_file(at) }.unwrap();
+        let is_dir = fs::symlink_metadata(&at).unwrap().is_dir();
+        if is_dir { fs::remove_dir(at) } else { fs::remove_file(at) }.unwrap();
         self.trail.note(Touch::Removed(spot));
     }
 

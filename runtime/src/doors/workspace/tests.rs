@@ -73,6 +73,18 @@ fn a_fifo_and_a_socket_are_named_and_not_opened() {
     assert!(matches!(refused, Err(CopyError::Source(ScanError::Special { kind: "socket", .. }))));
 }
 
+/// Root reads everything; without its capabilities it is a user like any other.
+fn as_a_user_like_any_other(act: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut sets = rustix::thread::capabilities(None).unwrap();
+            sets.effective = rustix::thread::CapabilitySet::empty();
+            rustix::thread::set_capabilities(None, sets).unwrap();
+            act();
+        });
+    });
+}
+
 #[test]
 fn an_unreadable_file_or_directory_is_named() {
     for unreadable in ["file", "dir"] {
@@ -80,19 +92,11 @@ fn an_unreadable_file_or_directory_is_named() {
         fs::create_dir(source.path().join("dir")).unwrap();
         fs::write(source.path().join("file"), "secret").unwrap();
         fs::set_permissions(source.path().join(unreadable), fs::Permissions::from_mode(0o000)).unwrap();
-        // Root reads everything; without its capabilities it is a user like any other.
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut sets = rustix::thread::capabilities(None).unwrap();
-                sets.effective = rustix::thread::CapabilitySet::empty();
-                rustix::thread::set_capabilities(None, sets).unwrap();
-                match copy_all(&source, &target) {
-                    Err(CopyError::Source(error @ ScanError::Io { .. })) => {
-                        assert_eq!(error.to_string(), format!("read {unreadable:?}"));
-                    }
-                    other => panic!("{other:?}"),
-                }
-            });
+        as_a_user_like_any_other(|| match copy_all(&source, &target) {
+            Err(CopyError::Source(error @ ScanError::Denied { .. })) => {
+                assert_eq!(error.to_string(), format!("read {unreadable:?}: its permissions do not let this user"));
+            }
+            other => panic!("{other:?}"),
         });
         fs::set_permissions(source.path().join(unreadable), fs::Permissions::from_mode(0o700)).unwrap();
     }
@@ -319,15 +323,23 @@ fn the_hosts_own_directory_is_not_copied_wherever_it_is() {
 }
 
 #[test]
-fn what_may_not_be_read_is_named_among_the_deliverables_and_left_out_beside_them() {
-    let denied = ScanError::io("src/a", Errno::ACCESS);
-    assert_eq!(denied.to_string(), "read \"src/a\": its permissions do not let this user");
-    let bounds = Bounds::default();
-    let source = tempfile::tempdir().unwrap();
-    let skip = of_src(&source);
-    let mut walk = walk_to_second(&source, &bounds, &skip);
-    walk.leave_out(ScanError::io("d/2", Errno::ACCESS)).expect("that is nobody's business");
-    let strict = Ignored::default();
-    let mut walk = walk_to_second(&tempfile::tempdir().unwrap(), &bounds, &strict);
-    assert!(walk.leave_out(ScanError::io("d/2", Errno::ACCESS)).is_err());
+fn what_may_not_be_read_is_left_out_beside_the_deliverables() {
+    let (source, target) = pair();
+    for path in ["src/a", "logs/a", "logs/deep/b", "c"] {
+        fs::create_dir_all(source.path().join(path).parent().unwrap()).unwrap();
+        fs::write(source.path().join(path), "x").unwrap();
+    }
+    let lock = |mode| {
+        for path in ["logs/deep", "c"] {
+            fs::set_permissions(source.path().join(path), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    lock(0o000);
+    as_a_user_like_any_other(|| {
+        let ignored = of_src(&source);
+        copy(&open(&source), &open(&target), &Bounds::default(), &ignored).unwrap();
+        let tree = scan(&open(&target), &Bounds::default(), &ignored).unwrap();
+        assert_eq!(tree.iter().map(|(path, _)| path).collect::<Vec<_>>(), ["logs/a", "src/a"]);
+    });
+    lock(0o700);
 }
