@@ -211,8 +211,10 @@ pub mod front {
     mod sign;
     mod table;
     pub mod template;
+    pub mod terminal;
     mod ticket;
     pub mod tools;
     mod trace;
+    mod watch;
     mod why;
 }

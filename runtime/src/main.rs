@@ -36,6 +36,7 @@ use jidoka::front::cli::{self, Arguments};
 use jidoka::front::load::MAX_TEXT_BYTES;
 use jidoka::front::machine::{Health, Machine, Scratch};
 use jidoka::front::mcp::{self, MAX_MESSAGE_BYTES, ServeError, Served};
+use jidoka::front::terminal;
 use jidoka::rules::authored::OperatorFile;
 use jidoka::rules::hook::Hook;
 use jidoka::rules::secret::SecretSource;
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: start the runtime: {error}");
-            return ExitCode::from(cli::UNEXPECTED);
+            return ExitCode::from(terminal::UNEXPECTED);
         }
     };
     let machine = RealMachine::new(arguments.host, arguments.state);

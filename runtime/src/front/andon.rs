@@ -20,10 +20,10 @@ use crate::run::hooks::HookResult;
 
 use super::budget::{deed, reason};
 use super::calendar::utc;
-use super::cli::{say, usage};
 use super::load::{self, LoadError};
 use super::machine::Machine;
 use super::screen::plain_long;
+use super::terminal::{say, usage};
 
 /// Words of `andon`.
 #[derive(Debug, Subcommand)]

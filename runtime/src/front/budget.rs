@@ -14,11 +14,11 @@ use crate::run::desk::{Because, Desk, DeskError};
 
 use super::books::{self, Books, Shown};
 use super::calendar::utc;
-use super::cli::{self, say};
 use super::load::LoadError;
 use super::machine::Machine;
 use super::quote::{self, QuoteArguments};
 use super::screen;
+use super::terminal::{say, usage};
 
 /// The host's scope on the command line; all others are paths such as `acme/triage`.
 const HOST: &str = "host";
@@ -118,11 +118,11 @@ pub(super) async fn run(machine: &dyn Machine, command: BudgetCommand) -> Result
         BudgetCommand::Quote(arguments) => quote::quote(machine, &arguments).await?,
         BudgetCommand::TopUp { scope, amounts, why } => match limit::added(&amounts) {
             Ok(amounts) => top_up(machine, &scope, amounts, &why).await?,
-            Err(wrong) => cli::usage(&wrong),
+            Err(wrong) => usage(&wrong),
         },
         BudgetCommand::WriteOff { call, spent, why } => match limit::cost(&spent) {
             Ok(spent) => write_off(machine, &CallId::new(call), spent, &why).await?,
-            Err(wrong) => cli::usage(&wrong),
+            Err(wrong) => usage(&wrong),
         },
         BudgetCommand::AcceptClock { why } => {
             let act = machine.desk()?.accept_clock(why.because(machine)).await;

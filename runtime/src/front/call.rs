@@ -16,11 +16,11 @@ use crate::rules::tool::ToolCall;
 use crate::run::runner::{Apply, RunHandle};
 use crate::run::shape::MAX_COMPONENT_BYTES;
 
-use super::cli::{Spinner, say, usage};
 use super::load::{self, LoadError, Loaded};
 use super::machine::Machine;
 use super::overrides::OverrideArguments;
 use super::screen::{self, Screen};
+use super::terminal::{Spinner, say, usage};
 
 /// The toolbox of a component that was named alone and has no name that a toolbox can have.
 const TOOLBOX: &str = "tool";

@@ -3,21 +3,15 @@
 //! Never: decides anything about a run. stdout is for data (with `--json`: one document and nothing else), stderr for
 //! everything else.
 
-use std::collections::BTreeMap;
-use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use console::style;
-use indicatif::ProgressBar;
 
 use crate::rules::authored::Overrides;
-use crate::rules::ledger::Line;
 use crate::rules::spec::Origin;
-use crate::rules::verdict::Stop;
-use crate::run::runner::{Apply, RunHandle};
+use crate::run::runner::Apply;
 use crate::run::shape::MAX_COMPONENT_BYTES;
 
 use super::andon::{self, AndonCommand};
@@ -32,12 +26,13 @@ use super::overrides::OverrideArguments;
 use super::runs::{
     self, ForkArguments, PruneArguments, ReplayArguments, ResumeArguments, RunsArguments, ShowArguments,
 };
-use super::screen::{self, Screen};
 use super::serve::{self, McpArguments, ServeArguments};
 use super::sign::{self, SignArguments};
 use super::template;
+use super::terminal::{Spinner, UNEXPECTED, USAGE, say};
 use super::ticket;
 use super::tools::{self, ToolsCommand};
+use super::watch::follow;
 use super::why;
 
 /// Runs AI-agent workers that nobody has to trust.
@@ -211,23 +206,6 @@ pub struct RunArguments {
     overrides: OverrideArguments,
 }
 
-/// Exit code of a command line, a job or an operator's file that does not make sense.
-pub const USAGE: u8 = 2;
-/// Exit code of everything that was not foreseen.
-pub const UNEXPECTED: u8 = 1;
-
-/// Exit code of a second interrupt: as a shell reports the signal.
-const INTERRUPTED: i32 = 130;
-
-/// Waits for somebody to interrupt the process. `None`: the machine cannot tell.
-pub(super) async fn interrupt() -> Option<&'static str> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok()?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.ok().map(|()| "interrupted on the terminal"),
-        terminated = terminate.recv() => terminated.map(|()| "asked to terminate"),
-    }
-}
-
 /// Does what the arguments say and returns the exit code.
 pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
     let done = match command {
@@ -278,28 +256,6 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
     }
 }
 
-/// Writes a line of data to stdout. Whoever reads it may stop, as `head` does; anything else that goes wrong is told.
-macro_rules! say {
-    ($($words:tt)*) => { $crate::front::cli::data(format_args!($($words)*)) };
-}
-pub(super) use say;
-
-/// As [`say`], which is how it is called.
-pub(super) fn data(line: std::fmt::Arguments<'_>) {
-    if let Err(error) = writeln!(std::io::stdout(), "{line}")
-        && error.kind() != ErrorKind::BrokenPipe
-    {
-        eprintln!("{} write to stdout: {error}", style("error:").red().bold());
-        std::process::exit(i32::from(UNEXPECTED));
-    }
-}
-
-/// Tells what does not make sense on the command line, and returns the exit code that says so.
-pub(super) fn usage(what: &str) -> u8 {
-    eprintln!("{} {what}", style("error:").red().bold());
-    USAGE
-}
-
 async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, LoadError> {
     let loaded = load::load(machine, &arguments.path, &arguments.overrides.overrides())?;
     let (limits, wall) = (loaded.spec.budget.attempt.clone(), loaded.spec.wall);
@@ -312,44 +268,6 @@ async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, Loa
     let handle = runner.start(job, machine.serial()?, apply);
     spinner.end();
     follow(machine, handle, limits, arguments.json).await
-}
-
-/// Shows a run as it goes on, stops it at an interrupt, and tells its verdict.
-pub(super) async fn follow(
-    machine: &dyn Machine,
-    mut handle: RunHandle,
-    limits: BTreeMap<Line, u64>,
-    json: bool,
-) -> Result<u8, LoadError> {
-    let cord = handle.cord();
-    let interrupts = tokio::spawn(async move {
-        // The first interrupt stops the run, not the host: the verdict is still written. A second one ends the process.
-        let mut second = false;
-        while let Some(reason) = interrupt().await {
-            if second {
-                std::process::exit(INTERRUPTED);
-            }
-            second = true;
-            eprintln!("{reason}: the run is given up, and `jidoka resume` lets it go on");
-            cord.pull(Stop::Cancelled);
-        }
-    });
-    let mut screen = Screen::new(limits);
-    while let Some(entry) = handle.next_entry().await {
-        if !json {
-            for line in screen.entry(&entry) {
-                eprintln!("{line}");
-            }
-        }
-    }
-    let record = handle.verdict().await.context("wait for the verdict")?;
-    interrupts.abort();
-    if json {
-        say!("{}", serde_json::to_string_pretty(&record).context("write the verdict")?);
-    } else {
-        say!("{}", screen::verdict(&record, &machine.state_dir().display().to_string()));
-    }
-    Ok(record.exit_code)
 }
 
 fn explain(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides: &Overrides) -> Result<u8, LoadError> {
@@ -419,29 +337,4 @@ fn doctor(machine: &dyn Machine, json: bool) -> Result<u8, LoadError> {
         }
     }
     Ok(if ill { UNEXPECTED } else { 0 })
-}
-
-/// Shows that something takes a while; on a terminal only, and never with `--json`.
-pub(super) struct Spinner(Option<ProgressBar>);
-
-impl Spinner {
-    pub(super) fn new(quiet: bool) -> Self {
-        let bar = (!quiet && std::io::stderr().is_terminal()).then(ProgressBar::new_spinner);
-        if let Some(bar) = &bar {
-            bar.enable_steady_tick(Duration::from_millis(100));
-        }
-        Self(bar)
-    }
-
-    pub(super) fn say(&self, what: &str) {
-        if let Some(bar) = &self.0 {
-            bar.set_message(what.to_owned());
-        }
-    }
-
-    pub(super) fn end(&self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
-    }
 }

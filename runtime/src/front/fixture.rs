@@ -14,12 +14,12 @@ use crate::rules::authored::again;
 use crate::rules::expectation::{self, Expectation};
 use crate::run::fixture::{self, Draft, Opened};
 
-use super::cli::say;
 use super::load::{self, LoadError, Signatures};
 use super::machine::Machine;
 use super::runs::another;
 use super::screen::{plain, plain_long};
 use super::table::{Side, Table};
+use super::terminal::say;
 
 /// Exit code of a test that did not come to what was expected.
 const FAILED: u8 = 1;

@@ -17,10 +17,10 @@ use crate::run::anatomy::{Anatomy, Listed, Span};
 use crate::run::held::Held;
 use crate::run::shape::MAX_COMPONENT_BYTES;
 
-use super::cli::{Spinner, say};
 use super::load::{self, LoadError, Signatures};
 use super::machine::Machine;
 use super::screen::{plain, plain_long};
+use super::terminal::{Spinner, say};
 
 /// What `inspect --json` prints.
 #[derive(Serialize)]

@@ -16,11 +16,11 @@ use crate::run::past::RunRow;
 
 use super::budget::{deed, reason};
 use super::calendar::utc;
-use super::cli::{say, usage};
 use super::load::LoadError;
 use super::machine::Machine;
 use super::screen::{plain, plain_long};
 use super::table::{Side, Table};
+use super::terminal::{say, usage};
 
 /// Words of `items`.
 #[derive(Debug, Subcommand)]

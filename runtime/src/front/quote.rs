@@ -17,12 +17,12 @@ use crate::rules::model::{Message, Request, Role};
 use crate::rules::spec::{CountedBy, ModelSpec, RunSpec};
 use crate::rules::units;
 
-use super::cli::{self, say};
 use super::load::{self, LoadError, Loaded};
 use super::machine::Machine;
 use super::overrides::{self, SettingArguments};
 use super::screen;
 use super::table::{Side, Table};
+use super::terminal::{say, usage};
 
 /// Exit code if a call would be refused: as of a run whose limit is used up.
 const REFUSED: u8 = 20;
@@ -120,7 +120,7 @@ pub(super) async fn quote(machine: &dyn Machine, arguments: &QuoteArguments) -> 
     let Loaded { dir, spec, .. } = load::load(machine, &arguments.path, &overrides)?;
     let chosen = match arguments.chosen(&spec) {
         Ok(chosen) => chosen,
-        Err(why) => return Ok(cli::usage(&why)),
+        Err(why) => return Ok(usage(&why)),
     };
     let prompt = arguments.prompt(machine, &spec)?;
     let desk = machine.desk()?;

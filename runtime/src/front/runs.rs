@@ -27,12 +27,13 @@ use crate::run::shape::MAX_COMPONENT_BYTES;
 use crate::run::transfer::{self, Summary, TransferError};
 
 use super::calendar::utc;
-use super::cli::{self, follow, say};
 use super::load::{self, LoadError};
 use super::machine::Machine;
 use super::screen;
 use super::table::{Side, Table};
+use super::terminal::{say, usage};
 use super::trace;
+use super::watch::follow;
 
 /// Words of `runs`.
 #[derive(Debug, Args)]
@@ -445,7 +446,7 @@ pub(super) async fn prune(machine: &dyn Machine, arguments: PruneArguments) -> R
         return Ok(0);
     }
     if older_than.is_none() && keep.is_none() {
-        return Ok(cli::usage("say what may go: --older-than TIME, --keep SIZE, or both"));
+        return Ok(usage("say what may go: --older-than TIME, --keep SIZE, or both"));
     }
     let before_ms = older_than.map(|age_ms| desk.now_ms().saturating_sub(age_ms));
     let pruned = desk.prune(Retention { before_ms, max_bytes: keep }).await.context("erase old runs")?;
@@ -474,13 +475,13 @@ pub(super) async fn fork(machine: &dyn Machine, arguments: ForkArguments) -> Res
     }
     match limit::cost(&budget) {
         Ok(amounts) => changed.budget = amounts,
-        Err(wrong) => return Ok(cli::usage(&wrong)),
+        Err(wrong) => return Ok(usage(&wrong)),
     }
     let mut edits = BTreeMap::new();
     for edit in edit_message {
         let number = edit.split_once('=').and_then(|(number, file)| Some((number.parse().ok()?, file)));
         let Some((number @ 1.., file)) = number else {
-            return Ok(cli::usage(&format!("--edit-message {edit:?} is not N=FILE with N from 1")));
+            return Ok(usage(&format!("--edit-message {edit:?} is not N=FILE with N from 1")));
         };
         let text =
             machine.read_at_most(Path::new(file), load::MAX_TEXT_BYTES).with_context(|| format!("read {file}"))?;
@@ -491,7 +492,7 @@ pub(super) async fn fork(machine: &dyn Machine, arguments: ForkArguments) -> Res
     past.fork_at(at).context("fork the run")?;
     let whose = whose(&past);
     if past.is_foreign() && apply {
-        return Ok(cli::usage("--apply: the directory of an imported run is not of this host"));
+        return Ok(usage("--apply: the directory of an imported run is not of this host"));
     }
     let job = load::again(machine, &past, whose, &changed)?;
     let limits = job.spec.budget.attempt.clone();

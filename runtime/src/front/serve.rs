@@ -12,13 +12,14 @@ use clap::Args;
 use crate::run::runner::{Apply, Runner};
 use crate::run::tools;
 
-use super::cli::{Spinner, interrupt, usage};
 use super::load::{self, LoadError};
 use super::machine::Machine;
 use super::mcp::token::{MOST_TOKEN_CHARS, Token};
 use super::mcp::{Entry, HttpServe, Reach, Times, http};
 use super::overrides::OverrideArguments;
 use super::served::Shop;
+use super::terminal::{Spinner, usage};
+use super::watch::interrupt;
 
 /// What is served.
 #[derive(Debug, Args)]

@@ -11,9 +11,9 @@ use crate::run::anatomy::Anatomy;
 use crate::run::pinned::{self, MAX_KEY_BYTES};
 use crate::run::shape::MAX_COMPONENT_BYTES;
 
-use super::cli::say;
 use super::load::LoadError;
 use super::machine::Machine;
+use super::terminal::say;
 
 /// Words of `sign`.
 #[derive(Debug, Args)]

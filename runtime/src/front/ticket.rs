@@ -13,10 +13,10 @@ use crate::rules::signature::Signature;
 use crate::rules::spec::FileGrant;
 use crate::rules::verdict::Verdict;
 
-use super::cli::say;
 use super::load::LoadError;
 use super::machine::Machine;
 use super::screen::{self, plain_long};
+use super::terminal::say;
 use super::why::{self, Explained, Link};
 
 /// Characters of one text in a ticket. Whoever wants more has the run.

@@ -15,12 +15,12 @@ use crate::rules::units;
 use crate::run::tools::{self, Standing};
 
 use super::call::{self, LetArguments};
-use super::cli::{Spinner, say, usage};
 use super::load::{self, LoadError};
 use super::machine::Machine;
 use super::overrides::OverrideArguments;
 use super::screen::{plain, plain_long};
 use super::table::{Side, Table};
+use super::terminal::{Spinner, say, usage};
 
 /// Words of `tools`.
 #[derive(Debug, Subcommand)]

@@ -23,10 +23,10 @@ use crate::run::past::{Flaw, KeptEntry, PastError, story};
 use super::andon;
 use super::budget::deed;
 use super::calendar::utc;
-use super::cli::say;
 use super::load::LoadError;
 use super::machine::Machine;
 use super::screen::plain_long;
+use super::terminal::say;
 use super::trace;
 
 /// Bytes of a `verdict.json` that are read: the host writes it, and a report in it has its own bounds.
