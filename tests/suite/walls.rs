@@ -18,6 +18,20 @@ fn told(lines: &[&str]) -> Bench {
     Bench::new(plain::SCRIPT).set("task", &format!("text = \"{text}\""))
 }
 
+#[test]
+fn a_program_that_forgets_what_it_was_started_for_starts_no_more_of_itself() {
+    let forgetful = jidoka_tests::bench::cell().path.with_file_name("forgetful");
+    let remedy = "begins with `inside::serve`";
+    let first = Command::new(&forgetful).output().unwrap();
+    let said = String::from_utf8_lossy(&first.stderr).into_owned();
+    assert!(first.status.success() && said.contains(remedy), "{first:?}");
+    // As the one that it started: with words, before it starts another.
+    let next = Command::new(&forgetful).arg("compiler").env("JIDOKA_CELL", "compiler").output().unwrap();
+    let said = String::from_utf8_lossy(&next.stderr).into_owned();
+    assert!(next.status.code() == Some(113) && said.contains("started as `compiler`"), "{next:?}");
+    assert!(said.contains(remedy), "{said}");
+}
+
 /// What a run came to, without what differs between any two runs: when, how long, how much of the machine.
 fn essence(end: &End) -> Value {
     let mut record = serde_json::to_value(&end.record).unwrap();

@@ -1,11 +1,13 @@
 //! Processes of the host's own: for a guest behind the process wall, and to compile what strangers made.
 //!
-//! Never: gives one anything of the host's environment, or a descriptor beside its pipe. Invariant here: what starts one lives as
-//! long as the host, because the kernel ends it with the thread that started it.
+//! Never: gives one anything of the host's environment, or a descriptor beside its pipe; starts one from within another.
+//! Invariants here: what starts one lives as long as the host, because the kernel ends it with the thread that started it; a
+//! program that forgets what it was started for ends when it would start others.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{OnceLock, mpsc};
@@ -49,6 +51,26 @@ impl Role {
         Self::ALL.into_iter().find(|role| role.name() == name)
     }
 }
+
+/// The variable that such a process has and no other: its role.
+const ROLE: &str = "JIDOKA_CELL";
+
+/// Exit code of a process of the host's own that does not serve.
+pub const FORGETFUL: i32 = 113;
+
+/// Ends this process, with words on its standard error, if it was started to serve in a role and is about to be a host
+/// instead: it would start processes that start processes, without end.
+#[expect(clippy::disallowed_methods, reason = "what this process is for is in its environment, and nowhere else")]
+pub fn end_if_forgetful() {
+    if let Some(role) = std::env::var_os(ROLE) {
+        let _ = writeln!(io::stderr(), "this process was started as `{}`: {FORGOTTEN}", role.to_string_lossy());
+        std::process::exit(FORGETFUL);
+    }
+}
+
+/// What a program has to do that processes of the host's own are started from.
+pub const FORGOTTEN: &str = "the `main` of a program that is given to `Sandbox::new` begins with `inside::serve` for the \
+    role that is its last argument, before it does anything else";
 
 /// Starts something on a thread that ends with this process and not before: a process that asked to end with its parent ends with
 /// the thread that started it (`PR_SET_PDEATHSIG`), and those of a runtime come and go.
@@ -103,7 +125,7 @@ impl Program {
         Ok((started??, ours))
     }
 
-    /// As [`Program::start_owned`], with pipes for all of its streams, as the leader of a group of its own. It ends with the
+    /// As [`Program::start_owned`], with pipes for all of its streams. It ends with the
     /// thread that calls this.
     ///
     /// # Errors
@@ -111,13 +133,16 @@ impl Program {
     pub(super) fn start_piped(&self, role: Role) -> io::Result<tokio::process::Child> {
         let mut command = tokio::process::Command::from(self.command(role));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.process_group(0).kill_on_drop(true).spawn()
+        command.kill_on_drop(true).spawn()
     }
 
     #[expect(clippy::disallowed_methods, reason = "these processes are the host's own, and this is where they start")]
     fn command(&self, role: Role) -> std::process::Command {
+        end_if_forgetful();
         let mut command = std::process::Command::new(&self.path);
-        command.args(&self.arguments).arg(role.name()).env_clear().current_dir("/").stdout(Stdio::null());
+        command.args(&self.arguments).arg(role.name()).env_clear().env(ROLE, role.name());
+        // A terminal's signals are the host's: it ends what it started.
+        command.current_dir("/").stdout(Stdio::null()).process_group(0);
         command
     }
 }

@@ -23,7 +23,7 @@ use tokio::net::UnixStream;
 use tokio::process::Child;
 
 use crate::doors::evidence;
-use crate::doors::program::{Program, Role};
+use crate::doors::program::{FORGETFUL, FORGOTTEN, Program, Role};
 use crate::rules::andon::{Category, Pull, Puller};
 use crate::rules::effect::Effect;
 use crate::rules::verdict::{Outcome, Stop};
@@ -321,8 +321,11 @@ pub fn probe(program: &Program) -> Result<u32, String> {
     let found = pipe.set_read_timeout(Some(READY)).and_then(|()| frame::read(&mut pipe, FRAME_BYTES));
     // It is at its end, or no good.
     drop(child.kill());
-    drop(child.wait());
-    let (found, _): (Result<u32, String>, _) = found.map_err(|error| format!("the probe failed: {error}"))?;
+    let status = child.wait();
+    let (found, _): (Result<u32, String>, _) = found.map_err(|error| match status {
+        Ok(status) if status.code() == Some(FORGETFUL) => FORGOTTEN.to_owned(),
+        _ => format!("the probe failed: {error}"),
+    })?;
     found
 }
 

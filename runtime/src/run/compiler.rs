@@ -12,7 +12,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crate::doors::lockdown::{Lockdown, LockdownError};
-use crate::doors::program::{Program, Role};
+use crate::doors::program::{FORGETFUL, FORGOTTEN, Program, Role};
 
 use super::sandbox;
 use super::shape::MAX_COMPONENT_BYTES;
@@ -67,6 +67,7 @@ pub fn compile(program: &Program, component: &[u8]) -> Result<Vec<u8>, CompileEr
         Err(error) => {
             let status = child.0.wait().map_err(failed)?;
             match status.signal() {
+                None if status.code() == Some(FORGETFUL) => Err(CompileError::Process(FORGOTTEN.to_owned())),
                 // Its limits end it so: of time, and of memory, whose refusal Rust answers with an abort.
                 Some(libc::SIGXCPU | libc::SIGKILL | libc::SIGABRT) => Err(CompileError::TooMuch),
                 _ => Err(CompileError::Process(format!("{error}; {status}"))),

@@ -25,10 +25,11 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi_io::bindings::wasi::io::{error, streams};
 
 use crate::doors::cache::Cache;
-use crate::doors::program::Program;
+use crate::doors::program::{self, Program};
 use crate::rules::digest::Digest;
 use crate::rules::policy::MAX_CHILD_DEPTH;
 use crate::rules::tool::Described;
+use crate::rules::trap;
 use crate::rules::verdict::Outcome;
 
 use super::RunEnd;
@@ -236,14 +237,39 @@ pub enum Returned {
     Exited(i32),
 }
 
+impl Returned {
+    /// The same, if it has no more than one call may lift.
+    fn within(self, lifted_bytes: usize) -> Result<Self, Outcome> {
+        let bytes = match &self {
+            Returned::Report(Ok(report)) => report.summary.len() + texts_bytes(&report.evidence),
+            Returned::Judgement(Ok(judgement)) => judgement.summary.len() + texts_bytes(&judgement.findings),
+            Returned::Report(Err(why)) | Returned::Judgement(Err(why)) => why.len(),
+            Returned::Output(Ok(text) | Err(text)) => text.len(),
+            Returned::Described(tools) => {
+                let texts = tools.iter().map(|tool| tool.name.len() + tool.description.len() + tool.schema.len());
+                texts.sum::<usize>() + size_of_val(&tools[..])
+            }
+            Returned::Exited(_) => 0,
+        };
+        match bytes <= lifted_bytes {
+            true => Ok(self),
+            false => {
+                let why = format!("past a cap: an answer of {bytes} bytes; [caps] lifted allows {lifted_bytes}");
+                Err(Outcome::Trapped(why))
+            }
+        }
+    }
+}
+
 impl Sandbox {
     /// An engine for `slots` guests at once, half of them for tools and checks, and some children beside, with compiled code
     /// kept in `cache` if there is one. `program` stands where a process of its own is wanted: to compile, and for guests
-    /// behind the process wall.
+    /// behind the process wall. A process that was started as such a program, and did not serve, ends here.
     ///
     /// # Errors
     /// The machine cannot give what the engine needs; most likely address space or mappings for this many slots.
     pub fn new(slots: u32, cache: Option<Cache>, program: Program) -> wasmtime::Result<Self> {
+        program::end_if_forgetful();
         let engine = engine(slots.saturating_add(children_at_depth(slots).saturating_mul(DEPTHS)))?;
         let ticker = Some(Ticker::start(&engine)?);
         Self::of_engine(engine, slots, cache, Some(program), ticker)
