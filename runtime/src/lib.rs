@@ -2,8 +2,11 @@
 //!
 //! Four floors, imported only downwards: **front -> run -> doors -> rules**. An embedder opens a
 //! [`Sandbox`](run::sandbox::Sandbox), makes a [`Runner`](run::runner::Runner), starts [`Job`](run::runner::Job)s, and
-//! reads [`Entry`](rules::effect::Entry)s and a [`Record`](rules::record::Record).
+//! reads [`Entry`](rules::effect::Entry)s and a [`Record`](rules::record::Record). Its `main` begins with
+//! [`serve`](run::cell::inside::serve) for the roles that its own program is started in: one that forgets that is ended
+//! before it starts itself a second time.
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own files and processes"))]
 
 /// Decisions: plain data in, plain answer out. No I/O, no clock, no async, no wasmtime.
@@ -43,6 +46,7 @@ pub mod rules {
     pub mod signature;
     pub mod spec;
     pub mod tool;
+    pub mod trap;
     pub mod units;
     pub mod verdict;
     pub mod why;

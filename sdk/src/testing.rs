@@ -208,6 +208,12 @@ impl FakeHost {
         self
     }
 
+    /// Sets `[caps] lifted`: the bytes that one call may hand over; 2 MiB unless set.
+    pub fn lifted(mut self, bytes: usize) -> Self {
+        self.state.lifted = bytes;
+        self
+    }
+
     /// Sets the virtual clock, in milliseconds since 1970.
     pub fn clock_ms(mut self, now: u64) -> Self {
         self.state.now_ms = now;

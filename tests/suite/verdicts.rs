@@ -2,7 +2,8 @@
 
 use jidoka::rules::andon::{Category, Pull, Puller};
 use jidoka::rules::ledger::Line;
-use jidoka::rules::spec::Dialect;
+use jidoka::rules::signature;
+use jidoka::rules::spec::{Dialect, Wall};
 use jidoka::rules::verdict::{Status, Stop};
 use jidoka_tests::bench::{self, Bench, Home, http};
 use jidoka_tests::provider::{Behaviour, FakeProvider};
@@ -205,6 +206,25 @@ async fn a_component_that_is_none_is_not_admitted_and_costs_no_attempt() {
     assert_eq!(end.record.exit_code, 30);
     let end = told(&["unable no"]).item("one").at(&home).run().await;
     assert_eq!(end.record.attempt, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_the_first_line_of_its_verdict_and_two_panics_have_two_signatures() {
+    let other = Bench::new(hostile::HUGE_STRING).set("task", "inputs = { import = \"no-text\", bytes = \"none\" }");
+    let mut signatures = Vec::new();
+    for bench in [told(&["print working", "panic"]), other] {
+        let mut said = Vec::new();
+        for wall in [Wall::None, Wall::Process] {
+            let end = bench.clone().behind(wall).run().await;
+            end.expect("trapped");
+            let first = end.record.why.lines().next().unwrap_or_default().to_owned();
+            assert!(first.starts_with("panicked at ") && first.contains(".rs:"), "{}", end.record.why);
+            said.push(end.record.why.clone());
+            signatures.push(signature::of(&end.record.verdict()));
+        }
+        assert_eq!(said[0], said[1], "the wall changes no word");
+    }
+    assert!(signatures[0] == signatures[1] && signatures[2] == signatures[3] && signatures[0] != signatures[2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -179,7 +179,9 @@ pub fn verdict(record: &Record, state_dir: &str) -> String {
         10..=19 => Style::new().yellow().bold(),
         _ => Style::new().red().bold(),
     };
-    let mut lines = vec![format!("{}: {}", heading.apply_to(&record.verdict), plain_long(&record.why))];
+    let mut why = record.why.lines().map(plain_long);
+    let mut lines = vec![format!("{}: {}", heading.apply_to(&record.verdict), why.next().unwrap_or_default())];
+    lines.extend(why.map(|line| format!("  {line}")));
     let mut row = |key: &str, value: String| lines.push(format!("  {:<9} {value}", key));
     if let Some(report) = &record.report {
         row("report", format!("{}: {}", report.status.name(), plain(&report.summary)));

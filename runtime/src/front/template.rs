@@ -46,7 +46,8 @@ jidoka = { package = "jidoka-sdk", path = "{SDK}" }
 
 [profile.release]
 opt-level = "s"
-strip = true
+# Names stay, so that a trap says where it was.
+strip = "debuginfo"
 
 [workspace]
 "#;

@@ -193,7 +193,10 @@ fn name(text: &str) -> String {
 
 fn narrative(explained: &Explained, verdict: &str) -> Vec<String> {
     let Explained { why, record, .. } = explained;
-    let mut told = vec![format!("{verdict}: {}", why.why), format!("ended by {}: {}", why.ended_by.name(), why.how)];
+    let mut lines = why.why.lines();
+    let mut told = vec![format!("{verdict}: {}", lines.next().unwrap_or_default())];
+    told.extend(lines.map(str::to_owned));
+    told.push(format!("ended by {}: {}", why.ended_by.name(), why.how));
     told.push(format!("whose move it is: {}", why.turn));
     told.extend(why.notes.iter().cloned());
     if let Some(report) = record.as_ref().and_then(|record| record.report.as_ref()) {

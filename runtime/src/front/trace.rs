@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::rules::effect::{Body, Effect, Kind, OutcomeName};
 use crate::rules::facts::{Facts, How};
 use crate::rules::ledger::{Amounts, Line};
+use crate::rules::trap;
 use crate::rules::units;
 use crate::rules::verdict::CheckEnd;
 use crate::run::past::{Flaw, KeptEntry, story};
@@ -95,6 +96,11 @@ pub(super) fn lines(entries: &[KeptEntry]) -> Result<Vec<String>, Flaw> {
             Facts::Resumed { after, resumption } => {
                 table.heading(format!("resumed, the {resumption}. time: goes on after entry {after}"));
             }
+            Facts::Within { within, .. } if matches!(**within, Facts::Printed { .. }) => {
+                if let Some(Body::Within { body, .. }) = &body {
+                    printed(body).into_iter().for_each(|line| row("· printed".into(), &nothing, None, line));
+                }
+            }
             Facts::Within { within, .. } => {
                 // What it cost is in the answer of its call.
                 if let Some(what) = within_words(within, body.as_ref()) {
@@ -112,11 +118,11 @@ pub(super) fn lines(entries: &[KeptEntry]) -> Result<Vec<String>, Flaw> {
             Facts::Closed { verdict, exit_code } => {
                 row(format!("verdict: {verdict}"), &total, None, format!("exit code {exit_code}"));
             }
-            Facts::Noted { .. }
-            | Facts::Printed { .. }
-            | Facts::Ended { .. }
-            | Facts::Checking { .. }
-            | Facts::Applying => {}
+            Facts::Printed { .. } => {
+                let lines = body.as_ref().map(printed).unwrap_or_default();
+                lines.into_iter().for_each(|line| row("printed".into(), &nothing, None, line));
+            }
+            Facts::Noted { .. } | Facts::Ended { .. } | Facts::Checking { .. } | Facts::Applying => {}
         }
     }
     let open: Vec<(u64, String)> = asked.into_values().collect();
@@ -182,10 +188,7 @@ pub(super) fn sentences(entries: &[KeptEntry]) -> Result<BTreeMap<u64, String>, 
                 _ => "note".to_owned(),
             },
             Facts::Printed { .. } => match &body {
-                // What a worker printed last is most often why it broke.
-                Some(Body::Printed { text, .. }) => {
-                    format!("printed {}", plain(text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("")))
-                }
+                Some(Body::Printed { text, .. }) => format!("printed {}", telling(text)),
                 _ => "printed".to_owned(),
             },
             Facts::Within { call, within } => {
@@ -225,6 +228,30 @@ pub(super) fn sentences(entries: &[KeptEntry]) -> Result<BTreeMap<u64, String>, 
     Ok(sentences)
 }
 
+/// Lines of what a guest printed that are shown: so many first ones, and so many last ones.
+const MAX_PRINTED_LINES: usize = 10;
+
+/// What a guest printed, a line each; of much the first and the last.
+fn printed(body: &Body) -> Vec<String> {
+    let Body::Printed { text, dropped_bytes, .. } = body else { return Vec::new() };
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let left_out = lines.len().saturating_sub(2 * MAX_PRINTED_LINES);
+    let mut shown: Vec<String> = lines.iter().map(|line| plain(line)).collect();
+    if left_out > 0 {
+        let words = format!("… {left_out} more lines");
+        drop(shown.splice(MAX_PRINTED_LINES..MAX_PRINTED_LINES + left_out, [words]));
+    }
+    if *dropped_bytes > 0 {
+        shown.push(format!("… {dropped_bytes} bytes that were not kept"));
+    }
+    shown
+}
+
+/// The line of what a guest printed that says most: why it broke, if it did.
+fn telling(text: &str) -> String {
+    plain(&trap::telling(text).unwrap_or_default())
+}
+
 /// What a tool did or met, if there is something to tell beside its answer.
 fn within_words(within: &Facts, body: Option<&Body>) -> Option<String> {
     let body = match body {
@@ -237,9 +264,7 @@ fn within_words(within: &Facts, body: Option<&Body>) -> Option<String> {
             Some(format!("{} refused: {}", what(*kind, body), plain_long(&super::screen::refusal(refusal))))
         }
         (Facts::Noted { .. }, Some(Body::Noted { message, .. })) => Some(format!("note {}", plain(message))),
-        (Facts::Printed { .. }, Some(Body::Printed { text, .. })) => {
-            Some(format!("printed {}", plain(text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(""))))
-        }
+        (Facts::Printed { .. }, Some(Body::Printed { text, .. })) => Some(format!("printed {}", telling(text))),
         _ => None,
     }
 }

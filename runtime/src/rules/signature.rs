@@ -11,6 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::trap;
 use super::verdict::Verdict;
 
 /// Bytes of one text that are looked at. A guest chooses some of them, and a cause is told in fewer.
@@ -90,9 +91,15 @@ pub fn cause(verdict: &Verdict) -> String {
         Verdict::Unable { why }
         | Verdict::NeedsHuman { why }
         | Verdict::NoProgress { why }
-        | Verdict::Trapped { why }
         | Verdict::Unverifiable { why }
         | Verdict::Fault { why } => lines.push(normalised(why)),
+        Verdict::Trapped { why } => {
+            let (what, place, function) = trap::cause(why);
+            lines.push(normalised(what));
+            // As it is: two places with the same words are two bugs.
+            lines.extend(place);
+            lines.extend(function.map(normalised));
+        }
         Verdict::Exhausted { scope, line } => lines.extend([normalised(scope), line.name().to_owned()]),
         Verdict::Halted { pull } => {
             lines.extend([pull.by.name().to_owned(), pull.category.name().to_owned(), normalised(&pull.reason)]);
@@ -323,6 +330,22 @@ mod tests {
             rejected(&["total \"b\" is wrong", "case 7 failed in /tmp/b/y: 0 is not 1", "total \"c\" is wrong"]);
         assert_eq!(of(&one), of(&other));
         assert_eq!(cause(&one), "rejected\ntests\ncase <n> failed in <path>: <n> is not <n>\ntotal <text> is wrong");
+    }
+
+    #[test]
+    fn two_panics_are_two_causes_and_one_in_another_run_or_another_build_is_the_same() {
+        let trapped = |why: &str| of(&Verdict::Trapped { why: why.into() });
+        let one =
+            trapped("panicked at /home/ada/src/lib.rs:10:5: index 5 is past 3\n  at fixer::pick\n  at fixer::run");
+        assert_eq!(one, trapped("panicked at src/lib.rs:10:5: index 9 is past 4\n  at fixer::pick"));
+        for other in [
+            "panicked at src/lib.rs:11:5: index 5 is past 3\n  at fixer::pick",
+            "panicked at src/main.rs:10:5: index 5 is past 3\n  at fixer::pick",
+            "panicked at src/lib.rs:10:5: no price\n  at fixer::pick",
+            "panicked at src/lib.rs:10:5: index 5 is past 3\n  at fixer::run",
+        ] {
+            assert_ne!(one, trapped(other), "{other}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::divergence::Divergence;
 use super::guard::{Guard, Suspicion};
 use super::ledger::{LimitKind, Line};
 use super::spec::NoChange;
+use super::trap;
 
 /// Paths or findings that a reason names; the record has all of them.
 const MAX_SHOWN: usize = 20;
@@ -116,6 +117,21 @@ pub enum Outcome {
     Faulted(String),
     /// The guest went another way than its journal.
     Diverged(Box<Divergence>),
+}
+
+impl Outcome {
+    /// The same; of a trap with what the guest printed to its standard error before.
+    #[must_use]
+    pub fn in_words(self, printed: &str) -> Self {
+        match self {
+            Outcome::Trapped(why) => Outcome::Trapped(trap::with_words(why, printed)),
+            Outcome::Returned(_)
+            | Outcome::Failed(_)
+            | Outcome::Interrupted(_)
+            | Outcome::Faulted(_)
+            | Outcome::Diverged(_) => self,
+        }
+    }
 }
 
 /// What the host decided about a run. Closed, and matched by name everywhere.

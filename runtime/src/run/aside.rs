@@ -140,6 +140,7 @@ impl Aside {
         let call = GuestCall { clock, cord, gate: Arc::clone(&gate), meter: Arc::clone(&meter) };
         let ended = call.race(|bounds| seat.call(&sandbox, bounds)).await;
         let [stdout, stderr] = stdio.map(|output| output.take());
+        let ended = ended.map_err(|outcome| outcome.in_words(&stderr.0));
         let (mut used, cpu_ns) = (meter.used(gate.waited_ms()), meter.cpu().total_ns());
         let totals = books.survey().map_err(|error| RunEnd::Fault(error.to_string()))?.totals(&scope);
         // What is in doubt counts as used.

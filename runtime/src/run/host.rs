@@ -64,6 +64,24 @@ impl Guest {
         Files { inner, books: &mut self.books }
     }
 
+    /// Refuses a call that hands over more than one may.
+    fn lift(&self, what: &str, bytes: usize) -> Result<(), wit::types::Denied> {
+        if bytes <= self.lifted_bytes {
+            return Ok(());
+        }
+        let reason = Reason::TooLarge;
+        let (asked, allowed) = (format!("{what} of {bytes} bytes"), format!("at most {} bytes", self.lifted_bytes));
+        Err(Denied::Refused(Refusal { reason, asked, allowed, setting: "[caps] lifted".into() }).into())
+    }
+
+    /// The same, of a call that cannot be refused.
+    fn lift_all(&self, what: &str, bytes: usize) -> Result<(), RunEnd> {
+        match bytes <= self.lifted_bytes {
+            true => Ok(()),
+            false => Err(RunEnd::Cap(format!("{what} of {bytes} bytes; [caps] lifted allows {}", self.lifted_bytes))),
+        }
+    }
+
     /// The guest's clocks and what it waits for, for one call.
     pub fn time(&mut self) -> GuestTime<'_> {
         GuestTime { clock: &self.time, alarms: &mut self.alarms, table: &mut self.table }
@@ -86,6 +104,36 @@ fn model_reply(heard: Heard) -> wasmtime::Result<Result<wit::model::Reply, wit::
         Ok(other) => Err(mismatch(&other)),
         Err(denied) => Ok(Err(denied.into())),
     }
+}
+
+/// What stands in the way of a large piece of evidence besides.
+const EVIDENCE_CAP: &str = ", up to the 1 MiB that one piece of evidence has at most: a fixed cap of the host";
+
+/// Bytes that a request hands over, with those of the host's own that hold its parts: as the engine counts them.
+fn request_bytes(request: &wit::model::Request) -> usize {
+    let call = |call: &wit::model::ToolCall| call.id.len() + call.name.len() + call.arguments.len();
+    let message = |message: &wit::model::Message| {
+        let id = message.tool_call_id.as_ref().map_or(0, String::len);
+        let calls = message.tool_calls.iter().map(call).sum::<usize>() + size_of_val(&message.tool_calls[..]);
+        message.content.len() + id + calls
+    };
+    let tool = |tool: &wit::model::ToolDefinition| tool.name.len() + tool.description.len() + tool.schema.len();
+    let parts = request.messages.iter().map(message).chain(request.tools.iter().map(tool));
+    let lists = size_of_val(&request.messages[..]) + size_of_val(&request.tools[..]);
+    request.model.len() + request.schema.as_ref().map_or(0, String::len) + parts.sum::<usize>() + lists
+}
+
+fn call_bytes(call: &wit::tools::Invocation) -> usize {
+    call.name.len() + call.input.len()
+}
+
+fn child_bytes(child: &wit::children::Child) -> usize {
+    child.name.len() + child.task.len() + size_of_val(&child.budget[..])
+}
+
+/// Bytes of texts, and of what holds them.
+pub(super) fn texts_bytes(texts: &[String]) -> usize {
+    texts.iter().map(String::len).sum::<usize>() + size_of_val(texts)
 }
 
 /// How far it reaches is the gate's to say.
@@ -133,6 +181,9 @@ impl wit::model::Host for Guest {
         &mut self,
         request: wit::model::Request,
     ) -> wasmtime::Result<Result<wit::model::Reply, wit::types::Denied>> {
+        if let Err(denied) = self.lift("a model request", request_bytes(&request)) {
+            return Ok(Err(denied));
+        }
         model_reply(self.gate.pass(Effect::Model { request: request.into() }).await?)
     }
 
@@ -140,6 +191,11 @@ impl wit::model::Host for Guest {
         &mut self,
         requests: Vec<wit::model::Request>,
     ) -> wasmtime::Result<Vec<Result<wit::model::Reply, wit::types::Denied>>> {
+        if let Err(denied) =
+            self.lift("model requests", requests.iter().map(request_bytes).sum::<usize>() + size_of_val(&requests[..]))
+        {
+            return Ok(requests.iter().map(|_| Err(denied.clone())).collect());
+        }
         let asks = requests.into_iter().map(|request| Ask::from(Effect::Model { request: request.into() }));
         self.gate.pass_all(asks.collect()).await?.into_iter().map(model_reply).collect()
     }
@@ -167,6 +223,9 @@ impl wit::tools::Host for Guest {
     }
 
     async fn call(&mut self, call: wit::tools::Invocation) -> wasmtime::Result<Result<String, wit::types::Denied>> {
+        if let Err(denied) = self.lift("a tool's call", call_bytes(&call)) {
+            return Ok(Err(denied));
+        }
         tool_output(self.gate.pass(tool_call(call)).await?)
     }
 
@@ -174,6 +233,11 @@ impl wit::tools::Host for Guest {
         &mut self,
         calls: Vec<wit::tools::Invocation>,
     ) -> wasmtime::Result<Vec<Result<String, wit::types::Denied>>> {
+        if let Err(denied) =
+            self.lift("calls of tools", calls.iter().map(call_bytes).sum::<usize>() + size_of_val(&calls[..]))
+        {
+            return Ok(calls.iter().map(|_| Err(denied.clone())).collect());
+        }
         let asks = calls.into_iter().map(|call| Ask::from(tool_call(call)));
         self.gate.pass_all(asks.collect()).await?.into_iter().map(tool_output).collect()
     }
@@ -184,6 +248,9 @@ impl wit::children::Host for Guest {
         &mut self,
         asked: wit::children::Child,
     ) -> wasmtime::Result<Result<wit::children::Verdict, wit::types::Denied>> {
+        if let Err(denied) = self.lift("a child's task", child_bytes(&asked)) {
+            return Ok(Err(denied));
+        }
         verdict(self.gate.pass(child(asked)).await?)
     }
 
@@ -191,6 +258,11 @@ impl wit::children::Host for Guest {
         &mut self,
         children: Vec<wit::children::Child>,
     ) -> wasmtime::Result<Vec<Result<wit::children::Verdict, wit::types::Denied>>> {
+        if let Err(denied) =
+            self.lift("tasks of children", children.iter().map(child_bytes).sum::<usize>() + size_of_val(&children[..]))
+        {
+            return Ok(children.iter().map(|_| Err(denied.clone())).collect());
+        }
         let asks = children.into_iter().map(|asked| Ask::from(child(asked)));
         self.gate.pass_all(asks.collect()).await?.into_iter().map(verdict).collect()
     }
@@ -217,6 +289,9 @@ impl wit::progress::Host for Guest {
         &mut self,
         note: String,
     ) -> wasmtime::Result<Result<wit::progress::Standing, wit::types::Denied>> {
+        if let Err(denied) = self.lift("a note", note.len()) {
+            return Ok(Err(denied));
+        }
         match self.gate.pass(Effect::CheckIn { note }).await? {
             Ok(Answer::CheckedIn { standing, .. }) => Ok(Ok(wit::progress::Standing {
                 new_mark: standing.new_mark,
@@ -236,6 +311,13 @@ impl wit::evidence::Host for Guest {
         name: String,
         bytes: Vec<u8>,
     ) -> wasmtime::Result<Result<String, wit::types::Denied>> {
+        if let Err(mut denied) = self.lift("evidence", kind.len() + name.len() + bytes.len()) {
+            if let wit::types::Denied::Refused(refusal) = &mut denied {
+                // More of the setting alone would not be enough.
+                refusal.setting.push_str(EVIDENCE_CAP);
+            }
+            return Ok(Err(denied));
+        }
         let digest = crate::doors::evidence::address(&bytes).to_string();
         let effect = Effect::Attach { kind, name, digest, bytes: bytes.len() as u64 };
         match self.gate.pass(Ask { effect, bytes }).await? {
@@ -253,6 +335,7 @@ impl wit::andon::Host for Guest {
         reason: String,
         evidence: Vec<String>,
     ) -> wasmtime::Result<()> {
+        self.lift_all("a pull", reason.len() + texts_bytes(&evidence))?;
         Err(self.gate.pulled_by_guest(category.into(), &reason, evidence).into())
     }
 }
@@ -264,6 +347,9 @@ impl wit::human::Host for Guest {
         options: Vec<String>,
         risk: wit::human::Risk,
     ) -> wasmtime::Result<Result<wit::human::Answer, wit::types::Denied>> {
+        if let Err(denied) = self.lift("a question", question.len() + texts_bytes(&options)) {
+            return Ok(Err(denied));
+        }
         match self.gate.pass(Effect::Human { question, options, risk: risk.into() }).await? {
             Ok(Answer::Decided { choice, note }) => Ok(Ok(wit::human::Answer { choice, note })),
             Ok(other) => Err(mismatch(&other)),
@@ -279,6 +365,8 @@ impl wit::log::Host for Guest {
         message: String,
         fields: Vec<(String, String)>,
     ) -> wasmtime::Result<()> {
+        let bytes = fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        self.lift_all("a note", message.len() + bytes + size_of_val(&fields[..]))?;
         Ok(self.gate.note(level.into(), message, fields).await?)
     }
 }

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Component, HasData, InstancePre, Linker, Resource, ResourceTable};
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig, Store,
-    Trap, UpdateDeadline,
+    Config, Enabled, Engine, FrameInfo, InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig,
+    Store, UpdateDeadline, WasmBacktrace,
 };
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
@@ -45,7 +45,7 @@ use super::cell;
 use super::compiler::{self, CompileError};
 use super::cord::Cord;
 use super::files::HasFiles;
-use super::host::{Guest, HasGuest};
+use super::host::{Guest, HasGuest, texts_bytes};
 use super::http;
 use super::limits::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
 use super::seat::CallBounds;
@@ -63,6 +63,10 @@ const FIBER_STACK: usize = 2 << 20;
 
 /// The largest memory that `[caps] memory` can allow; the pool reserves address space for it.
 pub const MAX_MEMORY_BYTES: usize = 1 << 30;
+
+/// Times `[caps] lifted` that are copied out of a guest before anybody can count: what is past the cap is refused with the
+/// setting, and who is past this is ended. It is one copy, where `Held` counts as many of what is let through.
+const LIFTED_ROOM: usize = 16;
 
 /// Characters of a guest's trap message that are kept: a guest chooses its function names.
 const MAX_TRAP_CHARS: usize = 2_000;
@@ -504,12 +508,13 @@ impl Sandbox {
         let (lifted_bytes, handles) = (guest.lifted_bytes, guest.handles);
         let mut store = Store::new(&self.engine, guest);
         store.limiter(|guest| &mut guest.limits);
-        store.set_hostcall_fuel(lifted_bytes);
+        store.set_hostcall_fuel(lifted_bytes.saturating_mul(LIFTED_ROOM));
         store.set_max_component_handles(handles);
         store.data_mut().table.set_max_capacity(handles);
         store.set_epoch_deadline(1);
         let Some(bounds) = bounds else {
-            return enter(&mut store, prepared, call).await.map_err(|error| fate(&error, None));
+            let ended = enter(&mut store, prepared, call).await.map_err(|error| fate(&error, None, lifted_bytes));
+            return ended.and_then(|returned| returned.within(lifted_bytes));
         };
         heed(&mut store, &bounds);
         let CallBounds { cord, cpu } = bounds;
@@ -518,7 +523,9 @@ impl Sandbox {
             stop = cord.pulled() => return Err(Outcome::Interrupted(stop)),
             ended = cpu.measure(enter(&mut store, prepared, call)) => ended,
         };
-        ended.map_err(|error| fate(&error, Some(&cord)))
+        ended
+            .map_err(|error| fate(&error, Some(&cord), lifted_bytes))
+            .and_then(|returned| returned.within(lifted_bytes))
     }
 }
 
@@ -649,7 +656,7 @@ fn exited(ended: wasmtime::Result<Result<(), ()>>) -> wasmtime::Result<Result<wo
 }
 
 /// What an error out of a guest's call means.
-fn fate(error: &wasmtime::Error, cord: Option<&Cord>) -> Outcome {
+fn fate(error: &wasmtime::Error, cord: Option<&Cord>, lifted_bytes: usize) -> Outcome {
     if let Some(end) = error.downcast_ref::<RunEnd>() {
         return match cord {
             Some(cord) => ended(end, cord),
@@ -659,11 +666,31 @@ fn fate(error: &wasmtime::Error, cord: Option<&Cord>) -> Outcome {
     if error.is::<PoolConcurrencyLimitError>() {
         return Outcome::Faulted(format!("no room for one more guest: {}", plain(error)));
     }
-    match error.downcast_ref::<Trap>() {
-        Some(trap) => Outcome::Trapped(format!("{trap}\n{}", plain(error))),
-        None => Outcome::Trapped(plain(error)),
+    let why = causes(error);
+    if why.contains(FUEL) {
+        let copied = lifted_bytes.saturating_mul(LIFTED_ROOM);
+        return Outcome::Trapped(format!(
+            "past a cap: more than {copied} bytes in one call; [caps] lifted allows {lifted_bytes}"
+        ));
     }
+    let named = |frame: &FrameInfo| frame.func_name().map(|name| format!("{:#}", rustc_demangle::demangle(name)));
+    let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
+    Outcome::Trapped(trap::told(&why, frames.iter().map(named)))
 }
+
+/// The causes of an error in words, without the frames that wasmtime puts among them.
+fn causes(error: &wasmtime::Error) -> String {
+    let causes = error.chain().map(|cause| cause.to_string());
+    let mut causes: Vec<String> = causes.filter(|cause| !cause.starts_with(BACKTRACE)).collect();
+    causes.dedup();
+    causes.join(": ")
+}
+
+/// What wasmtime's own words say of a call that hands over more than it copies; they have no type to be known by.
+const FUEL: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// How wasmtime's own words about frames begin.
+const BACKTRACE: &str = "error while executing at wasm backtrace";
 
 /// What it means that a host call did not return.
 pub(super) fn ended(end: &RunEnd, cord: &Cord) -> Outcome {

@@ -267,6 +267,7 @@ impl Admitted {
         }
         let ended = call.race(|bounds| seat.call(&runner.sandbox, bounds)).await;
         let [stdout, stderr] = stdio.map(|output| output.take());
+        let printed = stderr.0.clone();
         let outputs = [(Stream::Stdout, stdout.0, stdout.1), (Stream::Stderr, stderr.0, stderr.1)];
         if let Err(end) = self.record_output(gate, outputs, &ended).await {
             return match end {
@@ -274,7 +275,7 @@ impl Admitted {
                 end => Outcome::Faulted(end.to_string()),
             };
         }
-        match ended {
+        match ended.map_err(|outcome| outcome.in_words(&printed)) {
             Ok(Returned::Report(Ok(report))) => Outcome::Returned(received(report)),
             Ok(Returned::Report(Err(why))) => Outcome::Failed(cut(why)),
             Ok(Returned::Judgement(_) | Returned::Described(_) | Returned::Output(_) | Returned::Exited(_)) => {

@@ -468,8 +468,8 @@ impl Tool {
             Err(Outcome::Faulted(why)) => return Err(RunEnd::Fault(why)),
             Err(outcome) => Err(failure(&outcome)),
         };
-        if !is_program {
-            // A program's output is its answer.
+        if !is_program || result.is_err() {
+            // What a program prints is its answer, if it has one.
             gate.record_output([(Stream::Stdout, stdout.0, stdout.1), (Stream::Stderr, stderr.0, stderr.1)]).await?;
         }
         let used = used.only(|line| matches!(line, Line::DiskBytes | Line::NetBytes));

@@ -17,6 +17,15 @@ fn not_granted(asked: &str, allowed: &str, setting: &str) -> Denied {
     refused(Reason::NotGranted, asked, allowed, setting)
 }
 
+/// Refuses what is larger than a fixed cap of the host.
+fn at_most(what: &str, asked: usize, cap: usize) -> Result<(), Denied> {
+    if asked <= cap {
+        return Ok(());
+    }
+    let (asked, allowed) = (format!("{asked} {what}"), format!("at most {cap}"));
+    Err(refused(Reason::TooLarge, &asked, &allowed, "none: a fixed cap of the host"))
+}
+
 pub(crate) mod fetch {
     use super::super::state::{self, State};
     use crate::denied::Line;
@@ -51,7 +60,7 @@ pub(crate) mod fetch {
 pub(crate) mod model {
     use super::super::state::{self, Script, State};
     use crate::denied::{Denied, Failure, FailureKind, Line, Reason, Shortfall};
-    use crate::model::{Offer, Reply, Request, Stop, Usage};
+    use crate::model::{Offer, Reply, Request, Stop, ToolCall, Usage};
 
     /// Context window of a fake model.
     const WINDOW: u64 = 32_768;
@@ -63,7 +72,10 @@ pub(crate) mod model {
     const MAX_BATCH: usize = 16;
 
     pub(crate) fn ask(request: &Request) -> Result<Reply, Denied> {
-        state::with(|state| answer(state, request))
+        state::with(|state| {
+            state.lift("a model request", lifted(request))?;
+            answer(state, request)
+        })
     }
 
     pub(crate) fn ask_all(requests: &[Request]) -> Vec<Result<Reply, Denied>> {
@@ -76,7 +88,26 @@ pub(crate) mod model {
             );
             return requests.iter().map(|_| Err(denied.clone())).collect();
         }
-        requests.iter().map(ask).collect()
+        let bytes = requests.iter().map(lifted).sum();
+        match state::with(|state| state.lift("model requests", bytes)) {
+            Ok(()) => requests.iter().map(|request| state::with(|state| answer(state, request))).collect(),
+            Err(denied) => requests.iter().map(|_| Err(denied.clone())).collect(),
+        }
+    }
+
+    /// Bytes that a request hands over.
+    fn lifted(request: &Request) -> usize {
+        let messages = request.messages.iter().map(|message| {
+            let id = message.tool_call_id.as_ref().map_or(0, String::len);
+            message.content.len() + id + message.tool_calls.iter().map(call_bytes).sum::<usize>()
+        });
+        let tools = request.tools.iter().map(|tool| tool.name.len() + tool.description.len() + tool.schema.len());
+        let schema = request.schema.as_ref().map_or(0, String::len);
+        request.model.len() + schema + messages.chain(tools).sum::<usize>()
+    }
+
+    fn call_bytes(call: &ToolCall) -> usize {
+        call.id.len() + call.name.len() + call.arguments.len()
     }
 
     pub(crate) fn catalogue() -> Vec<Offer> {
@@ -200,6 +231,15 @@ pub(crate) mod tools {
     }
 
     pub(crate) fn call(invocation: &Invocation) -> Result<String, Denied> {
+        state::with(|state| state.lift("a tool's call", bytes(invocation)))?;
+        made(invocation)
+    }
+
+    fn bytes(invocation: &Invocation) -> usize {
+        invocation.name.len() + invocation.input.len()
+    }
+
+    fn made(invocation: &Invocation) -> Result<String, Denied> {
         let asked = format!("tool {:?}", invocation.name);
         let input =
             serde_json::from_str(&invocation.input).map_err(|_| state::refused(Reason::Invalid, &asked, "JSON", ""))?;
@@ -237,12 +277,16 @@ pub(crate) mod tools {
             let denied = state::refused(Reason::TooLarge, &asked, &format!("{MAX_CALLS} calls"), "");
             return invocations.iter().map(|_| Err(denied.clone())).collect();
         }
-        invocations.iter().map(call).collect()
+        match state::with(|state| state.lift("calls of tools", invocations.iter().map(bytes).sum())) {
+            Ok(()) => invocations.iter().map(made).collect(),
+            Err(denied) => invocations.iter().map(|_| Err(denied.clone())).collect(),
+        }
     }
 }
 
 pub(crate) mod children {
     use super::super::state::{self, ChildAnswer, State, refused};
+    use super::at_most;
     use crate::children::{Child, MAX_AT_ONCE, Verdict};
     use crate::denied::{Denied, Line, Reason};
 
@@ -252,6 +296,15 @@ pub(crate) mod children {
     const MAX_TASK_BYTES: usize = 256 << 10;
 
     pub(crate) fn run(child: &Child) -> Result<Verdict, Denied> {
+        state::with(|state| state.lift("a child's task", bytes(child)))?;
+        judged(child)
+    }
+
+    fn bytes(child: &Child) -> usize {
+        child.name.len() + child.task.len()
+    }
+
+    fn judged(child: &Child) -> Result<Verdict, Denied> {
         // The answer runs outside the state, for it may use the SDK itself.
         let (index, mut answer, before, number) = state::with(|state| {
             let (index, answer) = admit(state, child)?;
@@ -274,8 +327,10 @@ pub(crate) mod children {
     }
 
     pub(crate) fn run_all(children: &[Child]) -> Vec<Result<Verdict, Denied>> {
-        match at_most("children at once", children.len(), MAX_AT_ONCE) {
-            Ok(()) => children.iter().map(run).collect(),
+        let bytes = children.iter().map(bytes).sum();
+        let lifted = state::with(|state| state.lift("tasks of children", bytes));
+        match lifted.and_then(|()| at_most("children at once", children.len(), MAX_AT_ONCE)) {
+            Ok(()) => children.iter().map(judged).collect(),
             Err(denied) => children.iter().map(|_| Err(denied.clone())).collect(),
         }
     }
@@ -303,14 +358,6 @@ pub(crate) mod children {
         let answer = state.child_jobs[index].answer.take().expect("it was found with its answer");
         Ok((index, answer))
     }
-
-    fn at_most(what: &str, asked: usize, cap: usize) -> Result<(), Denied> {
-        if asked <= cap {
-            return Ok(());
-        }
-        let (asked, allowed) = (format!("{asked} {what}"), format!("at most {cap}"));
-        Err(refused(Reason::TooLarge, &asked, &allowed, "none: a fixed cap of the host"))
-    }
 }
 
 pub(crate) mod budget {
@@ -329,6 +376,7 @@ pub(crate) mod progress {
 
     pub(crate) fn check_in(note: &str) -> Result<Standing, Denied> {
         state::with(|state| {
+            state.lift("a note", note.len())?;
             let Some(base) = &state.work else {
                 return Err(super::not_granted("check-in", "no workspace", "[grants] files = \"read-write\""));
             };
@@ -357,8 +405,13 @@ pub(crate) mod evidence {
     use super::super::state::{self, digest};
     use crate::denied::{Denied, EvidenceId, Line};
 
+    /// Bytes of one piece of evidence, as in the contract.
+    const MAX_BYTES: usize = 1 << 20;
+
     pub(crate) fn attach(kind: &str, name: &str, bytes: &[u8]) -> Result<EvidenceId, Denied> {
         state::with(|state| {
+            state.lift("evidence", kind.len() + name.len() + bytes.len())?;
+            super::at_most("bytes of evidence", bytes.len(), MAX_BYTES)?;
             let cost = [(Line::DiskBytes, u64::try_from(bytes.len()).unwrap_or(u64::MAX))];
             state.fits(&format!("evidence {name:?}"), &cost)?;
             state.spend(&cost);
@@ -402,6 +455,7 @@ pub(crate) mod human {
 
     pub(crate) fn ask(question: &str, options: &[String], _risk: Risk) -> Result<Answer, Denied> {
         state::with(|state| {
+            state.lift("a question", question.len() + options.iter().map(String::len).sum::<usize>())?;
             let Some(choice) = state.answers.pop_front() else {
                 return Err(super::not_granted(
                     "human",

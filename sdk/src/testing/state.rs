@@ -20,6 +20,9 @@ use crate::{fetch, workspace};
 /// Where the virtual clock starts: 2001-09-09T01:46:40Z, visibly not today.
 const START_MS: u64 = 1_000_000_000_000;
 
+/// What `[caps] lifted` is unless a job sets it.
+const LIFTED: usize = 2 << 20;
+
 pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// A tool of the fake host.
@@ -72,6 +75,8 @@ pub struct State {
     pub budget: Vec<LineLeft>,
     pub now_ms: u64,
     pub random: u64,
+    /// Bytes that one call may hand over.
+    pub lifted: usize,
     pub seen_trees: Vec<u64>,
     pub root: PathBuf,
 
@@ -123,6 +128,7 @@ impl State {
             budget: Vec::new(),
             now_ms: START_MS,
             random: 0,
+            lifted: LIFTED,
             seen_trees: Vec::new(),
             root: PathBuf::new(),
             logs: Vec::new(),
@@ -171,6 +177,15 @@ impl State {
     /// What is left on a line; a line that is not set has no bound.
     pub fn left(&self, line: Line) -> u64 {
         self.budget.iter().find(|entry| entry.line == line).map_or(u64::MAX, |entry| entry.left)
+    }
+
+    /// Refuses a call that hands over more than one may.
+    pub fn lift(&self, what: &str, bytes: usize) -> Result<(), Denied> {
+        if bytes <= self.lifted {
+            return Ok(());
+        }
+        let (asked, allowed) = (format!("{what} of {bytes} bytes"), format!("at most {} bytes", self.lifted));
+        Err(refused(Reason::TooLarge, &asked, &allowed, "[caps] lifted"))
     }
 
     /// Refuses if any of the amounts is not there. Changes nothing.

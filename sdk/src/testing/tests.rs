@@ -36,6 +36,25 @@ fn nothing_is_granted_by_default() {
 }
 
 #[test]
+fn what_is_past_the_cap_of_a_call_is_refused_with_its_setting() {
+    let run = go(FakeHost::new().workspace().model("coder").reply("yes").lifted(100), |_| {
+        assert!(evidence::attach("k", "n", [0; 98]).is_ok());
+        for denied in [
+            evidence::attach("k", "n", [0; 99]).expect_err("101 bytes"),
+            progress::check_in(&"x".repeat(101)).expect_err("101 bytes"),
+            model::ask(&model::Request::new("coder").user("x".repeat(101))).expect_err("more"),
+            children::run(&Child::new("c", "x".repeat(101))).expect_err("more"),
+        ] {
+            let Denied::Refused(refusal) = denied else { panic!("{denied}") };
+            assert_eq!((refusal.reason, refusal.setting.as_str()), (Reason::TooLarge, "[caps] lifted"));
+        }
+        Ok(Report::done("refused"))
+    });
+    assert_eq!(run.report().summary, "refused");
+    assert_eq!((run.evidence.len(), run.requests.len(), run.check_ins.len()), (1, 0, 0));
+}
+
+#[test]
 fn a_pull_ends_the_run_and_keeps_what_was_seen() {
     let run = go(FakeHost::new(), |_| {
         let id = evidence::attach("log", "trace", "x")?;

@@ -188,7 +188,7 @@ pub(super) fn attacks() -> Vec<Attack> {
             "attaches more than one call may carry",
             "evidence",
             [4 << 20, 1 << 10],
-            "trapped",
+            "no-progress",
         ),
         row(
             Family::Memory,
@@ -198,7 +198,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         .attack(|scene| take(scene, "fields", 400_000), "trapped", verdict_alone("the guest ends"))
         .control(|scene| take(scene, "fields", 100), "no-progress", verdict_alone("the note is kept")),
         row(Family::Memory, "many-messages", "asks a model with a hundred thousand empty messages")
-            .attack(|scene| take(scene, "messages", 100_000), "trapped", verdict_alone("the guest ends"))
+            .attack(|scene| take(scene, "messages", 100_000), "no-progress", no("took"))
             .control(|scene| take(scene, "messages", 100), "no-progress", got("took")),
         row(Family::Memory, "many-citations", "cites half a million empty ids in its report")
             .attack(|scene| take(scene, "citations", 500_000), "trapped", verdict_alone("the guest ends"))

@@ -27,10 +27,12 @@ fn says(scene: &Scene, import: &str, bytes: u64) -> Bench {
     scene.guest(hostile::HUGE_STRING).set("task", &inputs).script("[[turn]]\nrepeat = true\ntext = \"hello\"")
 }
 
-/// A text of three megabytes, which no call may carry; and a short one.
+/// A text of three megabytes, which no call may carry; and a short one. Where there is no refusal to hear, the guest ends.
 fn too_long(import: &'static str, verdict: &'static str) -> Attack {
+    let has_no_refusal = ["log", "andon", "report", "error"].iter().any(|word| import.starts_with(word));
+    let refused = if has_no_refusal { "trapped" } else { "no-progress" };
     row(Family::Output, format!("huge-{}", import.replace(' ', "-")), "hands over three megabytes in one text")
-        .attack(move |scene| says(scene, import, 3 << 20), "trapped", written_at_most(64 << 10))
+        .attack(move |scene| says(scene, import, 3 << 20), refused, written_at_most(64 << 10))
         .control(move |scene| says(scene, import, 50), verdict, verdict_alone("a short one is heard"))
 }
 
