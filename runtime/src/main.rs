@@ -1,6 +1,7 @@
 //! The composition root: the only place with ambient authority over environment, directories and the machine's clock.
 
 #![expect(clippy::disallowed_methods, reason = "this is the one place with ambient authority")]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
@@ -31,10 +32,11 @@ use jidoka::doors::secret::{HeldSecret, Secret};
 use jidoka::doors::sqlite::{self, SqliteStore};
 use jidoka::doors::state::State;
 use jidoka::doors::store::{MemoryStore, Store};
+use jidoka::doors::toolchain::Words;
 use jidoka::doors::{evidence, toolchain};
 use jidoka::front::cli::{self, Arguments};
 use jidoka::front::load::MAX_TEXT_BYTES;
-use jidoka::front::machine::{Health, Machine, Scratch};
+use jidoka::front::machine::{Health, Machine, Scratch, Unfinished};
 use jidoka::front::mcp::{self, MAX_MESSAGE_BYTES, ServeError, Served};
 use jidoka::front::terminal;
 use jidoka::rules::authored::OperatorFile;
@@ -65,15 +67,17 @@ fn main() -> ExitCode {
     {
         return inside::serve(role);
     }
-    let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("JIDOKA_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,rmcp=error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    terminal::begin();
+    std::panic::set_hook(Box::new(terminal::panicked));
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return ExitCode::from(cli::misparsed(&error)),
+    };
+    log();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: start the runtime: {error}");
-            return ExitCode::from(terminal::UNEXPECTED);
+            return ExitCode::from(cli::failed(&anyhow!(error).context("start the runtime")));
         }
     };
     let machine = RealMachine::new(arguments.host, arguments.state);
@@ -81,6 +85,29 @@ fn main() -> ExitCode {
     // A guest's file operation that still blocks must not keep the process.
     runtime.shutdown_background();
     ExitCode::from(code)
+}
+
+/// Sets up the log: warnings in plain words, or what `JIDOKA_LOG` asks for, as it asks for it.
+fn log() {
+    const PLAIN: &str = "warn,rmcp=error";
+    let asked = std::env::var("JIDOKA_LOG").ok().filter(|asked| !asked.is_empty());
+    let log = tracing_subscriber::fmt().with_writer(|| terminal::Log);
+    let misread = match asked.map(tracing_subscriber::EnvFilter::try_new) {
+        Some(Ok(filter)) => return log.with_ansi(terminal::is_attended()).with_env_filter(filter).init(),
+        Some(Err(error)) => Some(error),
+        None => None,
+    };
+    log.with_ansi(false).event_format(terminal::Plain).with_env_filter(PLAIN).init();
+    if let Some(error) = misread {
+        tracing::warn!("JIDOKA_LOG is not understood, and left aside: {error}");
+    }
+}
+
+/// The signals that this process was started to ignore, as the kernel shows them.
+fn ignored_signals() -> BTreeSet<i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    (1..=64).filter(|signal| mask.unwrap_or(0) >> (signal - 1) & 1 == 1).collect()
 }
 
 /// This very program, whatever happened to its name since.
@@ -96,6 +123,8 @@ struct RealMachine {
     bench: Mutex<Option<Arc<Sandbox>>>,
     store: Mutex<Option<Arc<dyn Store>>>,
     paces: Mutex<HashMap<String, Arc<Pace>>>,
+    /// Before anybody listened for one.
+    ignored_signals: BTreeSet<i32>,
 }
 
 impl RealMachine {
@@ -117,6 +146,7 @@ impl RealMachine {
             bench: Mutex::default(),
             store: Mutex::default(),
             paces: Mutex::default(),
+            ignored_signals: ignored_signals(),
         }
     }
 
@@ -216,6 +246,18 @@ impl RealMachine {
     }
 }
 
+/// Says of what should be gone again that it is not.
+fn removed(path: &Path, removed: std::io::Result<()>) {
+    if let Err(error) = removed {
+        tracing::warn!("{} could not be removed: {error}", path.display());
+    }
+}
+
+/// Shows a line of a process that we started.
+fn tell(line: &str) {
+    terminal::words(format_args!("{line}"));
+}
+
 /// The variables of this process that are text.
 fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -231,9 +273,7 @@ struct ScratchFiles(PathBuf);
 
 impl Drop for ScratchFiles {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!("{} could not be removed: {error}", self.0.display());
-        }
+        removed(&self.0, std::fs::remove_dir_all(&self.0));
     }
 }
 
@@ -262,24 +302,42 @@ impl Machine for RealMachine {
         std::fs::File::open(path)
     }
 
-    fn new_file(&self, path: &Path) -> std::io::Result<std::fs::File> {
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    fn new_file(&self, path: &Path) -> std::io::Result<(std::fs::File, Unfinished)> {
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let path = path.to_owned();
+        Ok((file, Unfinished::new(move || removed(&path, std::fs::remove_file(&path)))))
     }
 
-    fn make_dir(&self, path: &Path) -> std::io::Result<Dir> {
+    fn make_dir(&self, path: &Path) -> std::io::Result<(Dir, Unfinished)> {
         std::fs::DirBuilder::new().mode(0o700).create(path)?;
-        Dir::open_ambient_dir(path, ambient_authority())
+        let made = path.to_owned();
+        let unfinished = Unfinished::new(move || removed(&made, std::fs::remove_dir_all(&made)));
+        Ok((Dir::open_ambient_dir(path, ambient_authority())?, unfinished))
     }
 
-    fn write_new(&self, path: &Path, text: &str) -> std::io::Result<()> {
+    fn write_new(&self, path: &Path, text: &str) -> std::io::Result<Unfinished> {
+        let missing: Vec<PathBuf> =
+            path.ancestors().skip(1).take_while(|above| !above.exists()).map(Path::to_owned).collect();
+        let above = Unfinished::new(move || {
+            // One that somebody put something into stays.
+            missing.iter().take_while(|above| std::fs::remove_dir(above).is_ok()).for_each(drop);
+        });
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        std::fs::File::create_new(path)?.write_all(text.as_bytes())
+        let mut file = std::fs::File::create_new(path)?;
+        let path = path.to_owned();
+        let unfinished = Unfinished::new(move || {
+            removed(&path, std::fs::remove_file(&path));
+            drop(above);
+        });
+        file.write_all(text.as_bytes())?;
+        Ok(unfinished)
     }
 
     fn build(&self, crate_dir: &Path) -> anyhow::Result<PathBuf> {
-        Ok(toolchain::build(crate_dir)?)
+        let words = if terminal::is_attended() { Words::Terminal } else { Words::Told(&tell) };
+        Ok(toolchain::build(crate_dir, words)?)
     }
 
     fn operator_file(&self) -> Option<PathBuf> {
@@ -395,6 +453,10 @@ impl Machine for RealMachine {
         std::env::var(name).ok()
     }
 
+    fn ignored_signals(&self) -> &BTreeSet<i32> {
+        &self.ignored_signals
+    }
+
     fn serial(&self) -> anyhow::Result<String> {
         let mut chance = [0; 4];
         getrandom::fill(&mut chance).map_err(|error| anyhow!("the machine gives no randomness: {error}"))?;
@@ -441,7 +503,7 @@ impl Machine for RealMachine {
                 ill("cargo", "not found".to_owned(), "install Rust to build workers; running components needs none")
             }
         });
-        health.push(match toolchain::ensure_target() {
+        health.push(match toolchain::ensure_target(Words::Told(&tell)) {
             Ok(()) => fine("guest target", toolchain::TARGET.to_owned()),
             Err(error) => ill("guest target", error.to_string(), "rustup target add wasm32-wasip2"),
         });

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 
@@ -46,7 +46,6 @@ pub fn serve() -> io::Result<Infallible> {
     let spec: McpSpec = serde_json::from_slice(&text)?;
     let enclosure = Enclosure { program: &spec.program, reads: &spec.reads, writes: &spec.writes, limits: spec.limits };
     enclosure.enter().map_err(io::Error::other)?;
-    io::stderr().flush()?;
     Err(become_program(&spec))
 }
 

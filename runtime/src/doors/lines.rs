@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rmcp::model::{ErrorData, JsonRpcMessage, RequestId};
 use rmcp::service::{RxJsonRpcMessage, ServiceRole, TxJsonRpcMessage};
@@ -17,6 +18,7 @@ use rmcp::transport::Transport;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Requests of the peer's that are open at once: received, and their answers not written yet. More than anybody sends who
 /// reads what he is answered; the one who does not is read no further.
@@ -24,6 +26,9 @@ pub const MOST_OPEN: usize = 64;
 
 /// Lines of one peer that are no messages, before the conversation is ended. Some programs print a banner.
 pub const MOST_BREACHES: usize = 16;
+
+/// How long what is being written has to be taken once the conversation ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A conversation over two pipes. `R` is what the peer writes, `W` what it reads.
 pub struct Lines<R, W> {
@@ -234,7 +239,10 @@ where
     }
 
     async fn close(&mut self) -> Result<(), io::Error> {
-        drop(self.writer.lock().await.take());
+        // A peer that reads nothing may keep the writer for ever.
+        if let Ok(mut writer) = timeout(LAST_WORDS, self.writer.lock()).await {
+            drop(writer.take());
+        }
         Ok(())
     }
 }

@@ -3,9 +3,9 @@
 //! Never: runs for a job that names a component file. A crate is the operator's own code: building it runs its build
 //! scripts natively, which is what `cargo build` always does.
 
-use std::io::Write;
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use thiserror::Error;
 
@@ -21,14 +21,23 @@ const TARGET_SCRIPT: &str = include_str!("../../wasm-target.sh");
 pub enum BuildError {
     #[error("start `{program}`, which must be on the PATH")]
     Start { program: &'static str, source: std::io::Error },
-    /// The script said why on the terminal.
+    /// The script said why.
     #[error("install the Rust target {TARGET}")]
     Target,
-    /// Cargo said why on the terminal.
+    /// Cargo said why.
     #[error("build {crate_dir:?}")]
     Cargo { crate_dir: PathBuf },
     #[error("find a component in what {crate_dir:?} builds: its Cargo.toml needs `[lib] crate-type = [\"cdylib\"]`")]
     NoComponent { crate_dir: PathBuf },
+}
+
+/// Who shows what a process of the toolchain says.
+#[derive(Clone, Copy)]
+pub enum Words<'a> {
+    /// It writes to our terminal by itself, as it does for a person.
+    Terminal,
+    /// Line by line this does. A reader that is gone or slow is not the process's trouble then.
+    Told(&'a (dyn Fn(&str) + Sync)),
 }
 
 /// Makes sure that the target is installed. At once if it is.
@@ -36,27 +45,48 @@ pub enum BuildError {
 /// # Errors
 /// It is missing and cannot be installed here.
 #[expect(clippy::disallowed_methods, reason = "this door is where toolchain processes are started")]
-pub fn ensure_target() -> Result<(), BuildError> {
-    let start = |source| BuildError::Start { program: "bash", source };
-    // Output goes to stderr: stdout is for data.
-    let mut bash =
-        Command::new("bash").arg("-s").stdin(Stdio::piped()).stdout(std::io::stderr()).spawn().map_err(start)?;
-    let stdin = bash.stdin.take();
-    if let Some(mut stdin) = stdin {
-        stdin.write_all(TARGET_SCRIPT.as_bytes()).map_err(start)?;
-    }
-    if bash.wait().map_err(start)?.success() { Ok(()) } else { Err(BuildError::Target) }
+pub fn ensure_target(words: Words<'_>) -> Result<(), BuildError> {
+    let mut bash = Command::new("bash");
+    // Output goes where errors do: stdout is for data.
+    bash.args(["-c", "exec bash -s 1>&2"]).stdout(Stdio::null());
+    let ended = finished(bash, TARGET_SCRIPT, words);
+    let ended = ended.map_err(|source| BuildError::Start { program: "bash", source })?;
+    if ended.status.success() { Ok(()) } else { Err(BuildError::Target) }
+}
+
+/// Runs a process to its end, with a text on its standard input. Its standard output is kept if it is piped.
+fn finished(mut command: Command, input: &str, words: Words<'_>) -> io::Result<Output> {
+    command.stdin(Stdio::piped()).stderr(match words {
+        Words::Terminal => Stdio::inherit(),
+        Words::Told(_) => Stdio::piped(),
+    });
+    let mut child = command.spawn()?;
+    let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+    std::thread::scope(|scope| {
+        if let (Some(stderr), Words::Told(tell)) = (stderr, words) {
+            scope.spawn(move || {
+                let mut lines = BufReader::new(stderr).split(b'\n');
+                while let Some(Ok(line)) = lines.next() {
+                    tell(&String::from_utf8_lossy(&line));
+                }
+            });
+        }
+        if let Some(mut stdin) = stdin {
+            stdin.write_all(input.as_bytes())?;
+        }
+        child.wait_with_output()
+    })
 }
 
 /// Builds a worker crate and returns its component. Cargo decides what is newer; nothing to do takes a moment.
 ///
 /// # Errors
-/// [`BuildError`]; the compiler's own words are on stderr.
+/// [`BuildError`]; the compiler's own words say more.
 #[expect(clippy::disallowed_methods, reason = "this door is where toolchain processes are started")]
-pub fn build(crate_dir: &Path) -> Result<PathBuf, BuildError> {
-    ensure_target()?;
-    let start = |source| BuildError::Start { program: "cargo", source };
-    let output = Command::new("cargo")
+pub fn build(crate_dir: &Path, words: Words<'_>) -> Result<PathBuf, BuildError> {
+    ensure_target(words)?;
+    let mut cargo = Command::new("cargo");
+    cargo
         .args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"])
         .current_dir(crate_dir)
         // A cargo that runs us must not hand its own folders to the guest's build, which would wait on its lock.
@@ -64,10 +94,8 @@ pub fn build(crate_dir: &Path) -> Result<PathBuf, BuildError> {
         .env_remove("CARGO_BUILD_TARGET_DIR")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(start)?;
+        .stdout(Stdio::piped());
+    let output = finished(cargo, "", words).map_err(|source| BuildError::Start { program: "cargo", source })?;
     if !output.status.success() {
         return Err(BuildError::Cargo { crate_dir: crate_dir.to_owned() });
     }

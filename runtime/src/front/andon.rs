@@ -23,7 +23,7 @@ use super::calendar::utc;
 use super::load::{self, LoadError};
 use super::machine::Machine;
 use super::screen::plain_long;
-use super::terminal::{say, usage};
+use super::terminal::{note, say, usage};
 
 /// Words of `andon`.
 #[derive(Debug, Subcommand)]
@@ -129,7 +129,7 @@ pub(super) async fn run(machine: &dyn Machine, command: AndonCommand) -> Result<
             let hooks = machine.hooks(load::operator(machine)?.hooks);
             for end in around::tell_of(&hooks, &pulled).await {
                 if end.end != HookResult::Done {
-                    eprintln!("{}: {}", end.hook, plain_long(&end.end.to_string()));
+                    note!("{}: {}", end.hook, plain_long(&end.end.to_string()));
                 }
             }
             Ok(0)
@@ -146,9 +146,7 @@ pub(super) async fn run(machine: &dyn Machine, command: AndonCommand) -> Result<
                 say!("{}", serde_json::to_string_pretty(&act).context("write the act")?);
             } else {
                 say!("{}", deed(&act.deed));
-                eprintln!(
-                    "what was halted goes on: jidoka resume RUN; after a worker's own pull, a new attempt or a fork"
-                );
+                note!("what was halted goes on: jidoka resume RUN; after a worker's own pull, a new attempt or a fork");
             }
             Ok(0)
         }
@@ -200,7 +198,7 @@ async fn list(desk: &Desk, json: bool) -> anyhow::Result<u8> {
         return Ok(0);
     }
     if stopped.is_empty() {
-        eprintln!("no line is stopped");
+        note!("no line is stopped");
     }
     for Stopped { line, lock, pulls } in &stopped {
         let since = utc(lock.since_ms);
@@ -232,7 +230,7 @@ async fn log(desk: &Desk, line: Option<&ScopeId>, json: bool) -> anyhow::Result<
         return Ok(0);
     }
     if all.is_empty() {
-        eprintln!("no line was ever pulled");
+        note!("no line was ever pulled");
     }
     for one in &all {
         let at = style(utc(one.at_ms())).dim();

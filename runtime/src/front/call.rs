@@ -11,16 +11,17 @@ use toml::{Table, Value};
 
 use crate::rules::authored::Overrides;
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Answer, Body, Kind};
+use crate::rules::effect::{Answer, Body, Entry, Kind};
 use crate::rules::tool::ToolCall;
-use crate::run::runner::{Apply, RunHandle};
+use crate::run::runner::Apply;
 use crate::run::shape::MAX_COMPONENT_BYTES;
 
 use super::load::{self, LoadError, Loaded};
 use super::machine::Machine;
 use super::overrides::OverrideArguments;
 use super::screen::{self, Screen};
-use super::terminal::{Spinner, say, usage};
+use super::terminal::{Spinner, note, say, usage};
+use super::watch::{Interrupts, watch};
 
 /// The toolbox of a component that was named alone and has no name that a toolbox can have.
 const TOOLBOX: &str = "tool";
@@ -90,38 +91,30 @@ pub(super) async fn call(machine: &dyn Machine, arguments: CallArguments) -> Res
     let job = job.inspect_err(|_| spinner.end())?;
     let runner = machine.runner(wall)?;
     let apply = if arguments.no_apply { Apply::Never } else { Apply::Accepted };
-    let handle = runner.start(job, machine.serial()?, apply);
+    let (serial, interrupts) = (machine.serial()?, Interrupts::listen(machine));
+    let handle = runner.start(job, serial, apply);
     spinner.end();
-    let (output, record) = made(handle, (!arguments.json).then(|| Screen::new(limits))).await?;
+    let (mut screen, mut output) = (Screen::new(limits), None);
+    let show = |entry: &Entry| {
+        if !arguments.json {
+            screen.entry(entry).iter().for_each(|line| note!("{line}"));
+        }
+        if let Body::Answered { kind: Kind::Tool | Kind::Compute, heard: Ok(Answer::Tool { output: given }), .. } =
+            &entry.body
+        {
+            output = Some(given.clone());
+        }
+    };
+    let record = watch(machine, handle, interrupts, show).await?;
     if arguments.json {
         say!("{}", serde_json::to_string_pretty(&record).context("write the verdict")?);
         return Ok(record.exit_code);
     }
-    match output {
+    match output.filter(|_| record.exit_code == 0) {
         Some(output) => say!("{output}"),
-        None => eprintln!("{}", screen::verdict(&record, &machine.state_dir().display().to_string())),
+        None => note!("{}", screen::verdict(&record, &machine.state_dir().display().to_string())),
     }
     Ok(record.exit_code)
-}
-
-/// Waits for a call's end: what the tool gave, if it gave anything, and the verdict.
-pub(super) async fn made(
-    mut handle: RunHandle,
-    mut screen: Option<Screen>,
-) -> anyhow::Result<(Option<String>, crate::rules::record::Record)> {
-    let mut output = None;
-    while let Some(entry) = handle.next_entry().await {
-        if let Some(screen) = &mut screen {
-            screen.entry(&entry).iter().for_each(|line| eprintln!("{line}"));
-        }
-        if let Body::Answered { kind: Kind::Tool | Kind::Compute, heard: Ok(Answer::Tool { output: given }), .. } =
-            entry.body
-        {
-            output = Some(given);
-        }
-    }
-    let record = handle.verdict().await.context("wait for the verdict")?;
-    Ok((output.filter(|_| record.exit_code == 0), record))
 }
 
 /// The job at a path; for a component alone, one that lets it have what was said and nothing else.

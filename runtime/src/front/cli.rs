@@ -21,7 +21,7 @@ use super::fixture::{self, FixtureArguments, TestArguments};
 use super::inspect;
 use super::items::{self, AnswerArguments, ItemsCommand};
 use super::load::{self, LoadError, Loaded};
-use super::machine::Machine;
+use super::machine::{Machine, Unfinished};
 use super::overrides::OverrideArguments;
 use super::runs::{
     self, ForkArguments, PruneArguments, ReplayArguments, ResumeArguments, RunsArguments, ShowArguments,
@@ -29,10 +29,10 @@ use super::runs::{
 use super::serve::{self, McpArguments, ServeArguments};
 use super::sign::{self, SignArguments};
 use super::template;
-use super::terminal::{Spinner, UNEXPECTED, USAGE, say};
+use super::terminal::{self, Purpose, Spinner, UNEXPECTED, USAGE, note, say};
 use super::ticket;
 use super::tools::{self, ToolsCommand};
-use super::watch::follow;
+use super::watch::{Interrupts, follow, unless_interrupted};
 use super::why;
 
 /// Runs AI-agent workers that nobody has to trust.
@@ -191,6 +191,46 @@ pub enum Command {
     },
 }
 
+impl Command {
+    fn purpose(&self) -> Purpose {
+        match self {
+            Command::Inspect { .. }
+            | Command::Tools(ToolsCommand::List(_) | ToolsCommand::Inspect(_))
+            | Command::Explain { .. }
+            | Command::Runs(_)
+            | Command::Show(_)
+            | Command::Trace { .. }
+            | Command::Why { .. }
+            | Command::Ticket { .. }
+            | Command::Verify { .. }
+            | Command::Replay(_)
+            | Command::Budget(BudgetCommand::Show { .. } | BudgetCommand::Quote(_) | BudgetCommand::Log { .. })
+            | Command::Items(ItemsCommand::List { .. } | ItemsCommand::Show { .. })
+            | Command::Andon(AndonCommand::List { .. } | AndonCommand::Log { .. })
+            | Command::Build { .. }
+            | Command::Doctor { .. } => Purpose::Show,
+            Command::Run(_)
+            | Command::Call(_)
+            | Command::Tools(ToolsCommand::Accept(_))
+            | Command::Mcp(_)
+            | Command::Serve(_)
+            | Command::Sign(_)
+            | Command::Fixture(_)
+            | Command::Test(_)
+            | Command::Export { .. }
+            | Command::Import { .. }
+            | Command::Resume(_)
+            | Command::Fork(_)
+            | Command::Prune(_)
+            | Command::Budget(_)
+            | Command::Items(_)
+            | Command::Andon(_)
+            | Command::Answer(_)
+            | Command::New { .. } => Purpose::Act,
+        }
+    }
+}
+
 /// Words of `run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
@@ -206,8 +246,30 @@ pub struct RunArguments {
     overrides: OverrideArguments,
 }
 
+/// Says what clap makes of the arguments when it is no command, and returns the exit code.
+pub fn misparsed(error: &clap::Error) -> u8 {
+    let text = error.render().ansi().to_string();
+    match error.use_stderr() {
+        true => note!("{}", text.trim_end()),
+        false => say!("{}", text.trim_end()),
+    }
+    terminal::ended(u8::try_from(error.exit_code()).unwrap_or(USAGE), Purpose::Show)
+}
+
+/// Says what went wrong before there was a command to do, and returns the exit code.
+pub fn failed(error: &anyhow::Error) -> u8 {
+    terminal::error(&format!("{error:#}"));
+    terminal::ended(UNEXPECTED, Purpose::Act)
+}
+
 /// Does what the arguments say and returns the exit code.
 pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
+    let purpose = command.purpose();
+    let code = perform(machine, command).await;
+    terminal::ended(code, purpose)
+}
+
+async fn perform(machine: &dyn Machine, command: Command) -> u8 {
     let done = match command {
         Command::Run(arguments) => start(machine, arguments).await,
         Command::Inspect { path, json, overrides } => inspect::inspect(machine, &path, json, &overrides.overrides()),
@@ -218,16 +280,18 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
         Command::Sign(arguments) => sign::sign(machine, &arguments),
         Command::Explain { path, json, overrides } => explain(machine, &path, json, &overrides.overrides()),
         Command::Runs(arguments) => runs::runs(machine, arguments).await,
-        Command::Show(arguments) => runs::show(machine, arguments).await,
+        Command::Show(arguments) => unless_interrupted(machine, runs::show(machine, arguments)).await,
         Command::Trace { run, json } => runs::trace(machine, &run, json).await,
-        Command::Fixture(arguments) => fixture::fixture(machine, arguments).await,
-        Command::Test(arguments) => fixture::test(machine, arguments).await,
+        Command::Fixture(arguments) => unless_interrupted(machine, fixture::fixture(machine, arguments)).await,
+        Command::Test(arguments) => unless_interrupted(machine, fixture::test(machine, arguments)).await,
         Command::Why { run, json } => why::why(machine, &run, json).await,
         Command::Ticket { run, json } => ticket::ticket(machine, &run, json).await,
-        Command::Replay(arguments) => runs::replay(machine, arguments).await,
+        Command::Replay(arguments) => unless_interrupted(machine, runs::replay(machine, arguments)).await,
         Command::Resume(arguments) => runs::resume(machine, arguments).await,
         Command::Verify { what, json } => runs::verify(machine, &what, json).await,
-        Command::Export { run, file, json } => runs::export(machine, &run, &file, json).await,
+        Command::Export { run, file, json } => {
+            unless_interrupted(machine, runs::export(machine, &run, &file, json)).await
+        }
         Command::Import { file, json } => runs::import(machine, &file, json).await,
         Command::Prune(arguments) => runs::prune(machine, arguments).await,
         Command::Fork(arguments) => runs::fork(machine, arguments).await,
@@ -244,13 +308,13 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
         Err(LoadError::Mistakes(reports)) => {
             let count = reports.len();
             for report in reports {
-                eprintln!("{report:?}");
+                note!("{report:?}");
             }
-            eprintln!("{count} {}, nothing ran", if count == 1 { "mistake" } else { "mistakes" });
+            note!("{count} {}, nothing ran", if count == 1 { "mistake" } else { "mistakes" });
             USAGE
         }
         Err(LoadError::Other(error)) => {
-            eprintln!("{} {error:#}", style("error:").red().bold());
+            terminal::error(&format!("{error:#}"));
             UNEXPECTED
         }
     }
@@ -265,9 +329,10 @@ async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, Loa
     spinner.say("starting");
     let runner = machine.runner(wall)?;
     let apply = if arguments.no_apply { Apply::Never } else { Apply::Accepted };
-    let handle = runner.start(job, machine.serial()?, apply);
+    let (serial, interrupts) = (machine.serial()?, Interrupts::listen(machine));
+    let handle = runner.start(job, serial, apply);
     spinner.end();
-    follow(machine, handle, limits, arguments.json).await
+    follow(machine, handle, interrupts, limits, arguments.json).await
 }
 
 fn explain(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides: &Overrides) -> Result<u8, LoadError> {
@@ -297,7 +362,7 @@ fn build(machine: &dyn Machine, path: &std::path::Path) -> Result<u8, LoadError>
         .read_at_most(&component, MAX_COMPONENT_BYTES as u64)
         .with_context(|| format!("read {}", component.display()))?;
     let (digest, surface) = machine.inspect(&bytes)?;
-    eprintln!("{digest} · {} bytes · fits {}", bytes.len(), surface.fits.join(", "));
+    note!("{digest} · {} bytes · fits {}", bytes.len(), surface.fits.join(", "));
     say!("{}", component.display());
     Ok(0)
 }
@@ -305,11 +370,13 @@ fn build(machine: &dyn Machine, path: &std::path::Path) -> Result<u8, LoadError>
 fn create(machine: &dyn Machine, path: &std::path::Path, sdk: Option<PathBuf>) -> Result<u8, LoadError> {
     let sdk = sdk.or_else(|| machine.sdk_dir()).context("find the guest SDK: name its directory with --sdk DIR")?;
     let sdk = std::path::absolute(&sdk).with_context(|| format!("find {}", sdk.display()))?;
+    let mut written = Vec::new();
     for file in template::worker(path, &sdk).map_err(anyhow::Error::msg)? {
-        machine
-            .write_new(&path.join(file.name), &file.text)
-            .with_context(|| format!("write {}", path.join(file.name).display()))?;
+        let path = path.join(file.name);
+        // In front, so that what fails is taken away in the order in which directories empty.
+        written.insert(0, machine.write_new(&path, &file.text).with_context(|| format!("write {}", path.display()))?);
     }
+    written.into_iter().for_each(Unfinished::keep);
     say!("{} is ready: jidoka run {}", path.display(), path.display());
     Ok(0)
 }

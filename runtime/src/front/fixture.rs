@@ -19,7 +19,7 @@ use super::machine::Machine;
 use super::runs::another;
 use super::screen::{plain, plain_long};
 use super::table::{Side, Table};
-use super::terminal::say;
+use super::terminal::{note, say};
 
 /// Exit code of a test that did not come to what was expected.
 const FAILED: u8 = 1;
@@ -55,8 +55,9 @@ pub(super) async fn fixture(machine: &dyn Machine, arguments: FixtureArguments) 
     let desk = machine.desk()?;
     let past = desk.past(&run).await.context("read the journal")?;
     let draft = Draft::of(&past, desk.state()).with_context(|| format!("make a fixture of run {run}"))?;
-    let target = machine.make_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
+    let (target, unfinished) = machine.make_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
     draft.write(desk.state(), &target).with_context(|| format!("write {}", dir.display()))?;
+    unfinished.keep();
     if json {
         say!("{}", serde_json::to_string_pretty(&draft.fixture).context("write the fixture")?);
     } else {
@@ -64,7 +65,7 @@ pub(super) async fn fixture(machine: &dyn Machine, arguments: FixtureArguments) 
     }
     let verdict = past.record().map(|record| record.verdict());
     if let Some(why) = verdict.as_ref().and_then(expectation::unrepeatable) {
-        eprintln!("note: no test comes to that ({why}): write what you expect into `expect` of its fixture.json");
+        note!("note: no test comes to that ({why}): write what you expect into `expect` of its fixture.json");
     }
     Ok(0)
 }
@@ -113,7 +114,7 @@ pub(super) async fn test(machine: &dyn Machine, arguments: TestArguments) -> Res
     }
     for one in tested.iter().filter(|_| !json) {
         for departure in &one.departures {
-            eprintln!("note: {}: {}", plain(&one.fixture), plain_long(departure));
+            note!("note: {}: {}", plain(&one.fixture), plain_long(departure));
         }
     }
     Ok(if passed { 0 } else { FAILED })

@@ -20,7 +20,7 @@ use super::load::LoadError;
 use super::machine::Machine;
 use super::screen::{plain, plain_long};
 use super::table::{Side, Table};
-use super::terminal::{say, usage};
+use super::terminal::{note, say, usage};
 
 /// Words of `items`.
 #[derive(Debug, Subcommand)]
@@ -131,7 +131,7 @@ pub(super) async fn answer(machine: &dyn Machine, arguments: AnswerArguments) ->
     let because = Because { by: machine.user(), reason: note.clone() };
     let code = told(desk.answer(&id, choice, note, because).await, json)?;
     if code == 0 && !json {
-        eprintln!("it hears that when it goes on: jidoka resume {}", id.run);
+        note!("it hears that when it goes on: jidoka resume {}", id.run);
     }
     Ok(code)
 }
@@ -157,7 +157,7 @@ fn open(questions: &[(QuestionId, Question)], json: bool) -> anyhow::Result<u8> 
         return Ok(0);
     }
     if questions.is_empty() {
-        eprintln!("nobody asks anything");
+        note!("nobody asks anything");
     }
     for (id, question) in questions {
         let until = utc(question.until_ms);
@@ -200,7 +200,7 @@ async fn list(desk: &Desk, only: Option<State>, json: bool) -> anyhow::Result<u8
         return Ok(0);
     }
     if items.is_empty() {
-        eprintln!("there are no such items");
+        note!("there are no such items");
         return Ok(0);
     }
     let mut table = Table::new([

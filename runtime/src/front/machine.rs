@@ -3,6 +3,7 @@
 //! Never: decides. `main` implements it; a front end asks for what a job names.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -44,19 +45,19 @@ pub trait Machine {
     ///
     /// # Errors
     /// It exists, or the disk is full or read-only.
-    fn new_file(&self, path: &Path) -> std::io::Result<File>;
+    fn new_file(&self, path: &Path) -> std::io::Result<(File, Unfinished)>;
 
     /// Makes a new, empty directory and opens it.
     ///
     /// # Errors
     /// It exists, or the disk is full or read-only.
-    fn make_dir(&self, path: &Path) -> std::io::Result<Dir>;
+    fn make_dir(&self, path: &Path) -> std::io::Result<(Dir, Unfinished)>;
 
-    /// Writes a new file. Never over an existing one.
+    /// Writes a new file, with the directories above it. Never over an existing one.
     ///
     /// # Errors
     /// It exists, or the disk is full or read-only.
-    fn write_new(&self, path: &Path, text: &str) -> std::io::Result<()>;
+    fn write_new(&self, path: &Path, text: &str) -> std::io::Result<Unfinished>;
 
     /// Builds a worker crate and returns its component's path.
     ///
@@ -137,6 +138,9 @@ pub trait Machine {
     /// A variable of the environment that the operator named.
     fn variable(&self, name: &str) -> Option<String>;
 
+    /// The signals that the process was told to ignore when it was started.
+    fn ignored_signals(&self) -> &BTreeSet<i32>;
+
     /// A new run's serial number: sortable by time.
     ///
     /// # Errors
@@ -145,6 +149,30 @@ pub trait Machine {
 
     /// What the machine has, for `doctor`: name, finding, and whether it will do.
     fn health(&self) -> Vec<Health>;
+}
+
+/// What a command has made that is not whole yet. It is gone with this, unless it is kept.
+#[must_use = "what was made is gone again"]
+pub struct Unfinished(Option<Box<dyn FnOnce() + Send>>);
+
+impl Unfinished {
+    /// `remove` takes it away.
+    pub fn new(remove: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(remove)))
+    }
+
+    /// It is whole.
+    pub fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(remove) = self.0.take() {
+            remove();
+        }
+    }
 }
 
 /// A host for one run.

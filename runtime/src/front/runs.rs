@@ -3,7 +3,6 @@
 //! Never: decides about a run. A journal that does not hold is shown no further than where it is wrong.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -31,9 +30,9 @@ use super::load::{self, LoadError};
 use super::machine::Machine;
 use super::screen;
 use super::table::{Side, Table};
-use super::terminal::{say, usage};
+use super::terminal::{self, note, say, usage};
 use super::trace;
-use super::watch::follow;
+use super::watch::{Interrupts, follow};
 
 /// Words of `runs`.
 #[derive(Debug, Args)]
@@ -130,7 +129,7 @@ pub(super) async fn runs(machine: &dyn Machine, arguments: RunsArguments) -> Res
         return Ok(0);
     }
     if runs.is_empty() {
-        eprintln!("there are no such runs");
+        note!("there are no such runs");
         return Ok(0);
     }
     let mut table = Table::new([
@@ -214,9 +213,10 @@ pub(super) async fn show(machine: &dyn Machine, arguments: ShowArguments) -> Res
         false => None,
     };
     if let (Some(files), Some(dir)) = (&files, &restore) {
-        let target = machine.make_dir(dir).with_context(|| format!("make {}", dir.display()))?;
+        let (target, unfinished) = machine.make_dir(dir).with_context(|| format!("make {}", dir.display()))?;
         desk.state().blobs().restore(&files.shown, &target).context("restore the files")?;
-        eprintln!("{} files and links are in {}", files.shown.len(), dir.display());
+        unfinished.keep();
+        note!("{} files and links are in {}", files.shown.len(), dir.display());
     }
     let changes = files.as_ref().map(|files| Manifest::changes(&files.base, &files.shown));
     if json {
@@ -316,7 +316,7 @@ pub(super) async fn replay(machine: &dyn Machine, arguments: ReplayArguments) ->
         return Ok(exit_code);
     }
     if let Some(engine) = &replayed.engine {
-        eprintln!("note: {} recorded this run", screen::plain_long(engine));
+        note!("note: {} recorded this run", screen::plain_long(engine));
     }
     match &replayed.divergence {
         Some(divergence) => {
@@ -352,11 +352,12 @@ pub(super) async fn resume(machine: &dyn Machine, arguments: ResumeArguments) ->
     let limits = job.spec.budget.attempt.clone();
     let apply = if no_apply || past.is_foreign() { Apply::Never } else { Apply::Accepted };
     let told = past.told().len();
-    if !json && std::io::stderr().is_terminal() {
-        eprintln!("{}", style(format!("telling {told} entries again")).dim());
+    if !json && terminal::is_attended() {
+        note!("{}", style(format!("telling {told} entries again")).dim());
     }
-    let handle = machine.runner(job.spec.wall)?.resume(job, past, apply);
-    follow(machine, handle, limits, json).await
+    let runner = machine.runner(job.spec.wall)?;
+    let interrupts = Interrupts::listen(machine);
+    follow(machine, runner.resume(job, past, apply), interrupts, limits, json).await
 }
 
 /// `jidoka verify`.
@@ -399,8 +400,10 @@ fn told(summary: &Summary, json: bool) -> Result<u8, LoadError> {
 
 /// `jidoka export`.
 pub(super) async fn export(machine: &dyn Machine, run: &str, path: &Path, json: bool) -> Result<u8, LoadError> {
-    let file = machine.new_file(path).with_context(|| format!("write {}", path.display()))?;
-    let summary = machine.desk()?.export(run, file).await.with_context(|| format!("export run {run}"))?;
+    let desk = machine.desk()?;
+    let (file, unfinished) = machine.new_file(path).with_context(|| format!("write {}", path.display()))?;
+    let summary = desk.export(run, file).await.with_context(|| format!("export run {run}"))?;
+    unfinished.keep();
     told(&summary, json)
 }
 
@@ -498,6 +501,7 @@ pub(super) async fn fork(machine: &dyn Machine, arguments: ForkArguments) -> Res
     let limits = job.spec.budget.attempt.clone();
     let apply = if apply { Apply::Accepted } else { Apply::Never };
     let branch = Branch { at, edits };
-    let handle = machine.runner(job.spec.wall)?.fork(job, past, branch, machine.serial()?, apply);
-    follow(machine, handle, limits, json).await
+    let (runner, serial) = (machine.runner(job.spec.wall)?, machine.serial()?);
+    let interrupts = Interrupts::listen(machine);
+    follow(machine, runner.fork(job, past, branch, serial, apply), interrupts, limits, json).await
 }

@@ -18,8 +18,8 @@ use super::mcp::token::{MOST_TOKEN_CHARS, Token};
 use super::mcp::{Entry, HttpServe, Reach, Times, http};
 use super::overrides::OverrideArguments;
 use super::served::Shop;
-use super::terminal::{Spinner, usage};
-use super::watch::interrupt;
+use super::terminal::{Spinner, note, usage};
+use super::watch::{Interrupt, Interrupts};
 
 /// What is served.
 #[derive(Debug, Args)]
@@ -71,7 +71,7 @@ pub struct ServeArguments {
 /// Serves one client over standard input and output, until it hangs up.
 pub(super) async fn mcp(machine: &dyn Machine, arguments: McpArguments) -> Result<u8, LoadError> {
     let shop = shop(machine, arguments.served).await?;
-    machine.serve_pipes(shop, Box::pin(ending())).await.context("serve the client")?;
+    machine.serve_pipes(shop, Box::pin(ending(Interrupts::listen(machine)))).await.context("serve the client")?;
     Ok(0)
 }
 
@@ -107,16 +107,16 @@ pub(super) async fn serve(machine: &dyn Machine, arguments: ServeArguments) -> R
     let listener = machine.listen(mcp).with_context(|| format!("listen at {mcp}"))?;
     let listener = tokio::net::TcpListener::from_std(listener).context("listen")?;
     let address = listener.local_addr().context("listen")?;
-    eprintln!("serving MCP at http://{address}/mcp");
+    note!("serving MCP at http://{address}/mcp");
     let serve = HttpServe { listener, entry, reach, names: name, times: Times::default() };
-    http(shop, serve, ending()).await.context("serve")?;
+    http(shop, serve, ending(Interrupts::listen(machine))).await.context("serve")?;
     Ok(0)
 }
 
-async fn ending() {
-    if interrupt().await.is_none() {
-        std::future::pending::<()>().await;
-    }
+/// Waits for a signal that ends the server.
+async fn ending(interrupts: Interrupts) {
+    let Interrupt { what, .. } = interrupts.first().await;
+    note!("{what}: what still runs is given up; once more ends the process at once");
 }
 
 /// The job with its doors open.

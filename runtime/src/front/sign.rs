@@ -37,10 +37,11 @@ pub(super) fn sign(machine: &dyn Machine, arguments: &SignArguments) -> Result<u
     let (signature, public) =
         pinned::sign(&read(key, MAX_KEY_BYTES)?, &bytes).with_context(|| format!("sign with {}", key.display()))?;
     let path = pinned::signature_of(component);
-    let mut file = machine.new_file(&path).with_context(|| {
+    let (mut file, unfinished) = machine.new_file(&path).with_context(|| {
         format!("write {}: a signature that is there already is removed by whoever made it", path.display())
     })?;
     std::io::Write::write_all(&mut file, &signature.0).with_context(|| format!("write {}", path.display()))?;
+    unfinished.keep();
     say!("{} · {} · signed by {public}", path.display(), anatomy.digest);
     Ok(0)
 }

@@ -20,7 +20,7 @@ use super::machine::Machine;
 use super::overrides::OverrideArguments;
 use super::screen::{plain, plain_long};
 use super::table::{Side, Table};
-use super::terminal::{Spinner, say, usage};
+use super::terminal::{self, Spinner, say, usage};
 
 /// Words of `tools`.
 #[derive(Debug, Subcommand)]
@@ -152,7 +152,7 @@ async fn show(machine: &dyn Machine, arguments: ToolsArguments, depth: Depth) ->
     } else if depth == Depth::Lines {
         table.lines().iter().for_each(|line| say!("{line}"));
     }
-    problems.iter().for_each(|problem| eprintln!("{} {problem}", style("error:").red().bold()));
+    problems.iter().for_each(|problem| terminal::error(problem));
     Ok(u8::from(!problems.is_empty()))
 }
 
@@ -229,7 +229,7 @@ async fn accept(machine: &dyn Machine, arguments: AcceptArguments) -> Result<u8,
         match tools::accept(&runner, &job, surveyed, &reason).await {
             Ok(digest) => say!("accepted {name}: {digest}"),
             Err(why) => {
-                eprintln!("{} {name}: {}", style("error:").red().bold(), plain_long(&why));
+                terminal::error(&format!("{name}: {}", plain_long(&why)));
                 code = 1;
             }
         }

@@ -1,62 +1,147 @@
-//! A run as a person follows it: its entries as they come, an interrupt, and the verdict.
+//! A run as a person follows it: its entries as they come, what interrupts it, and the verdict.
 //!
-//! Never: decides about a run. An interrupt stops the run, not the host: the verdict is still written.
+//! Never: decides about a run. The first signal stops the run, not the host: the verdict is still written. A second one ends
+//! the process at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use futures_util::future::{pending, select_all};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::rules::effect::Entry;
 use crate::rules::ledger::Line;
-use crate::rules::verdict::Stop;
+use crate::rules::record::Record;
+use crate::rules::verdict::{Stop, Verdict};
 use crate::run::runner::RunHandle;
 
 use super::load::LoadError;
 use super::machine::Machine;
 use super::screen::{self, Screen};
-use super::terminal::say;
+use super::terminal::{note, say};
 
-/// Exit code of a second interrupt: as a shell reports the signal.
-const INTERRUPTED: i32 = 130;
+/// A signal that asks the process to end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interrupt {
+    /// What happened.
+    pub what: &'static str,
+    /// As a shell reports the signal.
+    pub exit_code: u8,
+}
 
-/// Waits for somebody to interrupt the process. `None`: the machine cannot tell.
-pub(super) async fn interrupt() -> Option<&'static str> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok()?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.ok().map(|()| "interrupted on the terminal"),
-        terminated = terminate.recv() => terminated.map(|()| "asked to terminate"),
+/// The signals that ask the process to end, from when this is made.
+pub(super) struct Interrupts(Vec<(Signal, Interrupt)>);
+
+impl Interrupts {
+    /// Listens. What the process was told to ignore when it started, as `nohup` does with a hangup, stays ignored; an
+    /// interrupt and a termination are asked for by name.
+    pub(super) fn listen(machine: &dyn Machine) -> Self {
+        let kinds = [
+            (SignalKind::interrupt(), "interrupted", false),
+            (SignalKind::terminate(), "asked to terminate", false),
+            (SignalKind::hangup(), "the terminal is gone", true),
+            (SignalKind::quit(), "asked to quit", true),
+        ];
+        let heeded = kinds.into_iter().filter(|(kind, _, may_be_ignored)| {
+            !may_be_ignored || !machine.ignored_signals().contains(&kind.as_raw_value())
+        });
+        let listening = heeded.filter_map(|(kind, what, _)| {
+            let exit_code = 128_u8.saturating_add(u8::try_from(kind.as_raw_value()).unwrap_or(0));
+            // One that the machine cannot listen for ends the process as ever.
+            Some((signal(kind).ok()?, Interrupt { what, exit_code }))
+        });
+        Self(listening.collect())
+    }
+
+    /// Waits for the first signal. From then on the next one ends the process at once.
+    pub(super) async fn first(mut self) -> Interrupt {
+        let first = self.next().await;
+        tokio::spawn(async move { std::process::exit(self.next().await.exit_code.into()) });
+        first
+    }
+
+    async fn next(&mut self) -> Interrupt {
+        if self.0.is_empty() {
+            return pending().await;
+        }
+        let received = self.0.iter_mut().map(|(signal, interrupt)| {
+            Box::pin(async move {
+                signal.recv().await;
+                *interrupt
+            })
+        });
+        select_all(received).await.0
     }
 }
 
-/// Shows a run as it goes on, stops it at an interrupt, and tells its verdict.
-pub(super) async fn follow(
+/// Does something that can be given up at any point, until it is done or a signal comes. What it had begun to make is gone
+/// with it.
+pub(super) async fn unless_interrupted(
+    machine: &dyn Machine,
+    work: impl Future<Output = Result<u8, LoadError>>,
+) -> Result<u8, LoadError> {
+    let interrupted = tokio::spawn(Interrupts::listen(machine).first());
+    tokio::select! {
+        biased;
+        done = work => done,
+        Ok(Interrupt { what, exit_code }) = interrupted => {
+            note!("{what}: given up");
+            Ok(exit_code)
+        }
+    }
+}
+
+/// Waits for a run's verdict and shows each entry; a signal stops the run.
+pub(super) async fn watch(
     machine: &dyn Machine,
     mut handle: RunHandle,
+    interrupts: Interrupts,
+    mut show: impl FnMut(&Entry),
+) -> anyhow::Result<Record> {
+    let (cord, over) = (handle.cord(), Arc::new(AtomicBool::new(false)));
+    let is_over = Arc::clone(&over);
+    tokio::spawn(async move {
+        let Interrupt { what, exit_code } = interrupts.first().await;
+        if is_over.load(Ordering::Acquire) {
+            // Somebody does not take what the run came to.
+            std::process::exit(exit_code.into());
+        }
+        note!("{what}: the run is being stopped; once more ends the process at once");
+        cord.pull(Stop::Cancelled);
+    });
+    while let Some(entry) = handle.next_entry().await {
+        show(&entry);
+    }
+    let record = handle.verdict().await.context("wait for the verdict")?;
+    over.store(true, Ordering::Release);
+    if record.verdict() == Verdict::Cancelled && may_go_on(machine, &record.serial).await {
+        note!("`jidoka resume {}` lets it go on", record.serial);
+    }
+    Ok(record)
+}
+
+async fn may_go_on(machine: &dyn Machine, serial: &str) -> bool {
+    let Ok(desk) = machine.desk() else { return false };
+    desk.past(serial).await.is_ok_and(|past| past.goes_on_after().is_ok())
+}
+
+/// Shows a run as it goes on, stops it at a signal, and shows its verdict.
+pub(super) async fn follow(
+    machine: &dyn Machine,
+    handle: RunHandle,
+    interrupts: Interrupts,
     limits: BTreeMap<Line, u64>,
     json: bool,
 ) -> Result<u8, LoadError> {
-    let cord = handle.cord();
-    let interrupts = tokio::spawn(async move {
-        // The first interrupt stops the run, not the host: the verdict is still written. A second one ends the process.
-        let mut second = false;
-        while let Some(reason) = interrupt().await {
-            if second {
-                std::process::exit(INTERRUPTED);
-            }
-            second = true;
-            eprintln!("{reason}: the run is given up, and `jidoka resume` lets it go on");
-            cord.pull(Stop::Cancelled);
-        }
-    });
     let mut screen = Screen::new(limits);
-    while let Some(entry) = handle.next_entry().await {
+    let show = |entry: &Entry| {
         if !json {
-            for line in screen.entry(&entry) {
-                eprintln!("{line}");
-            }
+            screen.entry(entry).iter().for_each(|line| note!("{line}"));
         }
-    }
-    let record = handle.verdict().await.context("wait for the verdict")?;
-    interrupts.abort();
+    };
+    let record = watch(machine, handle, interrupts, show).await?;
     if json {
         say!("{}", serde_json::to_string_pretty(&record).context("write the verdict")?);
     } else {

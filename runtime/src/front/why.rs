@@ -26,7 +26,7 @@ use super::calendar::utc;
 use super::load::LoadError;
 use super::machine::Machine;
 use super::screen::plain_long;
-use super::terminal::say;
+use super::terminal::{note, say};
 use super::trace;
 
 /// Bytes of a `verdict.json` that are read: the host writes it, and a report in it has its own bounds.
@@ -236,7 +236,7 @@ pub(super) async fn why(machine: &dyn Machine, serial: &str, json: bool) -> Resu
         return Ok(0);
     }
     show(&explained);
-    eprintln!("{}", style(format!("more: jidoka trace {serial} · jidoka ticket {serial}")).dim());
+    note!("{}", style(format!("more: jidoka trace {serial} · jidoka ticket {serial}")).dim());
     Ok(0)
 }
 
@@ -248,7 +248,9 @@ fn show(explained: &Explained) {
         Some(_) => Style::new().red().bold(),
     };
     let verdict = why.verdict.as_deref().unwrap_or("open");
-    say!("{}: {}", heading.apply_to(plain_long(verdict)), plain_long(&why.why));
+    let mut lines = why.why.lines().map(plain_long);
+    say!("{}: {}", heading.apply_to(plain_long(verdict)), lines.next().unwrap_or_default());
+    lines.for_each(|line| say!("  {line}"));
     let row = |key: &str, value: &str| say!("  {key:<10} {}", plain_long(value));
     row("move", why.turn);
     row("ended by", &format!("{}: {}", why.ended_by.name(), why.how));

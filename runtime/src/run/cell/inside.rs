@@ -4,7 +4,7 @@
 //! Never: opens anything after that, outlives its host. Invariant here: nothing that a stranger made is looked at before
 //! the lockdown, but compiled code that this host made and authenticated.
 
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSliceMut, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -46,8 +46,7 @@ const OWN_DESCRIPTORS: u64 = 64;
 pub fn serve(role: Role) -> ExitCode {
     if role == Role::Launcher {
         let Err(error) = launcher::serve();
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
+        return failed(&error);
     }
     let socket = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
     let served = socket.and_then(|socket| match role {
@@ -58,11 +57,15 @@ pub fn serve(role: Role) -> ExitCode {
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// The last words of this process. Whoever started it may be gone, and with it the reader.
+#[expect(clippy::disallowed_methods, reason = "this process has no terminal: its host reads what it says")]
+fn failed(error: &io::Error) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{error}");
+    ExitCode::FAILURE
 }
 
 fn guest(mut socket: UnixStream) -> io::Result<()> {
