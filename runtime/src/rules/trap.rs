@@ -19,8 +19,8 @@ const MAX_PRINTED_BYTES: usize = 16 << 10;
 /// Words like those of a panic that are tried: a guest may print them over and over.
 const MAX_TRIES: usize = 64;
 
-/// How the engine's own words begin, where it is the guest's code that trapped and not a cap that was reached.
-const ENGINE: &str = "wasm trap: ";
+/// How the engine's own words begin, where it is the guest's code that ended it and not a cap that was reached.
+const ENGINE: [&str; 2] = ["wasm trap: ", "Exited with "];
 
 /// What stands before a frame.
 const AT: &str = "  at ";
@@ -82,10 +82,19 @@ pub fn told(what: &str, frames: impl IntoIterator<Item = Option<String>>) -> Str
 /// The same, with what the guest printed to its standard error before.
 pub fn with_words(why: String, printed: &str) -> String {
     let (what, frames) = why.split_at(why.find('\n').unwrap_or(why.len()));
-    match words(printed).filter(|_| what.starts_with(ENGINE)) {
+    match words(printed).filter(|_| ENGINE.iter().any(|beginning| what.starts_with(beginning))) {
         None => why,
         Some(Words::Cause(words)) => format!("{words}{frames}"),
         Some(Words::Last(words)) => format!("{what}; it printed last: {words}{frames}"),
+    }
+}
+
+/// Why a program gave up, with what it printed to its standard error before: its exit code says little.
+pub fn exited(code: &str, printed: &str) -> String {
+    match words(printed) {
+        None => code.to_owned(),
+        Some(Words::Cause(words)) => format!("{code}: {words}"),
+        Some(Words::Last(words)) => format!("{code}; it printed last: {words}"),
     }
 }
 
@@ -241,6 +250,14 @@ mod tests {
         ] {
             assert_eq!(trap(printed).lines().next(), Some(first), "{printed}");
         }
+    }
+
+    #[test]
+    fn a_program_that_exits_says_more_than_its_code() {
+        let go = "panic: assignment to entry in nil map\n\ngoroutine 1 [running]:\n";
+        assert_eq!(exited("exited with 2", go), "exited with 2: panic: assignment to entry in nil map");
+        assert_eq!(exited("exited with 1", "no such price\n"), "exited with 1; it printed last: no such price");
+        assert_eq!(exited("exited with 1", ""), "exited with 1");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::rules::progress::{Mark, Progress};
 use crate::rules::record::{Evidence, LedgerRecord, Record};
 use crate::rules::spec::{FileGrant, MarkKind, RunSpec};
 use crate::rules::tool::{Reach, ToolCall};
+use crate::rules::trap;
 use crate::rules::verdict::{
     Finding, Growth, LINK_RULE, Outcome, RESERVED_RULE, Report, Sight, Status, Stop, Verdict, conclude, judge,
 };
@@ -39,7 +40,7 @@ use super::lock;
 use super::output::Output;
 use super::race::GuestCall;
 use super::runner::{Apply, Runner};
-use super::sandbox::{self, Call, Returned};
+use super::sandbox::{self, Call, Prepared, Returned};
 use super::seat::{CallBounds, Draw, Preopen, Seat, Setup, Ties};
 
 /// Where the tree is kept that a guest left.
@@ -277,7 +278,10 @@ impl Admitted {
         }
         match ended.map_err(|outcome| outcome.in_words(&printed)) {
             Ok(Returned::Report(Ok(report))) => Outcome::Returned(received(report)),
-            Ok(Returned::Report(Err(why))) => Outcome::Failed(cut(why)),
+            Ok(Returned::Report(Err(why))) => {
+                let is_program = self.prepared.as_ref().is_some_and(Prepared::is_program);
+                Outcome::Failed(cut(if is_program { trap::exited(&why, &printed) } else { why }))
+            }
             Ok(Returned::Judgement(_) | Returned::Described(_) | Returned::Output(_) | Returned::Exited(_)) => {
                 Outcome::Faulted("a worker answered as another guest".into())
             }
