@@ -179,9 +179,9 @@ pub fn verdict(record: &Record, state_dir: &str) -> String {
         10..=19 => Style::new().yellow().bold(),
         _ => Style::new().red().bold(),
     };
-    let mut why = record.why.lines().map(plain_long);
-    let mut lines = vec![format!("{}: {}", heading.apply_to(&record.verdict), why.next().unwrap_or_default())];
-    lines.extend(why.map(|line| format!("  {line}")));
+    let (why, frames) = why_and_frames(&record.verdict, &record.why);
+    let mut lines = vec![format!("{}: {why}", heading.apply_to(&record.verdict))];
+    lines.extend(frames.iter().map(|line| format!("  {line}")));
     let mut row = |key: &str, value: String| lines.push(format!("  {:<9} {value}", key));
     if let Some(report) = &record.report {
         row("report", format!("{}: {}", report.status.name(), plain(&report.summary)));
@@ -194,6 +194,14 @@ pub fn verdict(record: &Record, state_dir: &str) -> String {
     row("kept", format!("{state_dir}/{}", record.kept));
     row("exit code", record.exit_code.to_string());
     lines.join("\n")
+}
+
+/// Why a run ended, on one line; of a trap the frames, too, a line each. A guest's text makes no line of its own.
+pub(super) fn why_and_frames(verdict: &str, why: &str) -> (String, Vec<String>) {
+    match why.split_once('\n').filter(|_| verdict == "trapped") {
+        Some((first, frames)) => (plain_long(first), frames.lines().map(plain_long).collect()),
+        None => (plain_long(why), Vec::new()),
+    }
 }
 
 fn totals(totals: &Totals) -> String {

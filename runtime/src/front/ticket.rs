@@ -193,9 +193,9 @@ fn name(text: &str) -> String {
 
 fn narrative(explained: &Explained, verdict: &str) -> Vec<String> {
     let Explained { why, record, .. } = explained;
-    let mut lines = why.why.lines();
-    let mut told = vec![format!("{verdict}: {}", lines.next().unwrap_or_default())];
-    told.extend(lines.map(str::to_owned));
+    let (first, frames) = screen::why_and_frames(verdict, &why.why);
+    let mut told = vec![format!("{verdict}: {first}")];
+    told.extend(frames);
     told.push(format!("ended by {}: {}", why.ended_by.name(), why.how));
     told.push(format!("whose move it is: {}", why.turn));
     told.extend(why.notes.iter().cloned());

@@ -25,7 +25,7 @@ use super::budget::deed;
 use super::calendar::utc;
 use super::load::LoadError;
 use super::machine::Machine;
-use super::screen::plain_long;
+use super::screen::{plain_long, why_and_frames};
 use super::terminal::{note, say};
 use super::trace;
 
@@ -248,9 +248,9 @@ fn show(explained: &Explained) {
         Some(_) => Style::new().red().bold(),
     };
     let verdict = why.verdict.as_deref().unwrap_or("open");
-    let mut lines = why.why.lines().map(plain_long);
-    say!("{}: {}", heading.apply_to(plain_long(verdict)), lines.next().unwrap_or_default());
-    lines.for_each(|line| say!("  {line}"));
+    let (first, frames) = why_and_frames(verdict, &why.why);
+    say!("{}: {first}", heading.apply_to(plain_long(verdict)));
+    frames.iter().for_each(|line| say!("  {line}"));
     let row = |key: &str, value: &str| say!("  {key:<10} {}", plain_long(value));
     row("move", why.turn);
     row("ended by", &format!("{}: {}", why.ended_by.name(), why.how));
