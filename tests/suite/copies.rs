@@ -76,7 +76,7 @@ async fn is_unverifiable(end: &End, words: &str) {
 }
 
 const DEEDS: [(&str, Deed); 8] = [
-    ("is gone", |copy| std::fs::remove_dir_all(copy).unwrap()),
+    ("was removed", |copy| std::fs::remove_dir_all(copy).unwrap()),
     ("\"a.txt\" is gone", |copy| std::fs::remove_file(copy.join("a.txt")).unwrap()),
     ("is gone", |copy| {
         std::fs::remove_dir_all(copy.join("src")).unwrap();
@@ -110,7 +110,7 @@ async fn a_worker_that_goes_on_from_what_something_else_did_does_not_make_it_its
     for wall in [Wall::None, Wall::Process] {
         let after = told(&["write a.txt mine", "ask anything", "done it"], edit).behind(wall).run().await;
         is_unverifiable(&after, "\"a.txt\" was changed").await;
-        let between = ["write a.txt mine", "ask anything", "check-in look", "write new.txt x", "done it"];
+        let between = ["write a.txt mine", "ask anything", "write new.txt x", "done it"];
         is_unverifiable(&told(&between, edit).behind(wall).run().await, "\"a.txt\" was changed").await;
         let gone: Deed = |copy| std::fs::remove_file(copy.join("a.txt")).unwrap();
         let again = told(&["ask anything", "write a.txt all of it", "done it"], gone).behind(wall).run().await;
@@ -121,7 +121,7 @@ async fn a_worker_that_goes_on_from_what_something_else_did_does_not_make_it_its
 #[tokio::test(flavor = "multi_thread")]
 async fn what_something_else_does_is_no_mark_of_a_run_that_is_stopped_either() {
     let edit: Deed = |copy| std::fs::write(copy.join("a.txt"), "a stranger's").unwrap();
-    let end = told(&["ask anything", "check-in look", "pull enough"], edit).run().await;
+    let end = told(&["write src/b.txt mine", "ask anything", "pull enough"], edit).run().await;
     end.expect("halted");
     assert_eq!((end.record.marks.len(), end.record.changes.len()), (0, 0));
     assert!(!end.entries.iter().any(|entry| matches!(entry.body, Body::Marked { .. })));
