@@ -83,6 +83,7 @@ impl OpenGate {
             blobs: None,
             told_trees: None,
             workspace: None,
+            trail: None,
             log_bytes: 0,
         });
         (gate, time)

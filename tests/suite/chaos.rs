@@ -89,6 +89,7 @@ fn job(name: &str, home: &Home, dice: &Arc<Dice>) -> Job {
         children: Default::default(),
         workspace,
         context,
+        left_out: Default::default(),
         models,
         web: Arc::new(RecordedWeb::default()),
         account: Account::default(),

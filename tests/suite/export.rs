@@ -101,6 +101,7 @@ fn job(home: &Home, past: &Past, transcript: &str) -> Job {
         children: Default::default(),
         workspace: Some(bench::open(&home.workspace())),
         context: Some(bench::open(&home.context())),
+        left_out: Default::default(),
         models: past.job.spec.models.keys().map(|name| (name.clone(), model())).collect(),
         web: Arc::new(RecordedWeb::default()),
         account: Account::default(),

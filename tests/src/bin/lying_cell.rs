@@ -100,7 +100,8 @@ fn tell(lie: &str, pipe: &mut UnixStream) {
             .expect("said"),
         "flood" => {
             let printed = || Word::Printed { stream: Stream::Stdout, dropped_bytes: u64::MAX };
-            let frame = frame::written(&Said { now_ns: 0, word: printed() }, &[b'x'; 4096]).expect("short");
+            let frame =
+                frame::written(&Said { now_ns: 0, touched: vec![], word: printed() }, &[b'x'; 4096]).expect("short");
             while pipe.write_all(&frame).is_ok() {}
         }
         "gone" => std::process::exit(0),
@@ -113,5 +114,5 @@ fn tell(lie: &str, pipe: &mut UnixStream) {
 }
 
 fn say(pipe: &mut UnixStream, word: Word, bytes: &[u8]) {
-    frame::write(pipe, &Said { now_ns: 0, word }, bytes).expect("the host listens");
+    frame::write(pipe, &Said { now_ns: 0, touched: vec![], word }, bytes).expect("the host listens");
 }
