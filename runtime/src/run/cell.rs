@@ -161,7 +161,7 @@ impl Cell {
                     return Err(ended(&ties.gate.pulled_by_guest(category, &reason, evidence), cord));
                 }
                 Word::Wrote(more) => Reply::Wrote(ties.gate.wrote(more)),
-                Word::Touched => continue,
+                Word::Touched => Reply::Go,
                 Word::Offers => Reply::Offers(ties.gate.offers().clone()),
                 Word::Tools => Reply::Tools(ties.gate.tools().to_vec()),
                 Word::Printed { stream, dropped_bytes } => {

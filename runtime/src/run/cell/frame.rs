@@ -72,7 +72,7 @@ pub enum Word {
     },
     /// So many bytes are about to be written to files.
     Wrote(u64),
-    /// Only what was touched. Nobody answers.
+    /// Only what was touched.
     Touched,
     Offers,
     Tools,

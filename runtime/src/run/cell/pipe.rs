@@ -85,8 +85,8 @@ impl Pipe {
         matches!(self.ask(Word::Wrote(bytes), &[]), Ok(Reply::Wrote(true)))
     }
 
-    /// As the gate's. The host knows of a name before it is touched, and of all else before it looks: a guest that is stopped in
-    /// the middle of something is not taken for somebody else.
+    /// As the gate's. The host knows of a name before it is touched, and of all else before it looks: what a guest does that is
+    /// stopped at any time is not taken for somebody else's.
     pub fn touched(&self, touch: Touch) {
         let is_name = matches!(touch, Touch::Naming(_));
         let waiting = {
@@ -96,7 +96,7 @@ impl Pipe {
         };
         if is_name || waiting >= MOST_WAITING {
             // If it fails, so does the next question.
-            drop(self.say(Word::Touched, &[]));
+            drop(self.ask(Word::Touched, &[]));
         }
     }
 
