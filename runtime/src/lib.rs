@@ -67,6 +67,7 @@ pub mod doors {
     pub mod command;
     mod complaint;
     mod dial;
+    mod disk;
     mod draft;
     pub mod ed25519;
     pub mod enclosure;

@@ -116,8 +116,10 @@ fn program() -> Program {
 }
 
 struct RealMachine {
-    operator_file: Option<PathBuf>,
-    state_dir: PathBuf,
+    /// `Err`: why nobody knows where it would be.
+    operator_file: Result<Option<PathBuf>, String>,
+    /// `Err`: why nobody knows which it is.
+    state_dir: Result<PathBuf, String>,
     clock: OnceLock<Clock>,
     sandbox: Mutex<Option<Arc<Sandbox>>>,
     bench: Mutex<Option<Arc<Sandbox>>>,
@@ -129,18 +131,35 @@ struct RealMachine {
 
 impl RealMachine {
     fn new(operator_file: Option<PathBuf>, state_dir: Option<PathBuf>) -> Self {
-        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-        let below = |variable: &str, default: &str| {
-            std::env::var_os(variable)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-                .unwrap_or_else(|| home.join(default))
-                .join("jidoka")
+        let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+        // One that is relative would be another directory wherever this is started.
+        let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
+        let below = |name: &str, default: &str| {
+            let base = absolute(name).or_else(|| Some(absolute("HOME")?.join(default)));
+            base.map(|base| base.join("jidoka"))
         };
-        let default_file = below("XDG_CONFIG_HOME", ".config").join("jidoka-host.toml");
+        let operator_file = match (operator_file, below("XDG_CONFIG_HOME", ".config")) {
+            (Some(file), _) => Ok(Some(file)),
+            (None, Some(dir)) => Ok(Some(dir.join("jidoka-host.toml")).filter(|file| file.exists())),
+            (None, None) => {
+                Err("nothing says where the operator's file is: name it with --host FILE or JIDOKA_HOST, or \
+                                 set XDG_CONFIG_HOME or HOME to an absolute path, below which it may be missing"
+                    .to_owned())
+            }
+        };
+        let state_dir = match (state_dir, variable("JIDOKA_STATE")) {
+            (Some(dir), _) => std::path::absolute(dir).map_err(|error| format!("--state: {error}")),
+            (None, Some(dir)) if dir.is_absolute() => Ok(dir),
+            (None, Some(dir)) => Err(format!("JIDOKA_STATE is {dir:?}, and not an absolute path")),
+            (None, None) => below("XDG_STATE_HOME", ".local/state").ok_or_else(|| {
+                "nothing says where the host's directory is: name it with --state DIR or JIDOKA_STATE, or set \
+                 XDG_STATE_HOME or HOME to an absolute path"
+                    .to_owned()
+            }),
+        };
         Self {
-            operator_file: operator_file.or_else(|| default_file.exists().then_some(default_file)),
-            state_dir: state_dir.unwrap_or_else(|| below("XDG_STATE_HOME", ".local/state")),
+            operator_file,
+            state_dir,
             clock: OnceLock::new(),
             sandbox: Mutex::default(),
             bench: Mutex::default(),
@@ -157,12 +176,21 @@ impl RealMachine {
     }
 
     fn state(&self) -> anyhow::Result<State> {
+        let path = self.state_path()?;
         let open = || {
             // The journals hold what workers read: for the owner alone.
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state_dir)?;
-            State::open(Dir::open_ambient_dir(&self.state_dir, ambient_authority())?)
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+            State::open(Dir::open_ambient_dir(path, ambient_authority())?)
         };
-        open().with_context(|| format!("open the host's directory {}", self.state_dir.display()))
+        open().with_context(|| format!("open the host's directory {}", path.display()))
+    }
+
+    fn state_path(&self) -> anyhow::Result<&Path> {
+        self.state_dir.as_deref().map_err(|why| anyhow!("{why}"))
+    }
+
+    fn operator_path(&self) -> anyhow::Result<Option<&Path>> {
+        self.operator_file.as_ref().map(Option::as_deref).map_err(|why| anyhow!("{why}"))
     }
 
     fn sandbox(&self) -> anyhow::Result<Arc<Sandbox>> {
@@ -197,10 +225,11 @@ impl RealMachine {
             return Ok(Arc::clone(store));
         }
         self.state()?;
-        let dir = Dir::open_ambient_dir(&self.state_dir, ambient_authority()).context("open the host's directory")?;
-        let store = SqliteStore::open(&dir, &self.state_dir, self.clock());
+        let path = self.state_path()?;
+        let dir = Dir::open_ambient_dir(path, ambient_authority()).context("open the host's directory")?;
+        let store = SqliteStore::open(&dir, path, self.clock());
         let store: Arc<dyn Store> =
-            Arc::new(store.with_context(|| format!("open the store {}", self.state_dir.join(sqlite::FILE).display()))?);
+            Arc::new(store.with_context(|| format!("open the store {}", path.join(sqlite::FILE).display()))?);
         *opened = Some(Arc::clone(&store));
         Ok(store)
     }
@@ -221,7 +250,7 @@ impl RealMachine {
 
     /// From where paths of the operator's file start: its own directory.
     fn beside(&self) -> &Path {
-        self.operator_file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""))
+        self.operator_path().ok().flatten().and_then(Path::parent).unwrap_or(Path::new(""))
     }
 
     fn secret(&self, source: &SecretSource) -> anyhow::Result<Secret> {
@@ -239,7 +268,7 @@ impl RealMachine {
 
     /// The operator's file of today.
     fn operator(&self) -> anyhow::Result<OperatorFile> {
-        let Some(path) = &self.operator_file else { return Ok(OperatorFile::default()) };
+        let Some(path) = self.operator_path()? else { return Ok(OperatorFile::default()) };
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         let read = jidoka::rules::authored::operator(&text);
         read.map_err(|mistakes| anyhow!("read {}: {} mistakes", path.display(), mistakes.len()))
@@ -340,12 +369,12 @@ impl Machine for RealMachine {
         Ok(toolchain::build(crate_dir, words)?)
     }
 
-    fn operator_file(&self) -> Option<PathBuf> {
-        self.operator_file.clone()
+    fn operator_file(&self) -> anyhow::Result<Option<PathBuf>> {
+        Ok(self.operator_path()?.map(Path::to_owned))
     }
 
     fn state_dir(&self) -> PathBuf {
-        self.state_dir.clone()
+        self.state_dir.clone().unwrap_or_default()
     }
 
     fn sdk_dir(&self) -> Option<PathBuf> {
@@ -479,12 +508,17 @@ impl Machine for RealMachine {
             },
         });
         health.push(match self.state() {
-            Ok(_) => fine("state", self.state_dir.display().to_string()),
+            Ok(_) => fine("state", self.state_dir().display().to_string()),
             Err(error) => ill("state", format!("{error:#}"), "name a directory that you can write: --state DIR"),
         });
-        health.push(match &self.operator_file {
-            None => fine("operator's file", "none: no providers, no commands".to_owned()),
-            Some(path) => match std::fs::read_to_string(path) {
+        health.push(match self.store() {
+            Ok(_) => fine("store", "opens, and nothing of it is missing".to_owned()),
+            Err(error) => ill("store", format!("{error:#}"), "no run can begin before that is mended"),
+        });
+        health.push(match self.operator_path() {
+            Err(error) => ill("operator's file", format!("{error:#}"), "name one: --host FILE"),
+            Ok(None) => fine("operator's file", "none: no providers, no commands".to_owned()),
+            Ok(Some(path)) => match std::fs::read_to_string(path) {
                 Err(error) => {
                     ill("operator's file", format!("{}: {error}", path.display()), "name another: --host FILE")
                 }

@@ -362,7 +362,46 @@ fn doctor_finds_what_a_run_needs() {
     let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let names: Vec<&str> =
         findings.as_array().unwrap().iter().map(|finding| finding["what"].as_str().unwrap()).collect();
-    assert_eq!(names, ["host", "engine", "process wall", "state", "operator's file", "cargo", "guest target"]);
+    assert_eq!(names, ["host", "engine", "process wall", "state", "store", "operator's file", "cargo", "guest target"]);
+}
+
+#[test]
+fn nothing_depends_on_where_it_was_started() {
+    let here = state();
+    let bare = |variables: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jidoka"));
+        let unset = ["HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "JIDOKA_STATE", "JIDOKA_HOST"];
+        for name in unset {
+            command.env_remove(name);
+        }
+        let output = command.args(arguments).envs(variables.iter().copied()).current_dir(here.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let pull = ["andon", "pull", "default/lab", "--reason", "wait"];
+    for variables in [&[][..], &[("HOME", "")], &[("HOME", "here")], &[("XDG_STATE_HOME", "here"), ("HOME", ".")]] {
+        let (code, said) = bare(variables, &pull);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            ["--state DIR", "JIDOKA_STATE", "XDG_STATE_HOME or HOME"].iter().all(|way| said.contains(way)),
+            "{said}"
+        );
+    }
+    for relative in ["", "here"] {
+        let (code, said) = bare(&[("JIDOKA_STATE", relative)], &pull);
+        assert!(code == Some(1) && said.contains("not an absolute path"), "{said}");
+    }
+    // A file of this name in the directory where it was started is nobody's word.
+    std::fs::create_dir_all(here.path().join(".config/jidoka")).unwrap();
+    std::fs::write(here.path().join(".config/jidoka/jidoka-host.toml"), "").unwrap();
+    let elsewhere = state();
+    let dir = elsewhere.path().to_str().unwrap();
+    let (code, said) = bare(&[], &["--state", dir, "explain", example("fixer").to_str().unwrap()]);
+    assert!(code == Some(1) && said.contains("--host FILE"), "{said}");
+    let (code, said) =
+        bare(&[("XDG_CONFIG_HOME", dir)], &["--state", dir, "explain", example("fixer").to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{said}");
+    std::fs::remove_dir_all(here.path().join(".config")).unwrap();
+    assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 0);
 }
 
 #[test]

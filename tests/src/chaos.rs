@@ -178,7 +178,7 @@ impl Store for ChaosStore {
         self.store.runs()
     }
 
-    fn named(&self) -> Result<Vec<Digest>, StoreError> {
+    fn named(&self) -> Result<Vec<(String, Digest)>, StoreError> {
         self.store.named()
     }
 

@@ -356,7 +356,7 @@ async fn nothing_of_an_export_that_does_not_hold_is_kept() {
     let other = Home::new();
     assert!(matches!(imported(&other.state(), &bytes).await, Err(TransferError::Export(_))));
     assert_eq!(desk(&other.state()).runs().await.unwrap(), []);
-    assert_eq!(bench::state(&other.state()).blobs().total_bytes().unwrap(), 0);
+    assert_eq!(bench::state(&other.state()).blobs().sizes().unwrap(), Default::default());
     assert_eq!(std::fs::read_dir(other.state().join("runs")).unwrap().count(), 0);
 }
 

@@ -24,6 +24,7 @@ mod mcp;
 mod mcp_servers;
 mod rates;
 mod replay;
+mod retention;
 mod saboteur;
 mod secrets;
 mod spend;

@@ -8,7 +8,7 @@
 
 mod bring;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 use tracing::warn;
 
+use super::disk;
 use super::evidence;
 use super::node;
 use super::tree::{Entry, FileHasher, Manifest};
@@ -68,6 +69,13 @@ pub struct Keeping {
 pub struct Sweeping {
     blobs: Blobs,
     _lock: Lock,
+}
+
+/// What each blob takes on the disk, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    pub trees: HashMap<Digest, u64>,
+    pub files: HashMap<Digest, u64>,
 }
 
 /// What a sweep removed.
@@ -223,19 +231,32 @@ impl Blobs {
         Ok(())
     }
 
-    /// Bytes of all that is kept. Asks for the length of each blob: as long as the store is large.
+    /// What each blob takes on the disk. Asks for each: as long as the store is large.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn total_bytes(&self) -> io::Result<u64> {
-        let mut total = 0_u64;
-        for room in [Room::Trees, Room::Files] {
+    pub fn sizes(&self) -> io::Result<Sizes> {
+        let sizes = |room: Room| {
+            let mut sizes = HashMap::new();
             for address in self.addresses(room)? {
-                // One that was swept meanwhile has none.
-                total = total.saturating_add(self.length(room, &address)?.unwrap_or(0));
+                match node::status(&self.dir, &room.place(&address)) {
+                    Ok(status) => drop(sizes.insert(address, disk::of(&status))),
+                    // It was swept meanwhile.
+                    Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(io::Error::from(errno)),
+                }
             }
-        }
-        Ok(total)
+            Ok(sizes)
+        };
+        Ok(Sizes { trees: sizes(Room::Trees)?, files: sizes(Room::Files)? })
+    }
+
+    /// The files of a tree, as often as they are in it.
+    ///
+    /// # Errors
+    /// As [`Blobs::tree`].
+    pub fn files_of(&self, tree: &Digest) -> Result<Vec<Digest>, BlobError> {
+        Ok(self.tree(tree, MAX_TREE_BYTES)?.iter().filter_map(|(_, entry)| digest_of(entry)).collect())
     }
 
     fn sweeping_within(&self, tries: u32) -> Result<Sweeping, BlobError> {
@@ -444,7 +465,7 @@ impl Sweeping {
         let (stay, go): (Vec<Digest>, Vec<Digest>) = trees.into_iter().partition(keep);
         let mut needed = HashSet::new();
         for address in &stay {
-            needed.extend(blobs.tree(address, MAX_TREE_BYTES)?.iter().filter_map(|(_, entry)| digest_of(entry)));
+            needed.extend(blobs.files_of(address)?);
         }
         let mut swept = Swept::default();
         go.iter().try_for_each(|address| self.remove(Room::Trees, address, &mut swept))?;
@@ -605,10 +626,10 @@ fn make_parent<'p>(top: &Dir, parts: &[&'p str]) -> Result<(Dir, &'p str), Errno
     let (last, above) = parts.split_last().ok_or(Errno::INVAL)?;
     let mut at = node::open_dir(top, ".")?;
     for name in above {
-        at = match node::open_dir(&at, name) {
+        at = match node::open_dir(&at, *name) {
             Err(Errno::NOENT) => {
                 node::create_dir(&at, name, DIRECTORY_MODE)?;
-                node::open_dir(&at, name)?
+                node::open_dir(&at, *name)?
             }
             opened => opened?,
         };

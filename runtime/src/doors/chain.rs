@@ -86,6 +86,11 @@ impl Sealed {
         let pieces: usize = self.pieces.iter().map(|(_, piece)| piece.len()).sum();
         self.row.line.len() + self.row.content.as_ref().map_or(0, String::len) + pieces
     }
+
+    /// Those of them that an erasure takes away.
+    pub fn erasable_bytes(&self) -> usize {
+        self.bytes() - self.row.line.len()
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -678,12 +683,17 @@ fn known_format(found: u32) -> Result<(), Flaw> {
 
 /// The addresses of trees and components that a line names; none, if it cannot be read.
 pub(super) fn named_in(line: &str) -> Vec<Digest> {
-    match serde_json::from_str::<Line>(line).map(|line| line.entry) {
-        Ok(Facts::Opened(origin)) => {
+    serde_json::from_str::<Line>(line).map(|line| named_by(&line.entry)).unwrap_or_default()
+}
+
+/// The addresses of trees and components that an entry names.
+pub(super) fn named_by(facts: &Facts) -> Vec<Digest> {
+    match facts {
+        Facts::Opened(origin) => {
             origin.parts().components().into_iter().chain(origin.tree).chain(origin.context).collect()
         }
-        Ok(Facts::Answered { tree, .. } | Facts::Marked { tree, .. } | Facts::Ended { tree, .. }) => {
-            tree.into_iter().collect()
+        Facts::Answered { tree, .. } | Facts::Marked { tree, .. } | Facts::Ended { tree, .. } => {
+            tree.iter().copied().collect()
         }
         _ => Vec::new(),
     }

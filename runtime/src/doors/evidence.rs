@@ -4,7 +4,7 @@
 
 use std::io::{self, Read, Write};
 
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
 use crate::rules::digest::Digest;
 
@@ -44,7 +44,7 @@ pub fn keep(dir: &Dir, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
     }
     // A torn file under a good name would pass for the evidence when the run goes on after a crash.
     let draft = format!("{name}.draft");
-    let mut file = dir.open_with(&draft, OpenOptions::new().write(true).create(true).truncate(true))?;
+    let mut file = dir.open_with(&draft, OpenOptions::new().write(true).create(true).truncate(true).mode(0o600))?;
     let kept = file
         .write_all(bytes)
         .and_then(|()| file.sync_all())

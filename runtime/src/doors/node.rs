@@ -24,7 +24,7 @@ pub(super) fn components(path: &str) -> Option<Vec<&str>> {
 }
 
 /// Opens a directory of `dir`. `"."` is a second handle of `dir` itself, with its own position and lock.
-pub(super) fn open_dir(dir: &Dir, name: &str) -> Result<Dir, Errno> {
+pub(super) fn open_dir(dir: &Dir, name: impl rustix::path::Arg) -> Result<Dir, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(Dir::from(rustix::fs::openat(dir, name, flags, Mode::empty())?))
 }
@@ -100,7 +100,7 @@ pub(super) fn parent<'p>(dir: &Dir, components: &[&'p str]) -> Result<(Dir, &'p 
     let mut at = open_dir(dir, ".").map_err(|errno| (0, errno))?;
     let (last, above) = components.split_last().ok_or((0, Errno::INVAL))?;
     for (index, name) in above.iter().enumerate() {
-        at = open_dir(&at, name).map_err(|errno| (index, errno))?;
+        at = open_dir(&at, *name).map_err(|errno| (index, errno))?;
     }
     Ok((at, last))
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::chain::{Head, Kept, Key, Row as Line, Sealed, named_in};
+use super::chain::{Head, Kept, Key, Row as Line, Sealed, named_by, named_in};
 use super::store::{Need, Pages, RunRow, Written};
 use crate::rules::andon::{LineRecord, Pulled};
 use crate::rules::digest::Digest;
@@ -23,23 +23,17 @@ use crate::rules::question::{Question, QuestionId};
 use crate::rules::scope::upward;
 use crate::rules::window::{Span, Window};
 
-/// The version of the tables. A store of a later one is refused.
-pub(super) const FORMAT: i64 = 3;
+/// The version of the tables. A store of another one is refused.
+pub(super) const FORMAT: i64 = 4;
 
-/// The oldest version that can be opened.
-pub(super) const OLDEST_FORMAT: i64 = 2;
+/// What tells a store of ours from any other file of SQLite: "JDKA".
+pub(super) const APPLICATION: i64 = 0x4a44_4b41;
 
-/// What makes a store of one version one of the next. A new store has the tables of the oldest, and then all of this.
-pub(super) const MIGRATIONS: [(i64, &str); 1] = [(2, LINE_TABLES)];
-
-const LINE_TABLES: &str = "
-CREATE TABLE line (path TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE pull (number INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
-CREATE TABLE question (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
-";
-
-/// The tables of the oldest version. `parent` and `level` repeat what the path says, for the indexes.
+/// The tables. `parent` and `level` of a scope repeat what the path says, for the indexes. What an erasure takes away is in
+/// tables of its own, so that whole pages are free again: `content`, `piece` and `named`.
 pub(super) const TABLES: &str = "
+CREATE TABLE book (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL, generation INTEGER NOT NULL) STRICT;
+INSERT INTO book VALUES (1, lower(hex(randomblob(16))), 0);
 CREATE TABLE scope (
     path TEXT PRIMARY KEY, parent TEXT, level TEXT NOT NULL, closed INTEGER NOT NULL, body TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -51,17 +45,23 @@ CREATE TABLE call (id TEXT PRIMARY KEY, scope TEXT NOT NULL, state TEXT NOT NULL
     STRICT, WITHOUT ROWID;
 CREATE INDEX open_call ON call (scope) WHERE state IN ('reserved', 'dispatched', 'held');
 CREATE TABLE item (path TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE line (path TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE pull (number INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE question (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE run (
     serial TEXT PRIMARY KEY, head TEXT NOT NULL, entries INTEGER NOT NULL, key BLOB, tenant TEXT NOT NULL,
     line TEXT NOT NULL, item TEXT NOT NULL, attempt INTEGER NOT NULL, opened_ms INTEGER NOT NULL,
-    latest_ms INTEGER NOT NULL, verdict TEXT, exit_code INTEGER, parent TEXT, imported INTEGER NOT NULL,
-    bytes INTEGER NOT NULL
+    latest_ms INTEGER NOT NULL, verdict TEXT, exit_code INTEGER, by_itself INTEGER NOT NULL, parent TEXT, caller TEXT,
+    imported INTEGER NOT NULL, bytes INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE entry (
-    serial TEXT NOT NULL, seq INTEGER NOT NULL, line TEXT NOT NULL, content TEXT, PRIMARY KEY (serial, seq)
-) STRICT, WITHOUT ROWID;
+CREATE INDEX fork ON run (parent) WHERE parent IS NOT NULL;
+CREATE TABLE entry (serial TEXT NOT NULL, seq INTEGER NOT NULL, line TEXT NOT NULL, PRIMARY KEY (serial, seq))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE content (serial TEXT NOT NULL, seq INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (serial, seq))
+    STRICT, WITHOUT ROWID;
 CREATE TABLE piece (serial TEXT NOT NULL, address TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (serial, address))
     STRICT, WITHOUT ROWID;
+CREATE TABLE named (serial TEXT NOT NULL, address TEXT NOT NULL, PRIMARY KEY (serial, address)) STRICT, WITHOUT ROWID;
 CREATE TABLE act (number INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
 CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), latest_ms INTEGER NOT NULL) STRICT;
 INSERT INTO clock VALUES (1, 0);
@@ -80,6 +80,18 @@ const SAVE_LINE: &str = "INSERT INTO line VALUES (?1, ?2) ON CONFLICT (path) DO 
 const SAVE_QUESTION: &str = "INSERT INTO question VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET body = excluded.body";
 const SAVE_ITEM: &str = "INSERT INTO item VALUES (?1, ?2) ON CONFLICT (path) DO UPDATE SET body = excluded.body";
 
+/// Bytes of a page of the file.
+pub(super) const PAGE_BYTES: u64 = 4_096;
+
+/// Whose books a store has, and how many processes have written in them: kept beside the store too, so that one that is not
+/// the latest is noticed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Book {
+    pub id: String,
+    pub generation: u64,
+}
+
 /// A connection, as the books read and write it.
 pub(super) struct Rows<'a>(pub &'a Connection);
 
@@ -92,6 +104,17 @@ impl Rows<'_> {
     /// Notes the time.
     pub fn set_latest_ms(&self, now_ms: u64) -> rusqlite::Result<()> {
         self.0.prepare_cached("UPDATE clock SET latest_ms = ?1")?.execute([now_ms]).map(drop)
+    }
+
+    /// Whose store it is, and how many processes have written in it.
+    pub fn book(&self) -> rusqlite::Result<Book> {
+        let read = "SELECT id, generation FROM book";
+        self.0.query_row(read, [], |row| Ok(Book { id: row.get(0)?, generation: row.get(1)? }))
+    }
+
+    /// Counts one more process that writes.
+    pub fn next_generation(&self) -> rusqlite::Result<()> {
+        self.0.execute("UPDATE book SET generation = generation + 1", []).map(drop)
     }
 
     /// Brings what a work needs into the ledger and the items, unless it is there.
@@ -241,9 +264,11 @@ impl Rows<'_> {
             if let Some(row) = RunRow::opened(&entry) {
                 self.insert_run(&row, head, Some(&key))?;
             }
-            let run = moved.entry(Arc::clone(&serial)).or_insert(Moved { head, latest_ms: 0, bytes: 0, verdict: None });
+            let blank = Moved { head, latest_ms: 0, bytes: 0, verdict: None, by_itself: None };
+            let run = moved.entry(Arc::clone(&serial)).or_insert(blank);
             run.follow(&entry, head);
             self.insert_entry(&serial, entry.seq, &entry.row)?;
+            named_by(&entry.facts).iter().try_for_each(|address| self.insert_named(&serial, address))?;
             entry.pieces.iter().try_for_each(|(address, piece)| self.insert_piece(&serial, address, piece))?;
         }
         for (serial, run) in moved {
@@ -256,6 +281,10 @@ impl Rows<'_> {
                 let judge = "UPDATE run SET verdict = ?2, exit_code = ?3 WHERE serial = ?1";
                 self.0.prepare_cached(judge)?.execute(params![&*serial, verdict, exit_code])?;
             }
+            if let Some(by_itself) = run.by_itself {
+                let ended = "UPDATE run SET by_itself = ?2 WHERE serial = ?1";
+                self.0.prepare_cached(ended)?.execute(params![&*serial, by_itself])?;
+            }
         }
         Ok(())
     }
@@ -265,12 +294,16 @@ impl Rows<'_> {
         self.insert_run(row, kept.head, kept.key.as_ref())?;
         for (seq, entry) in (0..).zip(&kept.rows) {
             self.insert_entry(&row.serial, seq, entry)?;
+            if kept.key.is_some() {
+                named_in(&entry.line).iter().try_for_each(|address| self.insert_named(&row.serial, address))?;
+            }
         }
         kept.pieces.iter().try_for_each(|(address, piece)| self.insert_piece(&row.serial, address, piece))
     }
 
     fn insert_run(&self, row: &RunRow, head: Head, key: Option<&Key>) -> rusqlite::Result<()> {
-        let insert = "INSERT INTO run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        let insert = "INSERT INTO run VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
+            ?16, ?17)";
         self.0.prepare_cached(insert)?.execute(params![
             row.serial,
             head.hash.to_string(),
@@ -284,7 +317,9 @@ impl Rows<'_> {
             row.latest_ms,
             row.verdict,
             row.exit_code,
+            row.by_itself,
             row.parent,
+            row.caller,
             row.imported,
             row.bytes
         ])?;
@@ -292,8 +327,16 @@ impl Rows<'_> {
     }
 
     fn insert_entry(&self, serial: &str, seq: u64, row: &Line) -> rusqlite::Result<()> {
-        let mut write = self.0.prepare_cached("INSERT INTO entry VALUES (?1, ?2, ?3, ?4)")?;
-        write.execute(params![serial, seq, row.line, row.content]).map(drop)
+        let mut write = self.0.prepare_cached("INSERT INTO entry VALUES (?1, ?2, ?3)")?;
+        write.execute(params![serial, seq, row.line])?;
+        let Some(content) = &row.content else { return Ok(()) };
+        let mut write = self.0.prepare_cached("INSERT INTO content VALUES (?1, ?2, ?3)")?;
+        write.execute(params![serial, seq, content]).map(drop)
+    }
+
+    fn insert_named(&self, serial: &str, address: &Digest) -> rusqlite::Result<()> {
+        let mut write = self.0.prepare_cached("INSERT OR IGNORE INTO named VALUES (?1, ?2)")?;
+        write.execute(params![serial, address.to_string()]).map(drop)
     }
 
     fn insert_piece(&self, serial: &str, address: &Digest, piece: &str) -> rusqlite::Result<()> {
@@ -326,7 +369,9 @@ impl Rows<'_> {
             Ok((Head { hash: digest(row, 0)?, entries: row.get(1)? }, key.map(Key::from_bytes)))
         });
         let Some((head, key)) = found.optional()? else { return Ok(None) };
-        let mut read = self.0.prepare_cached("SELECT line, content FROM entry WHERE serial = ?1 ORDER BY seq")?;
+        let mut read = self.0.prepare_cached(
+            "SELECT line, text FROM entry LEFT JOIN content USING (serial, seq) WHERE serial = ?1 ORDER BY seq",
+        )?;
         let rows = read.query_map([serial], |row| Ok(Line { line: row.get(0)?, content: row.get(1)? }))?;
         let rows = rows.collect::<rusqlite::Result<_>>()?;
         let mut read = self.0.prepare_cached("SELECT address, text FROM piece WHERE serial = ?1")?;
@@ -334,25 +379,43 @@ impl Rows<'_> {
         Ok(Some(Kept { key, head, rows, pieces: pieces.collect::<rusqlite::Result<_>>()? }))
     }
 
-    /// Erases the contents of a run that is over.
+    /// Erases the contents of a run.
     fn erase(&self, serial: &str) -> rusqlite::Result<()> {
-        let over = "UPDATE run SET key = NULL, bytes = 0 WHERE serial = ?1 AND (verdict IS NOT NULL OR imported)
+        let unforked = "UPDATE run SET key = NULL, bytes = 0 WHERE serial = ?1
             AND NOT EXISTS (SELECT 1 FROM run fork WHERE fork.parent = ?1 AND fork.key IS NOT NULL)";
-        if self.0.prepare_cached(over)?.execute([serial])? == 0 {
+        if self.0.prepare_cached(unforked)?.execute([serial])? == 0 {
             return Ok(());
         }
-        self.0.prepare_cached("UPDATE entry SET content = NULL WHERE serial = ?1")?.execute([serial])?;
+        self.0.prepare_cached("DELETE FROM content WHERE serial = ?1")?.execute([serial])?;
         self.0.prepare_cached("DELETE FROM piece WHERE serial = ?1")?.execute([serial])?;
+        self.0.prepare_cached("DELETE FROM named WHERE serial = ?1")?.execute([serial])?;
         Ok(())
     }
 
-    /// The addresses of trees and components that runs name whose contents are kept.
-    pub fn named(&self) -> rusqlite::Result<Vec<Digest>> {
-        let naming = "SELECT entry.line FROM entry JOIN run USING (serial) WHERE run.key IS NOT NULL AND (seq = 0
-            OR entry.line ->> '$.entry.marked.tree' IS NOT NULL OR entry.line ->> '$.entry.ended.tree' IS NOT NULL)";
-        let mut read = self.0.prepare_cached(naming)?;
-        let lines = read.query_map([], |row| Ok(named_in(row.get_ref(0)?.as_str()?)))?;
-        Ok(lines.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    /// The addresses of trees and components, each with a run that names it and whose contents are kept.
+    pub fn named(&self) -> rusqlite::Result<Vec<(String, Digest)>> {
+        let mut read = self.0.prepare_cached("SELECT serial, address FROM named")?;
+        read.query_map([], |row| Ok((row.get(0)?, digest(row, 1)?)))?.collect()
+    }
+
+    /// What the contents of all runs take of the file.
+    pub fn contents_bytes(&self) -> rusqlite::Result<u64> {
+        let pages = "SELECT ifnull(sum(pgsize), 0) FROM dbstat WHERE name IN ('content', 'piece', 'named') AND aggregate = TRUE";
+        self.0.query_row(pages, [], |row| row.get(0))
+    }
+
+    /// What is free in the file, and can be given back.
+    pub fn free_bytes(&self) -> rusqlite::Result<u64> {
+        let free: u64 = self.0.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        Ok(free * PAGE_BYTES)
+    }
+
+    /// Moves so many pages of the file's end into what is free before them.
+    pub fn shrink(&self, pages: u64) -> rusqlite::Result<()> {
+        let mut shrink = self.0.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        let mut moved = shrink.query([])?;
+        while moved.next()?.is_some() {}
+        Ok(())
     }
 
     /// The attempts that are open.
@@ -421,24 +484,26 @@ struct Moved {
     bytes: u64,
     /// If the run was closed, or opened again.
     verdict: Option<Option<(String, u8)>>,
+    by_itself: Option<bool>,
 }
 
 impl Moved {
     fn follow(&mut self, entry: &Sealed, head: Head) {
         self.head = head;
         self.latest_ms = entry.at_ms;
-        self.bytes += entry.bytes() as u64;
+        self.bytes += entry.erasable_bytes() as u64;
         match &entry.facts {
             Facts::Closed { verdict, exit_code } => self.verdict = Some(Some((verdict.clone(), *exit_code))),
-            Facts::Resumed { .. } => self.verdict = Some(None),
+            Facts::Resumed { .. } => (self.verdict, self.by_itself) = (Some(None), Some(false)),
+            Facts::Ended { outcome, .. } => self.by_itself = Some(outcome.is_own()),
             _ => {}
         }
     }
 }
 
 const RUNS: &str =
-    "SELECT serial, tenant, line, item, attempt, opened_ms, latest_ms, entries, verdict, exit_code, parent,
-    imported, key IS NULL, bytes FROM run";
+    "SELECT serial, tenant, line, item, attempt, opened_ms, latest_ms, entries, verdict, exit_code, by_itself,
+    parent, caller, imported, key IS NULL, bytes FROM run";
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     Ok(RunRow {
@@ -452,10 +517,12 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         entries: row.get(7)?,
         verdict: row.get(8)?,
         exit_code: row.get(9)?,
-        parent: row.get(10)?,
-        imported: row.get(11)?,
-        erased: row.get(12)?,
-        bytes: row.get(13)?,
+        by_itself: row.get(10)?,
+        parent: row.get(11)?,
+        caller: row.get(12)?,
+        imported: row.get(13)?,
+        erased: row.get(14)?,
+        bytes: row.get(15)?,
     })
 }
 

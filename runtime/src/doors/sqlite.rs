@@ -5,21 +5,24 @@
 //! transaction), sends before it is on disk. Invariants here: L3 and L4 (what is kept is what was decided, and a crash
 //! anywhere leaves it), L9 (full, read-only, locked, damaged: refused, and nothing is lost).
 
+mod opening;
+
 use std::collections::VecDeque;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use self::opening::{connect, keep_book, open_checked};
 use super::chain::Kept;
 use super::clock::Clock;
-use super::rows::{FORMAT, MIGRATIONS, OLDEST_FORMAT, Rows, TABLES};
+use super::rows::Rows;
 use super::store::{AtClock, Books, Change, Done, Durability, Pages, RunRow, Store, StoreError, Work, Written};
 use crate::rules::andon::{LineRecord, Pulled};
 use crate::rules::digest::Digest;
@@ -47,6 +50,9 @@ const LOCK_LOOK: [Duration; 2] = [Duration::from_micros(50), Duration::from_mill
 
 /// Works of one transaction: more would only make the first of them wait.
 const MAX_BATCH: usize = 512;
+
+/// Pages that are given back to the disk in one transaction: 4 MiB, some milliseconds.
+const SHRINK_PAGES: u64 = 1_024;
 
 /// Scopes that a writer remembers between transactions: items are never closed, and a service sees ever new ones.
 const MAX_REMEMBERED: usize = 10_000;
@@ -103,8 +109,17 @@ impl SqliteStore {
         wait_for(patience(), || users.try_lock_shared())?;
         let reader = connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let (works, queue) = mpsc::channel();
-        let writer =
-            Writer { connection, lock, clock, probe, pages: Pages::default(), data_version: None, synchronous: None };
+        let writer = Writer {
+            connection,
+            dir: dir.try_clone().map_err(failed)?,
+            lock,
+            clock,
+            probe,
+            pages: Pages::default(),
+            data_version: None,
+            synchronous: None,
+            is_counted: false,
+        };
         let thread = std::thread::Builder::new().name("jidoka-ledger".into());
         let writer = thread.spawn(move || writer.serve(&queue)).map_err(failed)?;
         Ok(Self { works: Some(works), writer: Some(writer), reader: Mutex::new(Some(reader)), _users: users })
@@ -159,8 +174,16 @@ impl Store for SqliteStore {
         self.read(|rows| rows.runs())
     }
 
-    fn named(&self) -> Result<Vec<Digest>, StoreError> {
+    fn named(&self) -> Result<Vec<(String, Digest)>, StoreError> {
         self.read(|rows| rows.named())
+    }
+
+    fn contents_bytes(&self) -> Result<u64, StoreError> {
+        self.read(|rows| rows.contents_bytes())
+    }
+
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        self.read(|rows| rows.free_bytes())
     }
 
     fn run(&self, serial: &str) -> Result<Option<RunRow>, StoreError> {
@@ -199,6 +222,8 @@ impl Store for SqliteStore {
 /// The one who writes, for this process.
 struct Writer {
     connection: Connection,
+    /// The host's directory.
+    dir: Dir,
     lock: Lock,
     clock: Clock,
     probe: Probe,
@@ -206,6 +231,8 @@ struct Writer {
     pages: Pages,
     data_version: Option<i64>,
     synchronous: Option<Durability>,
+    /// Whether the store knows that this process has written in it.
+    is_counted: bool,
 }
 
 impl Writer {
@@ -246,6 +273,8 @@ impl Writer {
 
     fn transaction(&mut self, waiting: &mut VecDeque<Work>, done: &mut Vec<Done>) -> Result<(), StoreError> {
         let durability = waiting.iter().map(|work| work.durability).max().unwrap_or(Durability::Durable);
+        // What is noted beside the store must not be ahead of it, whatever becomes of the machine.
+        let durability = if self.is_counted { durability } else { Durability::Durable };
         if self.synchronous != Some(durability) {
             let word = match durability {
                 Durability::Lazy => "NORMAL",
@@ -287,16 +316,30 @@ impl Writer {
         if !written.accept_clock {
             now_ms = now_ms.max(latest_ms);
         }
-        let erases = !written.erased.is_empty();
+        let frees = !written.erased.is_empty() || written.shrink;
         let rows = Rows(&self.connection);
         rows.save(&mut self.pages, &mut written).map_err(refused)?;
+        if written.shrink {
+            rows.shrink(SHRINK_PAGES).map_err(refused)?;
+        }
+        if !self.is_counted {
+            rows.next_generation().map_err(refused)?;
+        }
         if now_ms != latest_ms {
             rows.set_latest_ms(now_ms).map_err(refused)?;
         }
         (self.probe)(CommitPoint::Before);
         self.connection.execute_batch("COMMIT").map_err(refused)?;
         (self.probe)(CommitPoint::After);
-        if erases {
+        if !self.is_counted {
+            self.is_counted = true;
+            let book = Rows(&self.connection).book().map_err(refused);
+            let kept = book.and_then(|book| keep_book(&self.dir, &book).map_err(failed));
+            if let Err(error) = kept {
+                tracing::warn!(%error, "how far the store came could not be noted beside it");
+            }
+        }
+        if frees {
             // Old pages are in the log too. If somebody reads just now, the next one who closes the store does it.
             drop(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
         }
@@ -365,69 +408,8 @@ fn wait_for(until: Instant, try_lock: impl Fn() -> Result<(), TryLockError>) -> 
 }
 
 fn lock_file(dir: &Dir, name: &str) -> Result<File, StoreError> {
-    let file = dir.open_with(name, OpenOptions::new().write(true).create(true)).map_err(failed)?;
+    let file = dir.open_with(name, OpenOptions::new().write(true).create(true).mode(0o600)).map_err(failed)?;
     Ok(file.into_std())
-}
-
-/// Opens the file for writing, makes its tables, and checks it if the last one who had it did not close it.
-fn open_checked(dir: &Dir, file: &PathBuf, users: &File) -> Result<Connection, StoreError> {
-    let alone = match users.try_lock() {
-        Ok(()) => true,
-        Err(TryLockError::WouldBlock) => false,
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
-    };
-    // A clean close folds the log into the file and removes it.
-    let unclean = alone && dir.metadata(format!("{FILE}-wal")).is_ok_and(|log| log.len() > 0);
-    let opened = prepare(file, unclean, alone);
-    if alone {
-        users.unlock().map_err(failed)?;
-    }
-    opened
-}
-
-fn prepare(file: &PathBuf, unclean: bool, alone: bool) -> Result<Connection, StoreError> {
-    let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-    if unclean {
-        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(refused)?;
-        if found != "ok" {
-            return Err(StoreError::Corrupt(found));
-        }
-    }
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(refused)?;
-    if found > FORMAT {
-        return Err(StoreError::Newer { found, known: FORMAT });
-    }
-    if found != 0 && found < OLDEST_FORMAT {
-        return Err(StoreError::Older { found, oldest: OLDEST_FORMAT });
-    }
-    connection.pragma_update(None, "page_size", 4_096).map_err(refused)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(refused)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(refused)?;
-    // What is erased is to be gone, and not only unlinked: <https://www.sqlite.org/pragma.html#pragma_secure_delete>.
-    connection.pragma_update(None, "secure_delete", "ON").map_err(refused)?;
-    connection.pragma_update(None, "journal_size_limit", 64 << 20).map_err(refused)?;
-    if found != FORMAT && found != 0 && !alone {
-        // A process of the version before has it, and would not know what is new in it.
-        return Err(StoreError::Failed(
-            "another process has the store open: end it, and what is in it is taken over".into(),
-        ));
-    }
-    if found != FORMAT {
-        // The lock of the store is held: nobody else is in the middle of this.
-        let new = if found == 0 { TABLES } else { "" };
-        let steps: String = MIGRATIONS.iter().filter(|(from, _)| *from >= found).map(|(_, step)| *step).collect();
-        connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; {new} {steps} PRAGMA user_version = {FORMAT}; COMMIT"))
-            .map_err(refused)?;
-    }
-    Ok(connection)
-}
-
-fn connect(file: &PathBuf, flags: OpenFlags) -> Result<Connection, StoreError> {
-    let connection = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(refused)?;
-    connection.busy_timeout(BUSY_WAIT).map_err(refused)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
 }
 
 fn failed(error: io::Error) -> StoreError {

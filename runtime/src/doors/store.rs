@@ -37,13 +37,17 @@ pub struct RunRow {
     /// None while it is open.
     pub verdict: Option<String>,
     pub exit_code: Option<u8>,
+    /// Its worker has ended, and nobody stopped it.
+    pub by_itself: bool,
     /// The run that it is a fork of.
     pub parent: Option<String>,
+    /// The run that it is a child of.
+    pub caller: Option<String>,
     /// It came from an export; its calls are not in this ledger.
     pub imported: bool,
     /// Its contents are erased.
     pub erased: bool,
-    /// Bytes of its contents in the store.
+    /// Bytes of its contents in the store: what an erasure takes away.
     pub bytes: u64,
 }
 
@@ -68,7 +72,9 @@ impl RunRow {
             entries: 0,
             verdict: None,
             exit_code: None,
+            by_itself: false,
             parent: origin.parent.as_ref().map(|parent| parent.serial.clone()),
+            caller: origin.caller.as_ref().map(|caller| caller.serial.clone()),
             imported: false,
             erased: false,
             bytes: 0,
@@ -81,7 +87,7 @@ impl RunRow {
         let (first, last) = (entries.first()?, entries.last()?);
         let Facts::Opened(origin) = &first.facts else { return None };
         i64::try_from(first.at_ms.max(last.at_ms)).ok()?;
-        let bytes = kept.rows.iter().map(|row| row.line.len() + row.content.as_ref().map_or(0, String::len));
+        let bytes = kept.rows.iter().filter_map(|row| row.content.as_ref()).map(String::len);
         let bytes = bytes.chain(kept.pieces.values().map(String::len)).map(|bytes| bytes as u64).sum();
         let mut row = Self {
             imported: true,
@@ -99,7 +105,7 @@ impl RunRow {
     pub(super) fn follow(&mut self, entry: &Sealed) {
         self.entries = entry.seq + 1;
         self.latest_ms = entry.at_ms;
-        self.bytes += entry.bytes() as u64;
+        self.bytes += entry.erasable_bytes() as u64;
         self.judge(&entry.facts);
     }
 
@@ -108,7 +114,8 @@ impl RunRow {
             Facts::Closed { verdict, exit_code } => {
                 (self.verdict, self.exit_code) = (Some(verdict.clone()), Some(*exit_code));
             }
-            Facts::Resumed { .. } => (self.verdict, self.exit_code) = (None, None),
+            Facts::Resumed { .. } => (self.verdict, self.exit_code, self.by_itself) = (None, None, false),
+            Facts::Ended { outcome, .. } => self.by_itself = outcome.is_own(),
             _ => {}
         }
     }
@@ -128,33 +135,52 @@ pub enum Durability {
 #[non_exhaustive]
 pub enum StoreError {
     /// No room on the disk.
-    #[error("the disk is full")]
+    #[error("the disk is full: make room, and do it again; nothing was changed")]
     Full,
     /// The file or its directory cannot be written.
-    #[error("the store is read-only")]
+    #[error("the store cannot be written: it, its directory or the disk is read-only; nothing was changed")]
     ReadOnly,
     /// Somebody else has had it for too long.
-    #[error("the store was locked by another process for {waited_ms} ms")]
+    #[error(
+        "the store was locked by another process for {waited_ms} ms: do it again when that process has ended \
+        (`fuser` on ledger.lock and ledger.sqlite names it); nothing was changed"
+    )]
     Locked { waited_ms: u64 },
     /// What is there is not what was written.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
-    /// A later version wrote it.
-    #[error("the store has format {found}; this version knows {known}")]
-    Newer { found: i64, known: i64 },
-    /// A version wrote it that this one does not read any more.
+    /// There is none, and runs have left something.
     #[error(
-        "the store has format {found}; this version reads from {oldest} on: move its directory away, or use the \
-        version that wrote it"
+        "the store is gone, and what runs left is still here: bring back the latest copy of ledger.sqlite; or move this \
+        directory away, and new books are begun, which know of no stopped line, no attempt and nothing that was spent"
     )]
-    Older { found: i64, oldest: i64 },
+    Missing,
+    /// Somebody else wrote it.
+    #[error(
+        "ledger.sqlite is {0}: bring back the latest copy of this directory's own; or move this directory away, and new \
+        books are begun"
+    )]
+    Foreign(String),
+    /// Another version wrote it.
+    #[error(
+        "the store has format {found}, and this version reads {known} and no other: use the version that wrote it; or \
+        move this directory away, and new books are begun"
+    )]
+    Format { found: i64, known: i64 },
+    /// It has forgotten what was in it.
+    #[error(
+        "the store is not the latest: {found} processes have written in it, and it knew of {known}; its log \
+        (ledger.sqlite-wal) was removed, or an older copy was brought back. Bring back the latest; or remove ledger.book to \
+        go on with this one, which has forgotten what was stopped and spent since"
+    )]
+    Outdated { found: u64, known: u64 },
     /// The host's clock is far behind what the store has seen: windows cannot be told.
     #[error(
         "the clock is {behind_ms} ms behind what the store has seen: set it right, or `jidoka budget accept-clock`"
     )]
     ClockBehind { behind_ms: u64 },
     /// Anything else.
-    #[error("the store failed: {0}")]
+    #[error("the store failed, and nothing was changed: {0}")]
     Failed(String),
 }
 
@@ -210,6 +236,7 @@ pub(super) struct Written {
     pub pulls: Vec<Pulled>,
     /// Runs whose contents go.
     pub erased: Vec<Arc<str>>,
+    pub shrink: bool,
     pub acts: Vec<Act>,
     pub accept_clock: bool,
 }
@@ -268,9 +295,15 @@ impl<'a> Books<'a> {
         self.written.entries.push((Arc::clone(serial), key, entry));
     }
 
-    /// Erases the contents of a run that is over; its chain stays. One that is open stays as it is.
+    /// Erases the contents of a run; its chain stays. One that a fork stands on whose contents are kept stays as it is. The
+    /// caller has the run to itself, and knows that it is over.
     pub fn erase(&mut self, serial: &Arc<str>) {
         self.written.erased.push(Arc::clone(serial));
+    }
+
+    /// Gives a part of what is free in the store back to the disk, which keeps others waiting for some milliseconds.
+    pub fn shrink(&mut self) {
+        self.written.shrink = true;
     }
 
     /// Keeps a run that comes from elsewhere, with its whole journal. There is none of its serial: the caller has the run's
@@ -309,7 +342,8 @@ pub struct Work {
 pub enum AtClock {
     /// Hardly.
     NotBehind,
-    /// At all: for the work that accepts it.
+    /// At all: for what stops something or says how it ended, and for the work that accepts the clock. Nothing that is let
+    /// go on may be done so.
     Any,
 }
 
@@ -336,11 +370,27 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     fn runs(&self) -> Result<Vec<RunRow>, StoreError>;
 
-    /// The addresses of all trees and components that runs name whose contents are kept. Blocking.
+    /// The addresses of all trees and components, each with a run that names it and whose contents are kept. Blocking.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn named(&self) -> Result<Vec<Digest>, StoreError>;
+    fn named(&self) -> Result<Vec<(String, Digest)>, StoreError>;
+
+    /// What the contents of all runs take on the disk. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn contents_bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.runs()?.iter().map(|run| run.bytes).sum())
+    }
+
+    /// What [`Books::shrink`] could give back to the disk. Blocking.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
 
     /// A run in the list of all runs; none, if there is no such run. Blocking.
     ///
@@ -403,7 +453,21 @@ pub async fn transact<T: Send + 'static>(
     durability: Durability,
     change: impl FnOnce(&mut Books<'_>) -> T + Send + 'static,
 ) -> Result<T, StoreError> {
-    answer_of(submit(store, needs, durability, AtClock::NotBehind, change).await)
+    transact_at(store, needs, durability, AtClock::NotBehind, change).await
+}
+
+/// As [`transact`], with a word on the clock. In the books time only goes forward.
+///
+/// # Errors
+/// As [`transact`].
+pub async fn transact_at<T: Send + 'static>(
+    store: &dyn Store,
+    needs: Vec<Need>,
+    durability: Durability,
+    clock: AtClock,
+    change: impl FnOnce(&mut Books<'_>) -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    answer_of(submit(store, needs, durability, clock, change).await)
 }
 
 /// Believes the clock as it is now, however far it is behind; `act` says who did that and why.
@@ -515,9 +579,6 @@ impl Memory {
             return;
         }
         let Some(journal) = self.journals.get_mut(serial) else { return };
-        if journal.row.verdict.is_none() && !journal.row.imported {
-            return;
-        }
         journal.key = None;
         journal.pieces.clear();
         journal.rows.iter_mut().for_each(|row| row.content = None);
@@ -568,10 +629,12 @@ impl Store for MemoryStore {
         Ok(self.memory().journals.values().map(|journal| journal.row.clone()).collect())
     }
 
-    fn named(&self) -> Result<Vec<Digest>, StoreError> {
+    fn named(&self) -> Result<Vec<(String, Digest)>, StoreError> {
         let memory = self.memory();
-        let kept = memory.journals.values().filter(|journal| journal.key.is_some());
-        Ok(kept.flat_map(|journal| &journal.rows).flat_map(|row| named_in(&row.line)).collect())
+        let kept = memory.journals.iter().filter(|(_, journal)| journal.key.is_some());
+        let lines = kept.flat_map(|(serial, journal)| journal.rows.iter().map(move |row| (serial, &row.line)));
+        let named = lines.flat_map(|(serial, line)| named_in(line).into_iter().map(|of| (serial.to_string(), of)));
+        Ok(named.collect())
     }
 
     fn open_attempts(&self) -> Result<Vec<ScopeId>, StoreError> {

@@ -126,7 +126,17 @@ pub(super) async fn run(machine: &dyn Machine, command: AndonCommand) -> Result<
                 say!("{} line {line}: nothing of it begins until somebody clears it", style("stopped").red().bold());
             }
             // The line is stopped already, whatever comes of them.
-            let hooks = machine.hooks(load::operator(machine)?.hooks);
+            let hooks = match load::operator(machine) {
+                Ok(operator) => machine.hooks(operator.hooks),
+                Err(LoadError::Other(error)) => {
+                    note!("no hook was told: {error:#}");
+                    return Ok(0);
+                }
+                Err(LoadError::Mistakes(mistakes)) => {
+                    note!("no hook was told: the operator's file has {} mistakes", mistakes.len());
+                    return Ok(0);
+                }
+            };
             for end in around::tell_of(&hooks, &pulled).await {
                 if end.end != HookResult::Done {
                     note!("{}: {}", end.hook, plain_long(&end.end.to_string()));

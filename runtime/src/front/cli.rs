@@ -47,8 +47,8 @@ pub struct Arguments {
     /// configuration directory, if it is there.
     #[arg(long, global = true, value_name = "FILE", env = "JIDOKA_HOST")]
     pub host: Option<PathBuf>,
-    /// The host's own directory: runs, items, compiled code. Default: `jidoka` in the state directory.
-    #[arg(long, global = true, value_name = "DIR", env = "JIDOKA_STATE")]
+    /// The host's own directory: runs, items, compiled code. Default: `$JIDOKA_STATE`, else `jidoka` in the state directory.
+    #[arg(long, global = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Command,

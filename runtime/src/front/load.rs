@@ -102,7 +102,7 @@ fn load_text_at(
     let operator = operator(machine)?;
     let mut spec = authored::job(text, &operator, overrides)
         .map_err(|mistakes| LoadError::Mistakes(reports(file, text, mistakes)))?;
-    spec.shared.declared = machine.operator_file().is_some();
+    spec.shared.declared = machine.operator_file()?.is_some();
     let dir = file.parent().map_or_else(PathBuf::new, Path::to_owned);
     let dir = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir };
     let children = children(machine, &dir, &mut spec, overrides, depth)?;
@@ -145,7 +145,7 @@ fn children(
 /// # Errors
 /// [`LoadError`] with every mistake of it.
 pub(super) fn operator(machine: &dyn Machine) -> Result<OperatorFile, LoadError> {
-    let Some(file) = machine.operator_file() else { return Ok(OperatorFile::default()) };
+    let Some(file) = machine.operator_file()? else { return Ok(OperatorFile::default()) };
     let text = read_text(machine, &file)?;
     authored::operator(&text).map_err(|mistakes| LoadError::Mistakes(reports(&file, &text, mistakes)))
 }
@@ -283,7 +283,7 @@ fn tools(
 /// [`LoadError`]: what is not allowed any more, missing or unreadable. Nothing ran.
 pub fn again(machine: &dyn Machine, past: &Past, whose: Whose, changed: &Changed) -> Result<Job, LoadError> {
     let operator = operator(machine)?;
-    let declared = machine.operator_file().is_some();
+    let declared = machine.operator_file()?.is_some();
     let mut spec = authored::again::again(past.job.spec.clone(), &operator, declared, whose, changed)
         .map_err(|why| anyhow!("run {}: {}", past.serial, why.join("; ")))?;
     // The component is the one that the run has, and so is its signature.
@@ -373,7 +373,7 @@ pub(super) enum Signatures {
 
 /// Reads the keys and the signatures that the pins of a job ask for.
 pub(super) fn read_pins(machine: &dyn Machine, spec: &mut RunSpec, dir: &Path, signatures: Signatures) {
-    let operator = machine.operator_file().unwrap_or_default();
+    let operator = machine.operator_file().ok().flatten().unwrap_or_default();
     let operator = operator.parent().unwrap_or(Path::new(""));
     let checks = spec.checks.iter_mut().filter_map(|check| match &check.run {
         CheckRun::Component(source) => Some((source, &mut check.pin)),

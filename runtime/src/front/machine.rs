@@ -66,7 +66,10 @@ pub trait Machine {
     fn build(&self, crate_dir: &Path) -> anyhow::Result<PathBuf>;
 
     /// Where the operator's file is, if there is one.
-    fn operator_file(&self) -> Option<PathBuf>;
+    ///
+    /// # Errors
+    /// Nothing says where to look for one.
+    fn operator_file(&self) -> anyhow::Result<Option<PathBuf>>;
 
     /// The host's own directory.
     fn state_dir(&self) -> PathBuf;

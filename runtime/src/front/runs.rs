@@ -20,7 +20,7 @@ use crate::rules::units;
 use crate::rules::verdict::Verdict;
 use crate::run::fork::Branch;
 use crate::run::past::{Change, ChangeKind, Manifest, Past, RunRow};
-use crate::run::retention::{self, Retention};
+use crate::run::retention::{Pruned, Retention};
 use crate::run::runner::Apply;
 use crate::run::shape::MAX_COMPONENT_BYTES;
 use crate::run::transfer::{self, Summary, TransferError};
@@ -417,13 +417,13 @@ pub(super) async fn import(machine: &dyn Machine, path: &Path, json: bool) -> Re
 /// Words of `prune`.
 #[derive(Debug, Args)]
 pub struct PruneArguments {
-    /// Erase the contents of runs that ended so long ago, for example `720h`.
+    /// Erase the contents of runs that ended so long ago, for example `720h`, and compiled code that was not used since.
     #[arg(long, value_name = "TIME", value_parser = time)]
     older_than: Option<u64>,
-    /// Erase the contents of the oldest runs until all that is kept has at most this size, for example `10GiB`.
+    /// Erase the oldest until the host's directory takes at most this size on the disk, for example `10GiB`.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     keep: Option<u64>,
-    /// Only say which runs could be erased.
+    /// Only say what would go; without a time and a size, what could go at all.
     #[arg(long)]
     dry_run: bool,
     /// One JSON document.
@@ -443,22 +443,44 @@ fn size(text: &str) -> Result<u64, String> {
 pub(super) async fn prune(machine: &dyn Machine, arguments: PruneArguments) -> Result<u8, LoadError> {
     let PruneArguments { older_than, keep, dry_run, json } = arguments;
     let desk = machine.desk()?;
-    if dry_run {
-        let runs = desk.runs().await.context("read the runs")?;
-        retention::candidates(&runs).iter().for_each(|serial| say!("{serial}"));
-        return Ok(0);
-    }
-    if older_than.is_none() && keep.is_none() {
-        return Ok(usage("say what may go: --older-than TIME, --keep SIZE, or both"));
-    }
     let before_ms = older_than.map(|age_ms| desk.now_ms().saturating_sub(age_ms));
-    let pruned = desk.prune(Retention { before_ms, max_bytes: keep }).await.context("erase old runs")?;
+    let retention = match (before_ms, keep, dry_run) {
+        (None, None, false) => {
+            return Ok(usage("say what may go: --older-than TIME, --keep SIZE, or both"));
+        }
+        (None, None, true) => Retention { before_ms: Some(u64::MAX), max_bytes: None },
+        (before_ms, max_bytes, _) => Retention { before_ms, max_bytes },
+    };
+    let pruned = match dry_run {
+        true => desk.rehearse_prune(retention).await.context("look at old runs")?,
+        false => desk.prune(retention).await.context("erase old runs")?,
+    };
     if json {
         say!("{}", serde_json::to_string_pretty(&pruned).context("write what went")?);
         return Ok(0);
     }
-    let (before, after) = (units::show_size(pruned.before_bytes), units::show_size(pruned.after_bytes));
-    say!("erased the contents of {} runs: {before} before, {after} now; their chains stay", pruned.runs.len());
+    if dry_run {
+        pruned.runs.iter().for_each(|serial| say!("{serial}"));
+    }
+    let Pruned { runs, leftovers, compiled, unfinished, before_bytes, after_bytes } = &pruned;
+    let would = if dry_run { "would erase" } else { "erased" };
+    let then = if dry_run { "then" } else { "now" };
+    note!(
+        "{would} the contents of {} runs, what {} left that never began, and {compiled} compiled components; the chains of \
+         erased runs stay",
+        runs.len(),
+        leftovers.len()
+    );
+    if *unfinished > 0 {
+        note!(
+            "{unfinished} runs may still go on, or a stopped line names them, and stay: jidoka resume, andon clear, or items \
+             abandon"
+        );
+    }
+    say!("on the disk: {} before, {} {then}", units::show_size(*before_bytes), units::show_size(*after_bytes));
+    if let Some(most) = keep.filter(|most| after_bytes > most) {
+        note!("that is more than {}: no more may go", units::show_size(most));
+    }
     Ok(0)
 }
 

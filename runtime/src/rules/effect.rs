@@ -441,6 +441,16 @@ pub enum OutcomeName {
     Faulted,
 }
 
+impl OutcomeName {
+    /// Whether the guest ended by itself: nothing of it is left to go on with.
+    pub fn is_own(self) -> bool {
+        match self {
+            OutcomeName::Returned | OutcomeName::Failed | OutcomeName::Trapped => true,
+            OutcomeName::Interrupted | OutcomeName::Faulted => false,
+        }
+    }
+}
+
 /// Everything that a run depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {

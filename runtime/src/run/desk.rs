@@ -9,7 +9,7 @@ use crate::doors::blobs::{BlobError, MAX_TREE_BYTES};
 use crate::doors::chain::KeptEntry;
 use crate::doors::clock::Clock;
 use crate::doors::state::{LeaseError, State};
-use crate::doors::store::{Books, Durability, Need, RunRow, Store, StoreError, accept_clock, transact};
+use crate::doors::store::{AtClock, Books, Durability, Need, RunRow, Store, StoreError, accept_clock, transact_at};
 use crate::doors::tree::Manifest;
 use crate::rules::andon::{Category, LineRecord, Lock, NotStopped, Pull, Pulled};
 use crate::rules::digest::Digest;
@@ -194,6 +194,14 @@ impl Desk {
         retention::prune(&self.store, &self.state, retention).await
     }
 
+    /// Says what [`Desk::prune`] would do, and does nothing.
+    ///
+    /// # Errors
+    /// [`PruneError`].
+    pub async fn rehearse_prune(&self, retention: Retention) -> Result<Pruned, PruneError> {
+        retention::rehearse(&self.store, &self.state, retention).await
+    }
+
     /// The host's directory.
     pub fn state(&self) -> &State {
         &self.state
@@ -341,7 +349,7 @@ impl Desk {
     ) -> Result<Act, DeskError> {
         let line = line.clone();
         let needs = vec![Need::Line(line.clone())];
-        self.act_on(needs, because, move |books| {
+        self.act_on(needs, AtClock::NotBehind, because, move |books| {
             let mut record = books.line(&line);
             let Lock { number: lock, pulls, .. } = record.clear()?;
             books.remember_line(&line, record);
@@ -367,7 +375,7 @@ impl Desk {
             marks.into_iter().for_each(|mark| record.seen.insert(mark));
             record.revive(&reason, now_ms)
         };
-        self.act_on_item(item, because, revive, |item, was| Deed::Revive { item, was }).await
+        self.act_on_item(item, AtClock::NotBehind, because, revive, |item, was| Deed::Revive { item, was }).await
     }
 
     /// Gives an item up.
@@ -378,6 +386,7 @@ impl Desk {
         let reason = because.reason.clone();
         self.act_on_item(
             item,
+            AtClock::Any,
             because,
             move |record, now_ms| record.abandon(&reason, now_ms),
             |item, was| Deed::Abandon { item, was },
@@ -388,6 +397,7 @@ impl Desk {
     async fn act_on_item(
         &self,
         item: &ScopeId,
+        clock: AtClock,
         because: Because,
         change: impl FnOnce(&mut ItemRecord, u64) -> Result<(), NotNow> + Send + 'static,
         deed: impl FnOnce(ScopeId, item::State) -> Deed + Send + 'static,
@@ -397,7 +407,7 @@ impl Desk {
         // As long as it is held no run works on the item.
         let _lease = self.state.lease(tenant, line, name)?;
         let id = item.clone();
-        self.act_on(vec![Need::Item(id.clone())], because, move |books| {
+        self.act_on(vec![Need::Item(id.clone())], clock, because, move |books| {
             if !books.knows(&id) {
                 return Err(DeskError::NoItem(id.path().to_owned()));
             }
@@ -416,7 +426,7 @@ impl Desk {
     /// [`DeskError`]: there is none, its time is over, or it has no such option.
     pub async fn answer(&self, id: &QuestionId, choice: u32, note: String, because: Because) -> Result<Act, DeskError> {
         let (id, by) = (id.clone(), because.by.clone());
-        self.act_on(vec![Need::Question(id.clone())], because, move |books| {
+        self.act_on(vec![Need::Question(id.clone())], AtClock::NotBehind, because, move |books| {
             let Some(mut question) = books.question(&id).cloned() else {
                 return Err(DeskError::NoQuestion(id.to_string()));
             };
@@ -438,16 +448,17 @@ impl Desk {
         because: Because,
         deed: impl FnOnce(&mut Ledger, u64) -> Result<Deed, Denial> + Send + 'static,
     ) -> Result<Act, DeskError> {
-        self.act_on(needs, because, move |books| Ok(deed(books.ledger, books.now_ms)?)).await
+        self.act_on(needs, AtClock::NotBehind, because, move |books| Ok(deed(books.ledger, books.now_ms)?)).await
     }
 
     async fn act_on(
         &self,
         needs: Vec<Need>,
+        clock: AtClock,
         because: Because,
         deed: impl FnOnce(&mut Books<'_>) -> Result<Deed, DeskError> + Send + 'static,
     ) -> Result<Act, DeskError> {
-        let done = transact(&*self.store, needs, Durability::Durable, move |books| {
+        let done = transact_at(&*self.store, needs, Durability::Durable, clock, move |books| {
             let deed = deed(books)?;
             let act = Act { at_ms: books.now_ms, by: because.by, reason: because.reason, deed };
             books.record(act.clone());

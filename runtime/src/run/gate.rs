@@ -729,7 +729,7 @@ impl Gate {
             Kind::Compute if tree.is_none() => Durability::Lazy,
             _ => Durability::Durable,
         };
-        let settled = self.passage.journal.step(needs, durability, move |step| {
+        let settled = self.passage.journal.step_at_any_time(needs, durability, move |step| {
             let overrun = match spent {
                 Some(spent) => {
                     cost.spent = spent;

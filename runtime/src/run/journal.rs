@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::doors::chain::{Head, Key, Sealed, Sealer};
 use crate::doors::clock::Clock;
-use crate::doors::store::{Books, Durability, Need, Store, transact};
+use crate::doors::store::{AtClock, Books, Durability, Need, Store, StoreError, transact_at};
 use crate::rules::divergence::{Divergence, DivergenceKind};
 use crate::rules::effect::{Body, Effect, Entry};
 use crate::rules::record::Record;
@@ -264,7 +264,7 @@ impl Journal {
             }
             Durability::Durable => Some(body),
         };
-        self.step(vec![], durability, |step| step.written.extend(body)).await
+        self.step_at_any_time(vec![], durability, |step| step.written.extend(body)).await
     }
 
     /// Appends an entry durably, and changes the books in the same transaction. While a tape is told nothing is changed.
@@ -280,7 +280,7 @@ impl Journal {
         if self.tell(&body)? {
             return Ok(());
         }
-        let step = self.step(needs, Durability::Durable, move |step| {
+        let step = self.step_at_any_time(needs, Durability::Durable, move |step| {
             change(step.books);
             step.write(body);
         });
@@ -305,9 +305,32 @@ impl Journal {
         durability: Durability,
         change: impl FnOnce(&mut Step<'_, '_>) -> T + Send + 'static,
     ) -> Result<T, RunEnd> {
+        self.step_at(needs, durability, AtClock::NotBehind, change).await
+    }
+
+    /// As [`Journal::step`], whatever the clock shows: for what stops something, or says how it ended.
+    ///
+    /// # Errors
+    /// As [`Journal::step`].
+    pub async fn step_at_any_time<T: Send + 'static>(
+        &self,
+        needs: Vec<Need>,
+        durability: Durability,
+        change: impl FnOnce(&mut Step<'_, '_>) -> T + Send + 'static,
+    ) -> Result<T, RunEnd> {
+        self.step_at(needs, durability, AtClock::Any, change).await
+    }
+
+    async fn step_at<T: Send + 'static>(
+        &self,
+        needs: Vec<Need>,
+        durability: Durability,
+        clock: AtClock,
+        change: impl FnOnce(&mut Step<'_, '_>) -> T + Send + 'static,
+    ) -> Result<T, RunEnd> {
         lock(&self.pages.state).whole()?;
         let pages = Arc::clone(&self.pages);
-        let kept = transact(&*self.store, needs, durability, move |books| {
+        let kept = transact_at(&*self.store, needs, durability, clock, move |books| {
             // A transaction before this one may have failed since it was asked for.
             lock(&pages.state).whole()?;
             let mut step = Step { books, written: Vec::new() };
@@ -317,8 +340,11 @@ impl Journal {
             Ok(result)
         });
         kept.await.unwrap_or_else(|error| {
-            lock(&self.pages.state).broken.get_or_insert(error.to_string());
-            Err(RunEnd::Fault(format!("the journal could not be written: {error}")))
+            // For a clock nothing was even begun: what waits is still to be kept, and how the run ends.
+            if !matches!(error, StoreError::ClockBehind { .. }) {
+                lock(&self.pages.state).broken.get_or_insert(error.to_string());
+            }
+            Err(RunEnd::Fault(format!("the journal could not be written: {error}; jidoka resume lets the run go on")))
         })
     }
 }
@@ -418,7 +444,7 @@ mod tests {
 
     use super::*;
     use crate::doors::chain::Kept;
-    use crate::doors::store::{MemoryStore, RunRow, StoreError, Work};
+    use crate::doors::store::{MemoryStore, RunRow, Work};
     use crate::rules::andon::{LineRecord, Pulled};
     use crate::rules::digest::Digest;
     use crate::rules::effect::Level;
@@ -471,7 +497,7 @@ mod tests {
             self.memory.runs()
         }
 
-        fn named(&self) -> Result<Vec<Digest>, StoreError> {
+        fn named(&self) -> Result<Vec<(String, Digest)>, StoreError> {
             self.memory.named()
         }
 

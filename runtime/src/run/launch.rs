@@ -168,7 +168,9 @@ pub(super) async fn fork(
 
 fn new_dir(runner: &Runner, serial: &str) -> Result<RunDir, Verdict> {
     let made = runner.state.create_run(serial);
-    made.map_err(|error| Verdict::Fault { why: format!("the run's directory could not be made: {error}") })
+    let why =
+        |error| format!("the run's directory could not be made: {error}: make room, or name another one with --state");
+    made.map_err(|error| Verdict::NotAdmitted { why: vec![why(error)] })
 }
 
 fn judged(mut record: Record, verdict: &Verdict) -> Record {

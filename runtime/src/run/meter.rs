@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
 use crate::doors::clock::millis;
-use crate::doors::store::{Durability, Need, Store, StoreError, transact};
+use crate::doors::store::{AtClock, Durability, Need, Store, StoreError, transact, transact_at};
 use crate::rules::ledger::{Amounts, CallId, CallState, Denial, Headroom, Ledger, LimitKind, Line, Renewed, ScopeId};
 use crate::rules::verdict::Stop;
 
@@ -236,7 +236,8 @@ impl Meter {
     /// [`StoreError`]: what is reserved stays so until the scope is closed, and is held then.
     pub async fn finish(&self, waited_ms: u64) -> Result<(), StoreError> {
         let (call, used) = (self.call.clone(), self.used(waited_ms));
-        let settled = transact(&*self.store, vec![Need::Call(call.clone())], Durability::Lazy, move |books| {
+        let needs = vec![Need::Call(call.clone())];
+        let settled = transact_at(&*self.store, needs, Durability::Lazy, AtClock::Any, move |books| {
             // What was used now is of now, and not of when the guest began.
             renew(books.ledger, &call, &used, &Amounts::default(), books.now_ms)?;
             books.ledger.settle_id(&call, &Amounts::default(), books.now_ms)

@@ -14,7 +14,7 @@ pub use crate::doors::store::RunRow;
 use crate::doors::store::{Store, StoreError};
 pub use crate::doors::tree::{Change, ChangeKind, Entry as FileEntry, Manifest};
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, Caller, Kind, OpenedJob, Opening, OutcomeName, Parts, RunOrigin};
+use crate::rules::effect::{Body, Caller, Kind, OpenedJob, Opening, Parts, RunOrigin};
 use crate::rules::facts::Facts;
 use crate::rules::progress::Mark;
 use crate::rules::record::Record;
@@ -229,10 +229,8 @@ impl Past {
             Facts::Closed { verdict, .. } => Some(verdict.clone()),
             _ => None,
         });
-        let by_itself = own.iter().any(|entry| {
-            let own_end = [OutcomeName::Returned, OutcomeName::Failed, OutcomeName::Trapped];
-            matches!(&entry.facts, Facts::Ended { outcome, .. } if own_end.contains(outcome))
-        });
+        let ended = |entry: &KeptEntry| matches!(&entry.facts, Facts::Ended { outcome, .. } if outcome.is_own());
+        let by_itself = own.iter().any(ended);
         match verdict {
             Some(verdict) if by_itself && verdict != "fault" => {
                 return Err(PastError::Ended { serial: self.serial.clone(), verdict });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::doors::chain::{Flaw, KeptEntry, story};
 use crate::doors::state::State;
-use crate::doors::store::{Durability, Need, Store, StoreError, transact};
+use crate::doors::store::{AtClock, Durability, Need, Store, StoreError, transact, transact_at};
 use crate::rules::andon::{Category, Pull};
 use crate::rules::effect::{Answer, Body, Denied, Effect, Kind};
 use crate::rules::facts::Facts;
@@ -33,7 +33,7 @@ pub(super) async fn close_dead_runs(store: &Arc<dyn Store>, state: &State) -> Re
         return Ok(dead);
     }
     let needs = dead.iter().cloned().map(Need::Tree).collect();
-    transact(&**store, needs, Durability::Durable, move |books| {
+    transact_at(&**store, needs, Durability::Durable, AtClock::Any, move |books| {
         for attempt in &dead {
             books.ledger.close(attempt, books.now_ms);
         }

@@ -109,7 +109,7 @@ impl Admitted {
         let needs = vec![Need::Tree(scopes.attempt.clone()), Need::Line(scopes.line.clone())];
         let (judged, mut written) = (verdict.clone(), record.clone());
         let (due, place, spec) = (self.due_pulls(&verdict), self.place(), self.job.spec.clone());
-        let closed = self.journal.step(needs, Durability::Durable, move |step| {
+        let closed = self.journal.step_at_any_time(needs, Durability::Durable, move |step| {
             step.books.ledger.close(&scopes.attempt, step.books.now_ms);
             let pulls = end_item(step.books, &scopes, item, &judged, !written.marks.is_empty(), &spec);
             let pulls = due.into_iter().chain(pulls).map(|pull| line::pull(step.books, place.clone(), pull));

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::doors::chain::tests::{KEY, closed, opened};
 use crate::doors::chain::{Sealed, Sealer};
-use crate::doors::store::{MemoryStore, Need, accept_clock, transact};
+use crate::doors::rows::FORMAT;
+use crate::doors::store::{MemoryStore, Need, accept_clock, transact, transact_at};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Body, Level, Parent};
 use crate::rules::ledger::tests::story::{self, SCOPES, Step, Teller};
@@ -156,28 +157,25 @@ fn entries_are_kept_in_order_with_what_they_are_about() {
 }
 
 #[test]
-fn a_run_is_erased_only_if_it_is_over_and_no_fork_that_is_kept_stands_on_it() {
+fn a_run_is_erased_only_if_no_fork_that_is_kept_stands_on_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let stores: [Arc<dyn Store>; 2] = [Arc::new(open(dir.path())), Arc::new(MemoryStore::default())];
     for store in stores {
-        let begin = |serial: &'static str, parent: Option<&str>, is_over: bool| {
+        let begin = |serial: &'static str, parent: Option<&str>| {
             let mut sealer = Sealer::new(KEY);
             let mut first = opened(serial);
             if let Body::Opened { opening } = &mut first {
                 let hash = Digest::from_bytes([1; 32]);
                 opening.origin.parent = parent.map(|parent| Parent { serial: parent.to_owned(), seq: 0, hash });
             }
-            let last = is_over.then(closed);
-            let entries: Vec<Sealed> =
-                [Some(first), last].into_iter().flatten().map(|body| sealer.seal(5, body)).collect();
+            let entries: Vec<Sealed> = [first, closed()].into_iter().map(|body| sealer.seal(5, body)).collect();
             let kept = transact_blocking(&*store, vec![], move |books| {
                 entries.into_iter().for_each(|entry| books.append(&serial.into(), KEY, entry));
             });
             kept.expect("kept");
         };
-        begin("parent", None, true);
-        begin("fork", Some("parent"), true);
-        begin("open", None, false);
+        begin("parent", None);
+        begin("fork", Some("parent"));
         let erased = |serial: &'static str| {
             transact_blocking(&*store, vec![], move |books| books.erase(&serial.into())).expect("kept");
             let kept = store.journal(serial).expect("reads").expect("is there");
@@ -186,21 +184,9 @@ fn a_run_is_erased_only_if_it_is_over_and_no_fork_that_is_kept_stands_on_it() {
             assert!(kept.rows.iter().all(|row| row.content.is_none() == is_erased));
             is_erased
         };
-        assert!(!erased("open") && !erased("parent"));
+        assert!(!erased("parent"));
         assert!(erased("fork") && erased("parent"));
     }
-}
-
-#[test]
-fn a_store_of_a_version_that_is_not_read_any_more_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
-    drop(open(dir.path()));
-    let file = Connection::open(dir.path().join(FILE)).expect("opens");
-    file.pragma_update(None, "user_version", OLDEST_FORMAT - 1).expect("writes");
-    drop(file);
-    let opened = SqliteStore::open(&handle(dir.path()), dir.path(), clock());
-    let expected = StoreError::Older { found: OLDEST_FORMAT - 1, oldest: OLDEST_FORMAT };
-    assert_eq!(opened.err(), Some(expected));
 }
 
 #[test]
@@ -271,15 +257,154 @@ fn a_damaged_file_is_not_believed_after_an_unclean_stop() {
     assert!(matches!(opened.err(), Some(StoreError::Corrupt(_))));
 }
 
-#[test]
-fn a_store_of_a_later_version_is_refused() {
+fn reopened(dir: &Path) -> Result<(), StoreError> {
+    SqliteStore::open(&handle(dir), dir, clock()).map(drop)
+}
+
+/// A host's directory with a store in which two processes have written, and what a copy after the first had.
+fn with_history() -> (tempfile::TempDir, Vec<u8>) {
     let dir = tempfile::tempdir().expect("a directory");
-    drop(open(dir.path()));
-    let connection = Connection::open(dir.path().join(FILE)).expect("opens");
-    connection.pragma_update(None, "user_version", FORMAT + 1).expect("writes");
-    drop(connection);
-    let opened = SqliteStore::open(&handle(dir.path()), dir.path(), clock());
-    assert_eq!(opened.err(), Some(StoreError::Newer { found: FORMAT + 1, known: FORMAT }));
+    let store = open(dir.path());
+    open_host(&store, 100);
+    drop(store);
+    let copy = std::fs::read(dir.path().join(FILE)).expect("reads");
+    reserve(&open(dir.path()), "a", 30).expect("kept").expect("fits");
+    (dir, copy)
+}
+
+#[test]
+fn a_store_of_another_version_is_refused() {
+    for other in [FORMAT - 1, FORMAT + 1] {
+        let (dir, _) = with_history();
+        let connection = Connection::open(dir.path().join(FILE)).expect("opens");
+        connection.pragma_update(None, "user_version", other).expect("writes");
+        drop(connection);
+        assert_eq!(reopened(dir.path()), Err(StoreError::Format { found: other, known: FORMAT }));
+    }
+}
+
+#[test]
+fn a_store_that_is_gone_is_not_begun_anew_beside_anything_that_knew_it() {
+    let (dir, _) = with_history();
+    let (file, book) = (dir.path().join(FILE), dir.path().join("ledger.book"));
+    std::fs::write(&file, b"").expect("writes");
+    assert_eq!(reopened(dir.path()), Err(StoreError::Missing));
+    std::fs::remove_file(&file).expect("is there");
+    assert_eq!(reopened(dir.path()), Err(StoreError::Missing));
+    // Also where only what runs left says so.
+    std::fs::remove_file(&book).expect("is there");
+    for left in ["runs/01m7yrddxh-f0yzp7", "items/default", "blobs/trees/00", "blobs/files/ff"] {
+        std::fs::create_dir_all(dir.path().join(left)).expect("made");
+        assert_eq!(reopened(dir.path()), Err(StoreError::Missing), "{left}");
+        let top = left.split('/').next().expect("a name");
+        std::fs::remove_dir_all(dir.path().join(top)).expect("is there");
+    }
+    assert_eq!(reopened(dir.path()), Ok(()), "nothing was ever here");
+    assert!(book.exists());
+}
+
+#[test]
+fn what_is_no_store_of_this_directory_is_refused_and_stays_as_it_is() {
+    let other = with_history().0;
+    let foreign = tempfile::tempdir().expect("a directory");
+    let sqlite = foreign.path().join("other.sqlite");
+    Connection::open(&sqlite).and_then(|file| file.execute_batch("CREATE TABLE t (a)")).expect("made");
+    let empty = foreign.path().join("empty.sqlite");
+    let blank = Connection::open(&empty).expect("opens");
+    blank.execute_batch("CREATE TABLE t (a); DROP TABLE t").expect("made");
+    drop(blank);
+    for bytes in [&b"not a database, but more than an empty file"[..], &std::fs::read(sqlite).expect("reads")] {
+        let (dir, _) = with_history();
+        std::fs::write(dir.path().join(FILE), bytes).expect("writes");
+        assert!(matches!(reopened(dir.path()), Err(StoreError::Foreign(_))), "{:?}", reopened(dir.path()));
+        assert_eq!(std::fs::read(dir.path().join(FILE)).expect("reads"), bytes);
+        // Nor where there never was one: somebody else's file is not written into.
+        let fresh = tempfile::tempdir().expect("a directory");
+        std::fs::write(fresh.path().join(FILE), bytes).expect("writes");
+        assert!(matches!(reopened(fresh.path()), Err(StoreError::Foreign(_))));
+    }
+    let (dir, _) = with_history();
+    let file = dir.path().join(FILE);
+    std::fs::copy(empty, &file).expect("copies");
+    assert_eq!(reopened(dir.path()), Err(StoreError::Missing));
+    std::fs::copy(other.path().join(FILE), &file).expect("copies");
+    assert!(matches!(reopened(dir.path()), Err(StoreError::Foreign(_))), "it is another directory's");
+    std::fs::remove_file(&file).expect("is there");
+    std::os::unix::fs::symlink(other.path().join(FILE), &file).expect("linked");
+    assert!(matches!(reopened(dir.path()), Err(StoreError::Foreign(_))));
+    std::fs::remove_file(&file).expect("is there");
+    std::fs::create_dir(&file).expect("made");
+    assert!(matches!(reopened(dir.path()), Err(StoreError::Foreign(_))));
+}
+
+#[test]
+fn an_older_copy_of_the_store_is_refused_until_a_person_takes_it_for_the_latest() {
+    let (dir, copy) = with_history();
+    std::fs::write(dir.path().join(FILE), copy).expect("writes");
+    let outdated = Err(StoreError::Outdated { found: 1, known: 2 });
+    assert_eq!((reopened(dir.path()), reopened(dir.path())), (outdated.clone(), outdated));
+    std::fs::remove_file(dir.path().join("ledger.book")).expect("is there");
+    assert_eq!(left(&open(dir.path())), 100);
+    assert_eq!(reopened(dir.path()), Ok(()));
+}
+
+#[test]
+fn a_log_that_was_removed_after_a_crash_is_missed() {
+    let (dir, copy) = with_history();
+    // The process that wrote last was killed: its commits are in the log alone.
+    let store = open(dir.path());
+    reserve(&store, "b", 30).expect("kept").expect("fits");
+    let crashed = tempfile::tempdir().expect("a directory");
+    for name in [FILE, "ledger.book"] {
+        std::fs::copy(dir.path().join(name), crashed.path().join(name)).expect("copies");
+    }
+    assert!(dir.path().join(format!("{FILE}-wal")).exists() && copy.len() > 4_096);
+    assert_eq!(reopened(crashed.path()), Err(StoreError::Outdated { found: 2, known: 3 }));
+    std::fs::copy(dir.path().join(format!("{FILE}-wal")), crashed.path().join(format!("{FILE}-wal"))).expect("copies");
+    assert_eq!(left(&open(crashed.path())), 40);
+}
+
+#[test]
+fn the_store_and_what_is_beside_it_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (dir, _) = with_history();
+    let store = open(dir.path());
+    reserve(&store, "b", 1).expect("kept").expect("fits");
+    for entry in std::fs::read_dir(dir.path()).expect("reads") {
+        let entry = entry.expect("reads");
+        let mode = entry.metadata().expect("is there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?} {mode:o}", entry.file_name());
+    }
+}
+
+#[test]
+fn what_is_erased_is_given_back_to_the_disk_while_another_process_has_the_store() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, other) = (open(dir.path()), open(dir.path()));
+    open_host(&other, 100);
+    for serial in ["one", "two"] {
+        let mut sealer = Sealer::new(KEY);
+        let note = |_| Body::Noted { level: Level::Info, message: "x".repeat(3_000), fields: vec![] };
+        let bodies: Vec<Body> = std::iter::once(opened(serial)).chain((0..300).map(note)).collect();
+        let entries: Vec<Sealed> = bodies.into_iter().map(|body| sealer.seal(5, body)).collect();
+        let kept = transact_blocking(&store, vec![], move |books| {
+            entries.into_iter().for_each(|entry| books.append(&serial.into(), KEY, entry));
+        });
+        kept.expect("kept");
+    }
+    let bytes = || {
+        let names = [FILE.to_owned(), format!("{FILE}-wal")];
+        names.iter().map(|name| std::fs::metadata(dir.path().join(name)).expect("is there").len()).sum::<u64>()
+    };
+    let (before, contents) = (bytes(), store.contents_bytes().expect("reads"));
+    transact_blocking(&store, vec![], |books| books.erase(&"one".into())).expect("kept");
+    while store.free_bytes().expect("reads") > 0 {
+        transact_blocking(&store, vec![], |books| books.shrink()).expect("kept");
+    }
+    let freed = before - bytes();
+    assert!(freed.abs_diff(contents / 2) < contents / 50, "{freed} of {contents} and {before}");
+    assert!(store.journal("two").expect("reads").expect("is there").open().is_ok());
+    reserve(&other, "a", 30).expect("kept").expect("fits");
 }
 
 #[tokio::test]
@@ -294,6 +419,9 @@ async fn a_clock_that_went_back_is_refused_until_an_operator_accepts_it() {
     drop(near);
     let far = at(START_MS - 2 * MAX_CLOCK_BEHIND_MS);
     assert!(matches!(reserve(&far, "b", 1), Err(StoreError::ClockBehind { .. })));
+    // What stops something is done all the same, and at no earlier time than what was done before.
+    let at_ms = transact_at(&far, vec![], Durability::Durable, AtClock::Any, |books| books.now_ms).await;
+    assert!(at_ms.expect("kept") >= START_MS);
     let act = Act { at_ms: 0, by: "operator".into(), reason: "a flat battery".into(), deed: Deed::AcceptClock };
     accept_clock(&far, act.clone()).await.expect("kept");
     assert_eq!(far.acts().expect("reads"), [act]);
@@ -340,28 +468,4 @@ fn the_memory_keeps_what_it_is_told() {
     open_host(&store, 100);
     reserve(&store, "a", 30).expect("kept").expect("fits");
     assert_eq!(left(&store), 70);
-}
-
-#[test]
-fn a_store_of_the_version_before_is_taken_over_with_what_is_in_it() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join(FILE);
-    let old = Connection::open(&file).expect("opens");
-    old.pragma_update(None, "journal_mode", "WAL").expect("sets");
-    let item = "INSERT INTO item VALUES ('default/tests/one', '{\"attempts\":2,\"seen\":[],\"open\":\"run\"}')";
-    old.execute_batch(&format!("{TABLES} {item}; PRAGMA user_version = 2")).expect("writes");
-    drop(old);
-    let handle = Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).expect("opens");
-    for _ in 0..2 {
-        let store = SqliteStore::open(&handle, dir.path(), Clock::starting_at(0)).expect("is taken over");
-        let items = store.items().expect("reads");
-        assert_eq!(items.len(), 1);
-        assert_eq!((items[0].1.attempts, items[0].1.open.as_deref()), (2, Some("run")));
-        assert_eq!(items[0].1.state, crate::rules::item::State::Ready);
-        assert_eq!((store.lines(), store.pulls(), store.questions()), (Ok(vec![]), Ok(vec![]), Ok(vec![])));
-    }
-    let version: i64 = Connection::open(&file)
-        .and_then(|file| file.pragma_query_value(None, "user_version", |row| row.get(0)))
-        .expect("reads");
-    assert_eq!(version, FORMAT);
 }

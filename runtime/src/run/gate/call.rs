@@ -127,7 +127,7 @@ impl Gate {
         });
         let took_ms = millis(started.elapsed());
         let tokens_in = counted.result.as_ref().ok().copied();
-        let settled = self.passage.journal.step(vec![Need::Call(id)], Durability::Lazy, move |step| {
+        let settled = self.passage.journal.step_at_any_time(vec![Need::Call(id)], Durability::Lazy, move |step| {
             let spent = Amounts::of(Line::NetBytes, counted.net_bytes);
             step.books.ledger.settle(dispatched, &spent, step.books.now_ms)?;
             let heard = counted.result.map(|tokens_in| Answer::Counted { tokens_in }).map_err(Denied::Failed);

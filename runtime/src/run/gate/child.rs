@@ -175,7 +175,7 @@ impl Gate {
         let _renewing = meter.renewing().await;
         let (metered, used) = (meter.call().clone(), meter.used(self.waited_ms()));
         let needs = vec![Need::Tree(scope.clone()), Need::Call(metered.clone())];
-        let closed = self.passage.journal.step(needs, Durability::Durable, move |step| {
+        let closed = self.passage.journal.step_at_any_time(needs, Durability::Durable, move |step| {
             let now_ms = step.books.now_ms;
             let (totals, renewed) = Meter::lend(step.books.ledger, &metered, &used, now_ms, |ledger| {
                 ledger.close(&scope, now_ms);

@@ -134,9 +134,10 @@ impl Gate {
             return Ok(());
         }
         let line = self.passage.line.clone();
-        let looked = self.passage.journal.step(vec![Need::Line(line.clone())], Durability::Lazy, move |step| {
-            step.books.line(&line).lock.map(|lock| lock.first)
-        });
+        let looked =
+            self.passage.journal.step_at_any_time(vec![Need::Line(line.clone())], Durability::Lazy, move |step| {
+                step.books.line(&line).lock.map(|lock| lock.first)
+            });
         match looked.await? {
             None => Ok(()),
             Some(pull) => Err(self.freeze(pull)),

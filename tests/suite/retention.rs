@@ -1,0 +1,175 @@
+//! What a prune leaves alone, what it frees, and what a wrong clock does not keep anybody from.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use jidoka::doors::clock::Clock;
+use jidoka::doors::store::StoreError;
+use jidoka::rules::andon::Category;
+use jidoka::rules::item::State;
+use jidoka::rules::ledger::ScopeId;
+use jidoka::rules::verdict::Stop;
+use jidoka::run::desk::{Because, Desk, DeskError};
+use jidoka::run::retention::Retention;
+use jidoka_tests::agent::{Planned, Turn};
+use jidoka_tests::bench::{self, Bench, Home};
+use jidoka_tests::plain;
+
+const ALL: Retention = Retention { before_ms: Some(u64::MAX), max_bytes: None };
+
+fn told(lines: &[&str]) -> Bench {
+    Bench::new(plain::SCRIPT).set("task", &format!("text = \"{}\"", lines.join("\\n")))
+}
+
+fn because() -> Because {
+    Because { by: "ada".to_owned(), reason: "a look".to_owned() }
+}
+
+fn desk(home: &Home) -> Desk {
+    Desk::new(bench::store(&home.state()), bench::state(&home.state()), Clock::starting_at(bench::START_MS))
+}
+
+fn line() -> ScopeId {
+    ScopeId::of_path("default/tests")
+}
+
+fn du(dir: &Path) -> u64 {
+    let output = Command::new("du").args(["-s", "-B1"]).arg(dir).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().split('\t').next().unwrap().parse().unwrap()
+}
+
+fn near(one: u64, other: u64) -> bool {
+    one.abs_diff(other) * 20 <= one.max(other)
+}
+
+/// The store has seen a time that this machine's clock has not.
+fn put_clock_back(home: &Home) {
+    let store = rusqlite::Connection::open(home.state().join("ledger.sqlite")).unwrap();
+    store.execute_batch("UPDATE clock SET latest_ms = latest_ms + 86400000").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_go_on_stays_until_it_went_on_and_then_goes() {
+    let home = Home::new();
+    let parked = || {
+        let job = told(&["write a x", "human may I?", "done ready"]).item("parked").no_apply().at(&home);
+        job.set("grants", "human = true").set("human", "deadline = \"24h\"")
+    };
+    let cancelled = || told(&["write b x", "sleep 600000", "done ready"]).item("cancelled").no_apply().at(&home);
+    let first = parked().run().await;
+    first.expect("needs-human");
+    let second = cancelled().run_with(|cord| assert!(cord.pull(Stop::Cancelled))).await;
+    second.expect("cancelled");
+    // What a stopped line names is needed by whoever is to clear it.
+    let pulled = told(&["write c x", "pull the floor is wet"]).item("pulled").at(&home).run().await;
+    pulled.expect("halted");
+    let over = told(&["write d x", "done ready"]).set("", "line = \"other\"").item("over").at(&home).run().await;
+    over.expect("accepted");
+
+    let pruned = desk(&home).prune(ALL).await.unwrap();
+    assert_eq!((pruned.runs.as_slice(), pruned.unfinished), ([over.record.serial.clone()].as_slice(), 3));
+    assert!(!home.state().join("runs").join(&over.record.serial).exists());
+
+    let desk = desk(&home);
+    desk.clear_line(&line(), None, because()).await.unwrap();
+    let question = desk.questions().await.unwrap()[0].0.clone();
+    desk.answer(&question, 1, String::new(), because()).await.unwrap();
+    parked().resume(&first.record.serial).await.expect("accepted");
+    // An item that is tried anew has moved on, and so has one that is given up.
+    told(&["write b x", "done ready"]).item("cancelled").no_apply().at(&home).run().await.expect("accepted");
+    desk.abandon(&line().child("pulled"), because()).await.unwrap();
+    let pruned = desk.prune(ALL).await.unwrap();
+    assert_eq!((pruned.runs.len(), pruned.unfinished), (4, 0), "{pruned:?}");
+    assert_eq!(std::fs::read_dir(home.state().join("runs")).unwrap().count(), 0);
+    assert_eq!(desk.rehearse_prune(ALL).await.unwrap().runs, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prune_frees_on_the_disk_what_its_rehearsal_said() {
+    let home = Home::new();
+    std::fs::write(home.workspace().join("large"), bench::words(1 << 20)).unwrap();
+    for number in 0..6 {
+        let own = format!("write own-{number} {}", bench::words(5_000));
+        let note = format!("note {}", bench::words(3_000));
+        let lines: Vec<&str> = std::iter::once(own.as_str()).chain(std::iter::repeat_n(note.as_str(), 20)).collect();
+        let lines = [lines.as_slice(), &["attach proof", "done ready"]].concat();
+        told(&lines).set("caps", "log = \"1MiB\"").at(&home).run().await.expect("accepted");
+    }
+    // Killed while it was admitted, and not admitted at all.
+    let state = bench::state(&home.state());
+    state.create_run("01aaaaaaaa-aaaaaa").unwrap().write("verdict.json", &"not admitted").unwrap();
+    state.create_run("01aaaaaaab-aaaaaa").unwrap().subdir("work").unwrap();
+    let alive = state.create_run("01aaaaaaac-aaaaaa").unwrap();
+    let before = du(&home.state());
+    for most in [before / 2, 0] {
+        let retention = Retention { before_ms: None, max_bytes: Some(most) };
+        let before = du(&home.state());
+        let said = desk(&home).rehearse_prune(retention).await.unwrap();
+        assert_eq!(du(&home.state()), before, "nothing went");
+        let done = desk(&home).prune(retention).await.unwrap();
+        let after = du(&home.state());
+        assert_eq!((&said.runs, &said.leftovers), (&done.runs, &done.leftovers));
+        let all = [(said.before_bytes, before), (done.before_bytes, before), (said.after_bytes, after)];
+        assert!(all.into_iter().all(|(one, other)| near(one, other)), "{said:?} {done:?} {before} {after}");
+        assert!(near(done.after_bytes, after), "{done:?} {after}");
+        assert!(most == 0 || after <= most, "{after} of {most}");
+    }
+    let left: Vec<String> = std::fs::read_dir(home.state().join("runs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(left, ["01aaaaaaac-aaaaaa"], "somebody is about to begin it");
+    drop(alive);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prune_looks_at_each_run_once() {
+    let home = Home::new();
+    told(&["write a x", "done ready"]).at(&home).run().await.expect("accepted");
+    let store = rusqlite::Connection::open(home.state().join("ledger.sqlite")).unwrap();
+    let columns = "head, entries, key, tenant, line, item, attempt, opened_ms, latest_ms, verdict, exit_code, by_itself, \
+                   parent, caller, imported, bytes";
+    let copies = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+         INSERT INTO run SELECT printf('00copy%05d', i), {columns} FROM run, n"
+    );
+    store.execute_batch(&copies).unwrap();
+    drop(store);
+    let begun = std::time::Instant::now();
+    assert_eq!(desk(&home).rehearse_prune(ALL).await.unwrap().runs.len(), 5_001);
+    // To look at all of them for each took minutes.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_is_stopped_and_an_item_is_given_up_whatever_the_clock_shows() {
+    let home = Home::new();
+    told(&["write a x", "unable no"]).item("one").at(&home).run().await.expect("unable");
+    put_clock_back(&home);
+    let desk = desk(&home);
+    desk.pull_line(&line(), Category::Operator, because()).await.unwrap();
+    desk.abandon(&line().child("one"), because()).await.unwrap();
+    assert_eq!(desk.items().await.unwrap()[0].1.state, State::Abandoned);
+    // Nothing is let go on.
+    let cleared = desk.clear_line(&line(), None, because()).await;
+    assert!(matches!(cleared, Err(DeskError::Store(StoreError::ClockBehind { .. }))), "{cleared:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_says_so_whatever_the_clock_shows() {
+    for (last, verdict) in [("pull the floor is wet", "halted"), ("ask again", "fault"), ("unable no", "unable")] {
+        let home = Home::new();
+        let state = Arc::clone(&home);
+        let model = Planned::new(move |_| {
+            put_clock_back(&state);
+            Turn::Say("yes".into())
+        });
+        let end = told(&["ask hello", last]).model(Arc::new(model)).item("one").at(&home).run().await;
+        end.expect(verdict);
+        let kept = desk(&home).runs().await.unwrap();
+        assert_eq!(kept[0].verdict.as_deref(), Some(verdict), "its end is in the books too");
+        let stopped = desk(&home).pulls().await.unwrap().len();
+        assert_eq!(stopped, usize::from(verdict == "halted"));
+    }
+}
