@@ -116,6 +116,7 @@ pub mod run {
     mod admission;
     pub mod alarms;
     pub mod anatomy;
+    mod applying;
     pub mod around;
     mod aside;
     pub mod bindings;

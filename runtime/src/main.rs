@@ -46,7 +46,7 @@ use jidoka::rules::spec::{KeySource, ModelSpec, Provider, Reach, RunSpec, Wall};
 use jidoka::run::cell::{self, inside};
 use jidoka::run::desk::Desk;
 use jidoka::run::hooks::{HookEnvironment, Hooks};
-use jidoka::run::runner::{Account, Reached, Runner, WebDoor};
+use jidoka::run::runner::{Account, Find, Reached, Runner, WebDoor};
 use jidoka::run::sandbox::{ENGINE_NAME, Sandbox, Surface};
 use jidoka::run::serial;
 use rustix::fs::OFlags;
@@ -325,6 +325,11 @@ impl Machine for RealMachine {
 
     fn open(&self, path: &Path) -> std::io::Result<Dir> {
         Dir::open_ambient_dir(path, ambient_authority())
+    }
+
+    fn find(&self, path: &Path) -> Find {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Arc::new(move || Dir::open_ambient_dir(&path, ambient_authority()))
     }
 
     fn open_file(&self, path: &Path) -> std::io::Result<std::fs::File> {

@@ -1,6 +1,9 @@
 //! The files of the run: `/work` (the private copy that the host compares at the end) and `/context` (read-only).
 //! Grant: `[grants] files = "read-only"` or `"read-write"`.
 //!
+//! Modes are the host's: a file at the path of a program is a program in the end, however it was written, and a file with a new
+//! name is none, unless it is a program that was renamed.
+//!
 //! Paths are relative to the directory, with `/` between parts and without `..`. The host holds that wall by itself;
 //! the check here only turns a bad path into words instead of an I/O error.
 

@@ -39,7 +39,7 @@ use jidoka::run::desk::{Because, Desk};
 use jidoka::run::fork::Branch;
 use jidoka::run::hooks::{HookEnvironment, Hooks};
 use jidoka::run::replay::Replayed;
-use jidoka::run::runner::{Account, Apply, CheckJob, Job, Reached, RunHandle, Runner, WebDoor};
+use jidoka::run::runner::{Account, Apply, CheckJob, Find, Job, Reached, RunHandle, Runner, WebDoor};
 use jidoka::run::sandbox::Sandbox;
 use tempfile::TempDir;
 
@@ -540,6 +540,7 @@ impl Bench {
             children: Arc::new(children),
             checks,
             workspace: spec.workspace.is_some().then(|| open(&home.workspace())),
+            find: Some(finder(&home)),
             context: spec
                 .workspace
                 .as_ref()
@@ -554,6 +555,12 @@ impl Bench {
             spec,
         }
     }
+}
+
+/// Finds the real directory by its name.
+fn finder(home: &Home) -> Find {
+    let path = home.workspace();
+    Arc::new(move || Dir::open_ambient_dir(&path, ambient_authority()))
 }
 
 /// A runner with its state in `dir`.

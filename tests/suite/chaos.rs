@@ -88,6 +88,7 @@ fn job(name: &str, home: &Home, dice: &Arc<Dice>) -> Job {
         servers: Default::default(),
         children: Default::default(),
         workspace,
+        find: None,
         context,
         left_out: Default::default(),
         models,

@@ -100,6 +100,7 @@ fn job(home: &Home, past: &Past, transcript: &str) -> Job {
         servers: Default::default(),
         children: Default::default(),
         workspace: Some(bench::open(&home.workspace())),
+        find: None,
         context: Some(bench::open(&home.context())),
         left_out: Default::default(),
         models: past.job.spec.models.keys().map(|name| (name.clone(), model())).collect(),

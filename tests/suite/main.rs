@@ -4,6 +4,7 @@
 
 mod advisories;
 mod alphabet;
+mod apply;
 mod architecture;
 mod attacks;
 mod bounds;

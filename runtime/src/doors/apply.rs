@@ -1,41 +1,49 @@
 //! Brings an accepted run's changes into the real directory, all or none, also across a crash.
 //!
 //! What is promised: after a crash or power loss at any moment, [`recover`] leaves exactly the old or exactly the new
-//! state of the tree. What is not: a reader who looks *during* an apply (or between a crash and `recover`) may see some
-//! files old and some new, because no file system swaps several names at once; each single file is always whole.
-//! New and changed files belong to us; a changed file keeps its permission bits but for "executable", and loses
-//! extended attributes and hard links. A program that keeps a file open keeps the old contents.
+//! state of the tree, and nothing that a person writes meanwhile is lost: what comes out of a path is looked at before it may
+//! go, and if it is not what was expected, everything is taken back. What then cannot be put back where it came from is kept
+//! in `.jidoka-apply-<serial>.kept/`, for a person to look at and remove. What is not promised: a reader who looks *during* an
+//! apply (or between a crash and `recover`) may see some files old and some new, because no file system swaps several names at
+//! once; each single file is always whole. New and changed files belong to us; a changed file keeps its permission bits, and
+//! loses extended attributes and hard links. A program that keeps a file open keeps the old contents; what it writes there
+//! after [`clear`] is gone.
 //!
 //! How: new contents are staged in `.jidoka-apply-<serial>/` inside the real directory and made durable; renaming
-//! `plan.json` into place there is the commit; then the plan's idempotent steps are taken and made durable; renaming
-//! the staging to `….done` ends it. Never: follows a link, touches what is not under the deliverables, or goes on
-//! when something at a path that it would change is not what the run started from.
+//! `plan.json` into place there is the commit; then the plan's steps are taken (see `apply/swap.rs`) and made durable;
+//! renaming the staging to `….done` says so, and [`clear`] removes it once the run's verdict is written down. Renaming the
+//! plan to `undo.json` is the commit to the way back. Never: follows a link, touches what is not under the deliverables, or
+//! goes on when something at a path that it would change is not what the run started from.
 
-use std::collections::BTreeSet;
-use std::io::{self, Read, Write};
+use std::io;
+use std::time::Duration;
 
 use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode};
+use rustix::fs::{AtFlags, FlockOperation};
 use rustix::io::Errno;
-use thiserror::Error;
 use tracing::warn;
 
+use self::error::kept_at;
+use self::staging::{DONE, PLAN, UNDO, commit, read_plan, remove_staging, stagings, sync, sync_touched};
+use self::swap::{KEPT, Staged, Swaps};
 use super::ignored::Ignored;
 use super::node;
-use super::plan::{Obstacle, Plan, Step, Unplannable};
-use super::tree::{Change, Entry, FileHasher, Manifest, scan_noting, under};
-use super::walk::{Bounds, STAGING_PREFIX, ScanError, Source};
+use super::plan::{Plan, Unplannable, may_change};
+use super::tree::{Change, Manifest, scan_noting, under};
+use super::walk::{Bounds, STAGING_PREFIX, ScanError};
 
-/// The committed plan, in the staging.
-const PLAN: &str = "plan.json";
-const PLAN_DRAFT: &str = "plan.draft";
-/// End of the staging's name once nothing is left to do but to remove it.
-const DONE: &str = ".done";
-/// Bytes of a plan. A step is two paths' worth of names and two digests; the default bounds of a tree stay below. Whoever
-/// can write into the real directory could leave a larger one to fill the host's memory.
-const MAX_PLAN_BYTES: u64 = 256 << 20;
+mod error;
+mod staging;
+mod swap;
+
+pub use self::error::ApplyError;
+
 /// Bytes of a serial, so that the staging's name stays a name.
 const MAX_SERIAL_BYTES: usize = 128;
+/// How often, and how long after each other, it is looked whether somebody else's apply or recovery in the same directory is
+/// over: a minute together. Whoever is at work for longer is reported.
+const LOCK_LOOKS: u32 = if cfg!(test) { 1 } else { 6_000 };
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The changes of one accepted run.
 #[derive(Clone, Copy, Debug)]
@@ -62,72 +70,47 @@ pub struct Applied {
     pub changes: Vec<Change>,
 }
 
+/// What an apply tells while it is at work, and asks.
+pub struct Watch<'a> {
+    /// Hears how many of how many changes to the disk are made, each file's staging and its placing counted apart.
+    pub progress: &'a dyn Fn(u64, u64),
+    /// Whether the real directory is still where a person finds it. Asked before anything is changed.
+    pub is_there: &'a dyn Fn() -> bool,
+}
+
+impl Watch<'_> {
+    /// Nobody watches, and the directory is where it is.
+    pub const NOBODY: Watch<'static> = Watch { progress: &|_, _| {}, is_there: &|| true };
+}
+
 /// What a recovery found of the run `serial`, and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovered {
-    /// The changes were committed: now all of them are made.
-    RolledForward { serial: String },
-    /// All changes had been made: their staging was removed.
-    Finished { serial: String },
+    /// The changes were committed, and all of them are made. Their staging stays until [`clear`].
+    Applied { serial: String },
+    /// The changes were committed and are taken back, because of what a person did at one of their paths.
+    TakenBack { serial: String, why: String },
     /// The changes were not committed, or the last of the staging was left: nothing was changed, it was removed.
     Discarded { serial: String },
 }
 
-/// Why changes were not applied. Unless a variant says otherwise, the real directory is as it was. Paths are relative
-/// to it.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ApplyError {
-    #[error("apply to the real directory: {} paths changed there since the run began, the first is {:?}", paths.len(),
-        paths.first().map_or("", String::as_str))]
-    BaseMoved { paths: Vec<String> },
-    #[error("apply to {path:?}: a file, a link or ignored files are there, which are not among the deliverables")]
-    Blocked { path: String },
-    #[error("apply to {path:?}: no run may change a `.git` or an apply's own staging")]
-    Reserved { path: String },
-    #[error("apply to the real directory: entries of {path:?} may not be changed by this user")]
-    ReadOnly { path: String },
-    #[error("apply to the real directory: {path:?} is on another mount, where a change cannot be made atomically")]
-    OtherMount { path: String },
-    #[error("apply to the real directory: another apply or recovery is at work there")]
-    Busy,
-    #[error("apply to the real directory: {staging:?} is left from an apply that was interrupted; recover it first")]
-    Unrecovered { staging: String },
-    #[error("apply the changes of {serial:?}: a serial has 1 to {MAX_SERIAL_BYTES} ASCII letters, digits, `-` or `_`")]
-    Serial { serial: String },
-    #[error("apply {path:?}: the worker's tree is not what was scanned")]
-    WorkerTree { path: String },
-    #[error("apply the changes: their plan has {bytes} bytes, more than the {MAX_PLAN_BYTES} allowed")]
-    PlanTooLong { bytes: u64 },
-    #[error("scan the real directory")]
-    Real(#[source] ScanError),
-    #[error("stage {path:?}")]
-    Stage { path: String, source: io::Error },
-    /// The plan is committed and some of it may be done: [`recover`] does the rest.
-    #[error("finish the apply in {staging:?} at {path:?}; it is committed, and recovery will go on with it")]
-    Unfinished { staging: String, path: String, source: io::Error },
-    /// An interrupted apply cannot be rolled forward without losing what somebody wrote since. Nothing was done by
-    /// this call; the tree is partly old and partly new.
-    #[error("recover {staging:?}: {} paths changed since the crash, the first is {:?}; restore them, or remove {staging:?} \
-        to keep everything as it is now", paths.len(), paths.first().map_or("", String::as_str))]
-    Stuck { staging: String, paths: Vec<String> },
-    /// Somebody else wrote this plan, or another version did. Nothing was done by this call.
-    #[error("recover {staging:?}: its plan cannot be obeyed, because {reason}; if it is not ours, remove {staging:?}")]
-    BadPlan { staging: String, reason: String },
-    #[error("recover {staging:?} at {path:?}")]
-    Recover { staging: String, path: String, source: io::Error },
-    #[cfg(test)]
-    #[error("go on: a test stopped it, as kill -9 would")]
-    Killed,
-}
-
 /// Applies the changes of a run to `real`; `from` is the worker's tree, which must be as it was scanned for `end`.
-/// Holds an advisory lock (`flock`) on `real` meanwhile.
+/// Holds an advisory lock (`flock`) on `real` meanwhile. The staging stays until [`clear`], so that nobody takes the
+/// directory for one that the run has not come to yet.
 ///
 /// # Errors
 /// [`ApplyError`]; only with [`ApplyError::Unfinished`] something may have changed.
-pub fn apply(real: &Dir, from: &Dir, set: &ChangeSet<'_>) -> Result<Applied, ApplyError> {
-    apply_with(real, from, set, &mut Hook::none())
+pub fn apply(real: &Dir, from: &Dir, set: &ChangeSet<'_>, watch: &Watch<'_>) -> Result<Applied, ApplyError> {
+    apply_with(real, from, set, &mut Hook::watched(watch))
+}
+
+/// Removes the staging of changes that are made, of which the verdict is written down. What somebody wrote into a file or a
+/// directory since it was replaced or removed is kept: returns where.
+///
+/// # Errors
+/// [`ApplyError::Recover`]: what is left is removed by a later call.
+pub fn clear(real: &Dir, serial: &str) -> Result<Vec<String>, ApplyError> {
+    clear_with(real, serial, &mut Hook::watched(&Watch::NOBODY))
 }
 
 /// Whether there is nothing in `real` that is called as an apply's staging is.
@@ -139,22 +122,63 @@ pub fn is_clear(real: &Dir) -> Result<bool, ApplyError> {
     Ok(stagings(&listed)?.is_empty())
 }
 
+/// Whether an apply could begin: the directory and the deliverables that there are may be changed by this user.
+///
+/// # Errors
+/// [`ApplyError::ReadOnly`], [`ApplyError::Real`].
+pub fn may_begin(real: &Dir, deliverables: &[String]) -> Result<(), ApplyError> {
+    let top = node::open_dir(real, ".").map_err(|errno| ApplyError::Real(ScanError::io("", errno)))?;
+    let read_only = |path: &str| ApplyError::ReadOnly { path: path.to_owned() };
+    may_change(&top).map_err(|_| read_only("."))?;
+    for path in deliverables {
+        // As far as there are directories.
+        let mut at = node::open_dir(&top, ".").map_err(|errno| ApplyError::Real(ScanError::io(path, errno)))?;
+        for name in node::components(path).unwrap_or_default() {
+            let Ok(below) = node::open_dir(&at, name) else { break };
+            at = below;
+        }
+        may_change(&at).map_err(|_| read_only(path))?;
+    }
+    Ok(())
+}
+
+/// Whether a run may be called so.
+fn is_serial(text: &str) -> bool {
+    let sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=MAX_SERIAL_BYTES).contains(&text.len()) && text.bytes().all(sound)
+}
+
+/// Holds the real directory still while it is read: no apply begins there until the returned handle is dropped, and one that is
+/// at work is waited for.
+///
+/// # Errors
+/// [`ApplyError::Busy`]; [`ApplyError::Unrecovered`]: an apply was interrupted since the last [`recover`].
+pub fn hold_still(real: &Dir) -> Result<Dir, ApplyError> {
+    let held = lock_as(real, FlockOperation::NonBlockingLockShared)?;
+    match stagings(&held)?.into_iter().find(|staging| !staging.ends_with(DONE)) {
+        Some(staging) => Err(ApplyError::Unrecovered { staging }),
+        None => Ok(held),
+    }
+}
+
 /// Ends every apply that was interrupted in `real`: forward if it was committed, else back. To be called before a
 /// directory is used by any run. May itself be interrupted and called again.
 ///
 /// # Errors
-/// [`ApplyError::Stuck`], [`ApplyError::BadPlan`], and whatever the disk says; the staging is then kept.
+/// [`ApplyError::BadPlan`], [`ApplyError::Unfinished`], and whatever the disk says; the staging is then kept.
 pub fn recover(real: &Dir) -> Result<Vec<Recovered>, ApplyError> {
-    recover_with(real, &mut Hook::none())
+    recover_with(real, &mut Hook::watched(&Watch::NOBODY))
 }
 
-fn apply_with(real: &Dir, from: &Dir, set: &ChangeSet<'_>, hook: &mut Hook) -> Result<Applied, ApplyError> {
-    let sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    if set.serial.is_empty() || set.serial.len() > MAX_SERIAL_BYTES || !set.serial.bytes().all(sound) {
+fn apply_with(real: &Dir, from: &Dir, set: &ChangeSet<'_>, hook: &mut Hook<'_>) -> Result<Applied, ApplyError> {
+    if !is_serial(set.serial) {
         return Err(ApplyError::Serial { serial: set.serial.to_owned() });
     }
     let real = &lock(real)?;
-    if let Some(staging) = stagings(real)?.into_iter().next() {
+    if !(hook.watch.is_there)() {
+        return Err(ApplyError::Elsewhere);
+    }
+    if let Some(staging) = stagings(real)?.into_iter().find(|staging| !staging.ends_with(DONE)) {
         return Err(ApplyError::Unrecovered { staging });
     }
     let (current, holders) = scan_noting(real, set.bounds, set.ignore).map_err(ApplyError::Real)?;
@@ -166,8 +190,8 @@ fn apply_with(real: &Dir, from: &Dir, set: &ChangeSet<'_>, hook: &mut Hook) -> R
         Unplannable::Blocked(path) => ApplyError::Blocked { path },
         Unplannable::Reserved(path) => ApplyError::Reserved { path },
     })?;
-    if let Some(step) = plan.steps.iter().find(|step| set.ignore.covers(step.path(), step.is_of_directory())) {
-        return Err(ApplyError::Blocked { path: step.path().to_owned() });
+    if let Some(step) = plan.steps.iter().find(|step| set.ignore.covers(&step.path, step.is_of_directory())) {
+        return Err(ApplyError::Blocked { path: step.path.clone() });
     }
     let mut changes = Manifest::changes(set.base, set.end);
     changes.retain(|change| under(set.deliverables, &change.path));
@@ -175,6 +199,7 @@ fn apply_with(real: &Dir, from: &Dir, set: &ChangeSet<'_>, hook: &mut Hook) -> R
         return Ok(Applied { changes });
     }
     let name = format!("{STAGING_PREFIX}{}", set.serial);
+    hook.total = 2 * plan.steps.len() as u64;
     let staging = match commit(real, from, &plan, &name, hook) {
         Ok(staging) => staging,
         #[cfg(test)]
@@ -186,11 +211,11 @@ fn apply_with(real: &Dir, from: &Dir, set: &ChangeSet<'_>, hook: &mut Hook) -> R
             return Err(error);
         }
     };
-    finish(real, &staging, &plan, &name, hook)?;
+    finish(real, (&staging, Staged::Now), &plan, &name, hook)?;
     Ok(Applied { changes })
 }
 
-fn recover_with(real: &Dir, hook: &mut Hook) -> Result<Vec<Recovered>, ApplyError> {
+fn recover_with(real: &Dir, hook: &mut Hook<'_>) -> Result<Vec<Recovered>, ApplyError> {
     let real = &lock(real)?;
     let mut recovered = Vec::new();
     for name in stagings(real)? {
@@ -200,189 +225,178 @@ fn recover_with(real: &Dir, hook: &mut Hook) -> Result<Vec<Recovered>, ApplyErro
             source,
         };
         let serial = name.strip_prefix(STAGING_PREFIX).unwrap_or(&name).to_owned();
+        if let Some(serial) = serial.strip_suffix(DONE) {
+            recovered.push(Recovered::Applied { serial: serial.to_owned() });
+            continue;
+        }
         let staging = node::open_dir(real, &name).map_err(|errno| failed(".", errno.into()))?;
-        let plan = if name.ends_with(DONE) { None } else { read_plan(&staging, &name)? };
-        recovered.push(match (serial.strip_suffix(DONE), plan) {
-            (Some(serial), _) => Recovered::Finished { serial: serial.to_owned() },
-            (None, None) => Recovered::Discarded { serial },
-            (None, Some(plan)) => {
-                match plan.obstacle(real, &staging) {
-                    None => {}
-                    Some(Obstacle::Moved(paths)) => return Err(ApplyError::Stuck { staging: name, paths }),
-                    Some(Obstacle::ReadOnly(path)) => return Err(ApplyError::ReadOnly { path }),
-                    Some(Obstacle::OtherMount(path)) => return Err(ApplyError::OtherMount { path }),
-                    Some(Obstacle::Io(path, source)) => return Err(failed(&path, source)),
-                }
-                finish(real, &staging, &plan, &name, hook)?;
-                recovered.push(Recovered::RolledForward { serial });
-                continue;
+        if let Some(plan) = read_plan(&staging, &name, UNDO)? {
+            let kept = take_back(real, &staging, &plan, &name, hook)?;
+            recovered.push(Recovered::TakenBack {
+                serial,
+                why: format!("a person had changed something{}", kept_at(&kept)),
+            });
+            continue;
+        }
+        let Some(plan) = read_plan(&staging, &name, PLAN)? else {
+            remove_staging(real, &name, hook).map_err(|source| stopped(source, |source| failed(".", source)))?;
+            recovered.push(Recovered::Discarded { serial });
+            continue;
+        };
+        recovered.push(match finish(real, (&staging, Staged::Before), &plan, &name, hook) {
+            Ok(()) => Recovered::Applied { serial },
+            Err(error @ (ApplyError::Met { .. } | ApplyError::Step { .. })) => {
+                let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+                Recovered::TakenBack { serial, why: format!("{error}{}", source.unwrap_or_default()) }
             }
+            Err(error) => return Err(error),
         });
-        remove_staging(real, &name, hook).map_err(|source| stopped(source, |source| failed(".", source)))?;
     }
     Ok(recovered)
 }
 
-/// Stages everything and commits the plan. On any error but `Unfinished` nothing is committed.
-fn commit(real: &Dir, from: &Dir, plan: &Plan, name: &str, hook: &mut Hook) -> Result<Dir, ApplyError> {
+fn clear_with(real: &Dir, serial: &str, hook: &mut Hook<'_>) -> Result<Vec<String>, ApplyError> {
+    let real = &lock(real)?;
+    let name = format!("{STAGING_PREFIX}{serial}{DONE}");
     let at = |path: &str| {
-        let path = path.to_owned();
-        move |source: io::Error| stopped(source, |source| ApplyError::Stage { path, source })
+        let (staging, path) = (name.clone(), path.to_owned());
+        move |source: io::Error| stopped(source, |source| ApplyError::Recover { staging, path, source })
     };
-    node::create_dir(real, name, 0o700).map_err(io::Error::from).map_err(at(name))?;
-    hook.after().map_err(at(name))?;
-    let staging = node::open_dir(real, name).map_err(io::Error::from).map_err(at(name))?;
-    let mut hasher = FileHasher::new();
-    for step in &plan.steps {
-        if let Step::Place { path, staged, was, now } = step {
-            let mode = match was {
-                Some(Entry::File { .. }) => Some(mode_of(real, path).map_err(at(path))?),
-                Some(Entry::Link { .. } | Entry::EmptyDirectory {}) | None => None,
-            };
-            stage(from, path, now, mode, (&staging, &staged.to_string()), &mut hasher)?;
-            hook.after().map_err(at(path))?;
+    let staging = match node::open_dir(real, &name) {
+        Ok(staging) => staging,
+        // Nothing was changed, or another call was here before.
+        Err(errno) if node::no_directory(errno) => return Ok(Vec::new()),
+        Err(errno) => return Err(at(".")(errno.into())),
+    };
+    if let Some(plan) = read_plan(&staging, &name, PLAN)? {
+        let mut swaps = Swaps::new(real, &staging, serial, hook);
+        for (number, step) in plan.steps.iter().enumerate().filter(|(_, step)| step.was.is_some()) {
+            swaps.keep_stranger(number, step).map_err(at(&step.path))?;
         }
     }
-    match plan.obstacle(real, &staging) {
-        None => {}
-        Some(Obstacle::Moved(paths)) => return Err(ApplyError::BaseMoved { paths }),
-        Some(Obstacle::ReadOnly(path)) => return Err(ApplyError::ReadOnly { path }),
-        Some(Obstacle::OtherMount(path)) => return Err(ApplyError::OtherMount { path }),
-        Some(Obstacle::Io(path, source)) => return Err(ApplyError::Stage { path, source }),
-    }
-    let json = serde_json::to_vec(plan).map_err(io::Error::from).map_err(at(PLAN))?;
-    if json.len() as u64 > MAX_PLAN_BYTES {
-        return Err(ApplyError::PlanTooLong { bytes: json.len() as u64 });
-    }
-    let mut draft = node::create_file(&staging, PLAN_DRAFT, 0o600).map_err(io::Error::from).map_err(at(PLAN))?;
-    hook.after().map_err(at(PLAN))?;
-    draft.write_all(&json).and_then(|()| draft.sync_all()).map_err(at(PLAN))?;
-    sync(&staging).and_then(|()| sync(real)).and_then(|()| hook.after()).map_err(at(PLAN))?;
-    rustix::fs::renameat(&staging, PLAN_DRAFT, &staging, PLAN).map_err(io::Error::from).map_err(at(PLAN))?;
-    Ok(staging)
+    remove_staging(real, &name, hook).map_err(at("."))?;
+    kept(real, serial).map_err(at("."))
 }
 
-/// Puts the new contents of one path into the staging, checks that they are what was scanned, and makes them durable.
-fn stage(
-    from: &Dir,
-    path: &str,
-    now: &Entry,
-    mode: Option<u32>,
-    (staging, name): (&Dir, &str),
-    hasher: &mut FileHasher,
+/// Takes the steps of a committed plan, makes them durable, and says so by the staging's name. If something else than expected
+/// is at a path, or a step fails, all of them are taken back.
+fn finish(
+    real: &Dir,
+    (staging, staged): (&Dir, Staged),
+    plan: &Plan,
+    name: &str,
+    hook: &mut Hook<'_>,
 ) -> Result<(), ApplyError> {
-    let other = || ApplyError::WorkerTree { path: path.to_owned() };
-    let failed = |source: io::Error| ApplyError::Stage { path: path.to_owned(), source };
-    let parts = node::components(path).ok_or_else(other)?;
-    let (parent, last) = node::parent(from, &parts).map_err(|(_, errno)| match node::no_directory(errno) {
-        true => other(),
-        false => failed(errno.into()),
-    })?;
-    match now {
-        // Never staged: it is made by a step.
-        Entry::EmptyDirectory {} => Ok(()),
-        Entry::Link { target } => match node::read_link(&parent, last) {
-            Ok(found) if found == target.as_bytes() => {
-                node::create_link(staging, name, target).map_err(|errno| failed(errno.into()))
-            }
-            _ => Err(other()),
-        },
-        Entry::File { bytes, executable, .. } => {
-            let mut source = Source::open(&parent, last, path).map_err(|error| match error {
-                ScanError::Io { source, .. } => failed(source),
-                _ => other(),
-            })?;
-            let fresh = if *executable { 0o777 } else { 0o666 };
-            let mut file = node::create_file(staging, name, fresh).map_err(|errno| failed(errno.into()))?;
-            let (digest, read) = hasher.read(&mut source.file, *bytes, &mut file).map_err(failed)?;
-            if *now != (Entry::File { digest, bytes: read, executable: source.executable }) {
-                return Err(other());
-            }
-            if let Some(old) = mode {
-                // Whoever may read it may run it, and nobody else.
-                let bits = if *executable { old | (old & 0o444) >> 2 | 0o100 } else { old & !0o111 };
-                rustix::fs::fchmod(&file, Mode::from_raw_mode(bits)).map_err(|errno| failed(errno.into()))?;
-            }
-            file.sync_all().map_err(failed)
-        }
-    }
-}
-
-/// Takes the steps of a committed plan, makes them durable, and ends the apply.
-fn finish(real: &Dir, staging: &Dir, plan: &Plan, name: &str, hook: &mut Hook) -> Result<(), ApplyError> {
     let at = |path: &str| {
         let (staging, path) = (name.to_owned(), path.to_owned());
         move |source: io::Error| stopped(source, |source| ApplyError::Unfinished { staging, path, source })
     };
-    // Also when recovering: who was killed before this had a plan that a power loss could still take back.
-    sync(staging).and_then(|()| sync(real)).and_then(|()| hook.after()).map_err(at(PLAN))?;
-    let mut touched = BTreeSet::new();
-    for step in &plan.steps {
-        take(real, staging, step).map_err(io::Error::from).map_err(at(step.path()))?;
-        touched.insert(step.path().rsplit_once('/').map_or("", |(above, _)| above));
-        if let Step::MakeDirectory { path } = step {
-            touched.insert(path);
+    let (path, error) = match forward(real, (staging, staged), plan, name, hook) {
+        Ok(None) => {
+            // All steps are durable, and whoever finds the staging by its old name after a power loss takes none of them again.
+            return match hook.after().and_then(|()| sync(real)) {
+                #[cfg(test)]
+                Err(error) if tests::is_killed(&error) => Err(ApplyError::Killed),
+                Err(error) => {
+                    warn!(%error, staging = name, "the end of an apply could not be made durable");
+                    Ok(())
+                }
+                Ok(()) => Ok(()),
+            };
         }
-        hook.after().map_err(at(step.path()))?;
+        #[cfg(test)]
+        Err((_, error)) if tests::is_killed(&error) => return Err(ApplyError::Killed),
+        Ok(Some(path)) => (path, None),
+        Err((path, error)) => (path, Some(error)),
+    };
+    rustix::fs::renameat(staging, PLAN, staging, UNDO).map_err(io::Error::from).map_err(at(&path))?;
+    sync(staging).and_then(|()| hook.after()).map_err(at(&path))?;
+    let kept = take_back(real, staging, plan, name, hook)?;
+    Err(match error {
+        None => ApplyError::Met { path, kept },
+        Some(source) => ApplyError::Step { path, kept, source },
+    })
+}
+
+/// As [`finish`], as long as all goes well. Returns the path at which it does not.
+fn forward(
+    real: &Dir,
+    (staging, staged): (&Dir, Staged),
+    plan: &Plan,
+    name: &str,
+    hook: &mut Hook<'_>,
+) -> Result<Option<String>, (String, io::Error)> {
+    let at = |path: &str| {
+        let path = path.to_owned();
+        move |error: io::Error| (path, error)
+    };
+    // Also when recovering: who was killed before this had a plan that a power loss could still take back.
+    sync(staging).and_then(|()| sync(real)).and_then(|()| hook.after()).map_err(at("."))?;
+    let mut swaps = Swaps { staged, ..Swaps::new(real, staging, serial_of(name), hook) };
+    for (number, step) in plan.steps.iter().enumerate() {
+        if !swaps.take(number, step).map_err(at(&step.path))? {
+            return Ok(Some(step.path.clone()));
+        }
     }
-    for path in touched.iter().rev() {
-        sync_path(real, path).and_then(|()| hook.after()).map_err(at(path))?;
-    }
+    sync_touched(real, plan, hook).map_err(at("."))?;
     let done = format!("{name}{DONE}");
     rustix::fs::renameat(real, name, real, &done).map_err(io::Error::from).map_err(at("."))?;
-    hook.after().and_then(|()| sync(real)).map_err(at("."))?;
-    remove_staging(real, &done, hook).map_err(at("."))
+    Ok(None)
 }
 
-/// Takes one step, which may have been taken before, as may some that come after it.
-fn take(real: &Dir, staging: &Dir, step: &Step) -> Result<(), Errno> {
-    let parts = node::components(step.path()).ok_or(Errno::INVAL)?;
-    let (parent, name) = match (node::parent(real, &parts), step) {
-        (Ok(found), _) => found,
-        // What held it was removed since, or replaced.
-        (Err((_, errno)), Step::Unlink { .. } | Step::RemoveDirectory { .. }) if node::no_directory(errno) => {
-            return Ok(());
-        }
-        (Err((_, errno)), _) => return Err(errno),
+/// Takes the steps back, from the last to the first, makes that durable and removes the staging. Returns where that is kept
+/// which could not be put back.
+fn take_back(
+    real: &Dir,
+    staging: &Dir,
+    plan: &Plan,
+    name: &str,
+    hook: &mut Hook<'_>,
+) -> Result<Vec<String>, ApplyError> {
+    let at = |path: &str| {
+        let (staging, path) = (name.to_owned(), path.to_owned());
+        move |source: io::Error| stopped(source, |source| ApplyError::Unfinished { staging, path, source })
     };
-    let (done, already) = match step {
-        // `ISDIR`: a directory was made there since.
-        Step::Unlink { .. } => (rustix::fs::unlinkat(&parent, name, AtFlags::empty()), [Errno::NOENT, Errno::ISDIR]),
-        // `NOTDIR`: a file was placed there since.
-        Step::RemoveDirectory { .. } => {
-            (rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR), [Errno::NOENT, Errno::NOTDIR])
-        }
-        Step::MakeDirectory { .. } => (node::create_dir(&parent, name, 0o777), [Errno::EXIST, Errno::EXIST]),
-        Step::Place { staged, .. } => {
-            // `NOENT`: it left the staging, so it was placed.
-            (rustix::fs::renameat(staging, staged.to_string(), &parent, name), [Errno::NOENT, Errno::NOENT])
-        }
-    };
-    match done {
-        Err(errno) if already.contains(&errno) => Ok(()),
-        done => done,
+    let mut swaps = Swaps::new(real, staging, serial_of(name), hook);
+    for (number, step) in plan.steps.iter().enumerate().rev() {
+        swaps.take_back(number, step).map_err(at(&step.path))?;
     }
+    sync_touched(real, plan, hook).map_err(at("."))?;
+    // Without a plan it is a staging that came to nothing.
+    rustix::fs::unlinkat(staging, UNDO, AtFlags::empty()).map_err(io::Error::from).map_err(at("."))?;
+    sync(staging).and_then(|()| hook.after()).map_err(at("."))?;
+    remove_staging(real, name, hook).map_err(at("."))?;
+    kept(real, serial_of(name)).map_err(at("."))
 }
 
-/// The committed plan of a staging, if there is one.
-fn read_plan(staging: &Dir, name: &str) -> Result<Option<Plan>, ApplyError> {
-    let bad = |reason: String| ApplyError::BadPlan { staging: name.to_owned(), reason };
-    let failed = |source: io::Error| ApplyError::Recover { staging: name.to_owned(), path: PLAN.to_owned(), source };
-    match node::status(staging, PLAN) {
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(failed(errno.into())),
-        Ok(status) if node::file_type(&status) != FileType::RegularFile => {
-            return Err(bad("it is no regular file".to_owned()));
-        }
-        Ok(_) => {}
+/// The run whose staging has this name.
+fn serial_of(name: &str) -> &str {
+    name.strip_prefix(STAGING_PREFIX).unwrap_or(name)
+}
+
+/// Where things of a person's are kept that a run's apply came upon.
+fn kept(real: &Dir, serial: &str) -> io::Result<Vec<String>> {
+    let top = format!("{STAGING_PREFIX}{serial}{KEPT}");
+    let dir = match node::open_dir(real, &top) {
+        Ok(dir) => dir,
+        Err(errno) if node::no_directory(errno) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno.into()),
+    };
+    let mut numbers = Vec::new();
+    node::list::<Errno>(&dir, |name, _| {
+        numbers.push(String::from_utf8_lossy(name).into_owned());
+        Ok(())
+    })?;
+    numbers.sort_unstable();
+    let mut found = Vec::new();
+    for number in numbers {
+        let below = node::open_dir(&dir, &number)?;
+        node::list::<Errno>(&below, |name, _| {
+            found.push(format!("{top}/{number}/{}", String::from_utf8_lossy(name)));
+            Ok(())
+        })?;
     }
-    let mut json = Vec::new();
-    let file = node::open_file(staging, PLAN).map_err(|errno| failed(errno.into()))?;
-    file.take(MAX_PLAN_BYTES + 1).read_to_end(&mut json).map_err(failed)?;
-    if json.len() as u64 > MAX_PLAN_BYTES {
-        return Err(bad(format!("it has more than {MAX_PLAN_BYTES} bytes")));
-    }
-    Plan::parse(&json).map(Some).map_err(bad)
+    Ok(found)
 }
 
 /// Paths at and below the deliverables at which two trees differ, empty directories included.
@@ -391,93 +405,68 @@ fn differences(base: &Manifest, current: &Manifest, deliverables: &[String]) -> 
     changes.map(|change| change.path).filter(|path| under(deliverables, path)).collect()
 }
 
-/// Names of the staging directories in `real`, sorted. A file or link of such a name is not ours.
-fn stagings(real: &Dir) -> Result<Vec<String>, ApplyError> {
-    let mut found = Vec::new();
-    node::list::<Errno>(real, |name, kind| {
-        match std::str::from_utf8(name) {
-            Ok(name) if name.starts_with(STAGING_PREFIX) && kind == FileType::Directory => found.push(name.to_owned()),
-            _ => {}
-        }
-        Ok(())
-    })
-    .map_err(|errno| ApplyError::Real(ScanError::io("", errno)))?;
-    found.sort_unstable();
-    Ok(found)
-}
-
 /// A handle that locks a directory against other applies and recoveries, in every process, until it is dropped. It can
 /// also be listed and synced, which a handle from `open_ambient_dir` (`O_PATH`) cannot.
 fn lock(real: &Dir) -> Result<Dir, ApplyError> {
+    lock_as(real, FlockOperation::NonBlockingLockExclusive)
+}
+
+fn lock_as(real: &Dir, how: FlockOperation) -> Result<Dir, ApplyError> {
     // Opened anew: the lock belongs to the open file, which clones of `real` share.
     let held = node::open_dir(real, ".").map_err(|errno| ApplyError::Real(ScanError::io("", errno)))?;
-    match rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(held),
-        Err(Errno::WOULDBLOCK) => Err(ApplyError::Busy),
-        Err(errno) => Err(ApplyError::Real(ScanError::io("", errno))),
+    for _ in 0..LOCK_LOOKS {
+        match rustix::fs::flock(&held, how) {
+            Ok(()) => return Ok(held),
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            Err(errno) => return Err(ApplyError::Real(ScanError::io("", errno))),
+        }
     }
-}
-
-/// Permission bits of a file of the real directory.
-fn mode_of(real: &Dir, path: &str) -> io::Result<u32> {
-    let parts = node::components(path).ok_or(Errno::INVAL)?;
-    let (parent, name) = node::parent(real, &parts).map_err(|(_, errno)| errno)?;
-    Ok(node::status(&parent, name)?.st_mode & 0o777)
-}
-
-fn sync(dir: &Dir) -> io::Result<()> {
-    Ok(rustix::fs::fsync(dir)?)
-}
-
-/// Makes the entries of a directory durable. One that was removed meanwhile has none.
-fn sync_path(real: &Dir, path: &str) -> io::Result<()> {
-    let Some(parts) = node::components(path) else { return sync(real) };
-    let opened = node::parent(real, &parts).map_err(|(_, errno)| errno);
-    match opened.and_then(|(parent, name)| node::open_dir(&parent, name)) {
-        Ok(dir) => sync(&dir),
-        Err(errno) if node::no_directory(errno) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-fn remove_staging(real: &Dir, name: &str, hook: &mut Hook) -> io::Result<()> {
-    node::remove_tree(real, name)?;
-    hook.after()?;
-    sync(real)
+    Err(ApplyError::Busy)
 }
 
 /// The error for a failure, unless a test stopped us.
 fn stopped(source: io::Error, error: impl FnOnce(io::Error) -> ApplyError) -> ApplyError {
     #[cfg(test)]
-    if source.get_ref().is_some_and(|inner| inner.is::<tests::Killed>()) {
+    if tests::is_killed(&source) {
         return ApplyError::Killed;
     }
     error(source)
 }
 
-/// Is told after every change that reaches the disk, in order. Only a test makes anything of it.
-struct Hook {
+/// Is told after every change that reaches the disk, in order.
+struct Hook<'a> {
+    watch: &'a Watch<'a>,
+    made: u64,
+    total: u64,
     #[cfg(test)]
-    fault: Option<(usize, tests::Fault)>,
+    test: tests::AtHook,
 }
 
-impl Hook {
-    fn none() -> Self {
+impl<'a> Hook<'a> {
+    fn watched(watch: &'a Watch<'a>) -> Self {
         Self {
+            watch,
+            made: 0,
+            total: 0,
             #[cfg(test)]
-            fault: None,
+            test: tests::AtHook::default(),
         }
     }
 
     fn after(&mut self) -> io::Result<()> {
+        self.made += 1;
+        (self.watch.progress)(self.made.min(self.total), self.total);
         #[cfg(test)]
-        if let Some((left, fault)) = &mut self.fault {
-            if *left == 0 {
-                return Err(fault.error());
-            }
-            *left -= 1;
-        }
+        self.test.after()?;
         Ok(())
+    }
+
+    /// Whether the file system is to be taken for one without the flags of a rename.
+    fn lacks_flags(&self) -> bool {
+        #[cfg(test)]
+        return self.test.lacks_flags;
+        #[cfg(not(test))]
+        false
     }
 }
 

@@ -105,9 +105,52 @@ pub(super) fn parent<'p>(dir: &Dir, components: &[&'p str]) -> Result<(Dir, &'p 
     Ok((at, last))
 }
 
+/// Whether two handles are of one directory.
+///
+/// # Errors
+/// One of them cannot be asked.
+pub fn is_same(one: &Dir, other: &Dir) -> io::Result<bool> {
+    let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
 /// Whether an error of opening a directory says that no directory of that name is there (absent, a link, a file).
 pub(super) fn no_directory(errno: Errno) -> bool {
     matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+}
+
+/// The directory that holds a path, and its last name. `None`: there is no such directory, or a link or a file in its place.
+pub(super) fn place<'p>(real: &Dir, path: &'p str) -> io::Result<Option<(Dir, &'p str)>> {
+    let parts = components(path).ok_or(Errno::INVAL)?;
+    match parent(real, &parts) {
+        Ok(found) => Ok(Some(found)),
+        Err((_, errno)) if no_directory(errno) => Ok(None),
+        Err((_, errno)) => Err(errno.into()),
+    }
+}
+
+/// Whether a name is of an empty directory.
+pub(super) fn is_empty(dir: &Dir, name: &str) -> Result<bool, Errno> {
+    let opened = match open_dir(dir, name) {
+        Ok(opened) => opened,
+        Err(errno) if no_directory(errno) => return Ok(false),
+        Err(errno) => return Err(errno),
+    };
+    let mut empty = true;
+    list::<Errno>(&opened, |_, _| {
+        empty = false;
+        Ok(())
+    })?;
+    Ok(empty)
+}
+
+/// Whether anything is at a name.
+pub(super) fn is_there(dir: &Dir, name: &str) -> io::Result<bool> {
+    match status(dir, name) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Removes `name` from `dir` with all that is below it, whatever a guest made of it: any depth, any names, any types.

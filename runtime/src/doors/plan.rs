@@ -1,54 +1,50 @@
-//! The plan of an apply: what is to be done to a real directory, step by step, so that it can be done again.
+//! The plan of an apply: what is to be done to a real directory, step by step, so that it can be done again or taken back.
 //!
 //! Pure but for [`Plan::obstacle`], which looks at the directory and changes nothing. A plan is read back after a crash
 //! from a directory that anybody may have prepared (a cloned repository can contain a file of that name), so it is
-//! untrusted: its paths cannot leave the directory and cannot name a `.git`, and a step is taken only if what it finds
-//! is what the plan says was or will be there. Invariant: the steps, taken in order from the start any number of times,
-//! with a crash after any of them, end in the same tree.
+//! untrusted: its paths cannot leave the directory and cannot name a `.git`, and a step stands only if what came out of its
+//! path is what the plan says was there. Invariant: the steps, taken in order from the start any number of times, with a
+//! crash after any of them, end in the same tree; and so do they, taken back from the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use cap_std::fs::Dir;
-use rustix::fs::{Access, AtFlags, FileType, StatxFlags};
+use rustix::fs::{Access, AtFlags, StatxFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::node;
-use super::tree::{Entry, FileHasher, Manifest, ancestors, has_content, under};
-use super::walk::{ScanError, Source, is_reserved};
+use super::node::place;
+use super::tree::{Entry, FileHasher, Manifest, ancestors, has_content, holds, under};
+use super::walk::is_reserved;
 
 /// The format that this version writes, and the only one that it reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// One idempotent change of the real directory.
+/// One change of the real directory: what is at a path and what lies in the slot of the step change places. The slot is called
+/// as the number of the step is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "step", rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) enum Step {
-    /// Removes a file or link.
-    Unlink { path: String, was: Entry },
-    /// Removes a directory that the steps before emptied.
-    RemoveDirectory { path: String },
-    /// Makes a directory.
-    MakeDirectory { path: String },
-    /// Renames the staged file or link of this number to the path, over the one that was there.
-    Place { path: String, staged: u64, was: Option<Entry>, now: Entry },
+#[serde(deny_unknown_fields)]
+pub(super) struct Step {
+    pub(super) path: String,
+    /// What is at the path before. A directory has been emptied by the steps before.
+    pub(super) was: Option<Entry>,
+    /// What is at the path after.
+    pub(super) now: Option<Entry>,
 }
 
 impl Step {
     pub(super) fn is_of_directory(&self) -> bool {
-        match self {
-            Step::Unlink { .. } | Step::Place { .. } => false,
-            Step::RemoveDirectory { .. } | Step::MakeDirectory { .. } => true,
-        }
+        [&self.was, &self.now].into_iter().flatten().any(|entry| !has_content(entry))
     }
 
-    pub(super) fn path(&self) -> &str {
-        match self {
-            Step::Unlink { path, .. }
-            | Step::RemoveDirectory { path }
-            | Step::MakeDirectory { path }
-            | Step::Place { path, .. } => path,
+    /// Whether something changes, and a directory changes places with nothing else.
+    fn is_sound(&self) -> bool {
+        match (&self.was, &self.now) {
+            (None, None) => false,
+            (Some(_), None) | (None, Some(_)) => true,
+            (Some(was), Some(now)) => has_content(was) && has_content(now),
         }
     }
 }
@@ -74,7 +70,7 @@ pub(super) enum Unplannable {
 /// What stands in the way of taking the steps of a plan.
 #[derive(Debug)]
 pub(super) enum Obstacle {
-    /// These paths are neither as they were before the plan nor as they are after it.
+    /// These paths are not as they were when the plan was made.
     Moved(Vec<String>),
     /// We may not change entries of this directory.
     ReadOnly(String),
@@ -110,23 +106,22 @@ impl Plan {
             return Err(Unplannable::Blocked(path.clone()));
         }
 
-        let mut steps = Vec::new();
-        for (path, was) in current.iter().filter(|(path, was)| has_content(was) && !want.contains_key(path)) {
-            steps.push(Step::Unlink { path: path.to_owned(), was: was.clone() });
-        }
+        let directory = || Some(Entry::EmptyDirectory {});
+        let gone = current.iter().filter(|(path, was)| has_content(was) && !want.contains_key(path));
+        let gone = gone.map(|(path, was)| Step { path: path.to_owned(), was: Some(was.clone()), now: None });
+        let mut steps: Vec<Step> = gone.collect();
         // A path sorts after those of the directories above it.
-        let gone = before.iter().rev().filter(|path| !after.contains(*path));
-        steps.extend(gone.map(|path| Step::RemoveDirectory { path: path.clone() }));
-        steps.extend(after.difference(&before).map(|path| Step::MakeDirectory { path: path.clone() }));
+        let emptied = before.iter().rev().filter(|path| !after.contains(*path));
+        steps.extend(emptied.map(|path| Step { path: path.clone(), was: directory(), now: None }));
+        steps.extend(after.difference(&before).map(|path| Step { path: path.clone(), was: None, now: directory() }));
         for (path, now) in delivered {
             let was = current.get(path).filter(|was| has_content(was));
             if was != Some(now) {
-                let staged = steps.len() as u64;
-                steps.push(Step::Place { path: path.to_owned(), staged, was: was.cloned(), now: now.clone() });
+                steps.push(Step { path: path.to_owned(), was: was.cloned(), now: Some(now.clone()) });
             }
         }
-        if let Some(step) = steps.iter().find(|step| !allowed(step.path())) {
-            return Err(Unplannable::Reserved(step.path().to_owned()));
+        if let Some(step) = steps.iter().find(|step| !allowed(&step.path)) {
+            return Err(Unplannable::Reserved(step.path.clone()));
         }
         Ok(Self { format: FORMAT, steps })
     }
@@ -137,163 +132,76 @@ impl Plan {
         if plan.format != FORMAT {
             return Err(format!("its format is {}, this version knows {FORMAT}", plan.format));
         }
-        match plan.steps.iter().find(|step| node::components(step.path()).is_none() || !allowed(step.path())) {
-            Some(step) => Err(format!("it would change {:?}", step.path())),
+        match plan
+            .steps
+            .iter()
+            .find(|step| node::components(&step.path).is_none() || !allowed(&step.path) || !step.is_sound())
+        {
+            Some(step) => Err(format!("it would change {:?}", step.path)),
             None => Ok(plan),
         }
     }
 
-    /// What stands in the way of taking the steps in `real`, whether none or some were taken before.
-    pub(super) fn obstacle(&self, real: &Dir, staging: &Dir) -> Option<Obstacle> {
-        self.look(real, staging).err()
+    /// What stands in the way of taking the steps in `real`, of which none was taken.
+    pub(super) fn obstacle(&self, real: &Dir) -> Option<Obstacle> {
+        self.look(real).err()
     }
 
-    fn look(&self, real: &Dir, staging: &Dir) -> Result<(), Obstacle> {
-        let mut hasher = FileHasher::new();
-        let mut states: BTreeMap<&str, Expected<'_>> = BTreeMap::new();
-        for step in &self.steps {
-            let expected = states.entry(step.path()).or_default();
-            match step {
-                Step::Unlink { was, .. } => expected.entries.extend([None, Some(was)]),
-                Step::RemoveDirectory { .. } | Step::MakeDirectory { .. } => {
-                    expected.directory = true;
-                    expected.entries.push(None);
-                }
-                Step::Place { path, staged, was, now } => {
-                    let complete = Expected { entries: vec![None, Some(now)], ..Expected::default() };
-                    if !complete.met(staging, &staged.to_string(), path, &mut hasher)? {
-                        let error = io::Error::new(io::ErrorKind::InvalidData, "its staged contents are damaged");
-                        return Err(Obstacle::Io(path.clone(), error));
-                    }
-                    expected.entries.extend([was.as_ref(), Some(now)]);
-                    // It left the staging, so it was placed; what happened to the path since is not our business.
-                    expected.anything |= node::status(staging, &staged.to_string()).is_err();
-                }
-            }
-        }
+    fn look(&self, real: &Dir) -> Result<(), Obstacle> {
         let mount = Mount::of(real).map_err(|errno| Obstacle::Io(".".to_owned(), errno.into()))?;
-        let mut writable = BTreeSet::new();
-        let mut moved = Vec::new();
-        for (path, expected) in &states {
-            let parts = node::components(path).ok_or_else(|| Obstacle::Moved(vec![(*path).to_owned()]))?;
-            let failed = |errno: Errno| Obstacle::Io((*path).to_owned(), errno.into());
-            let (parent, name) = match node::parent(real, &parts) {
-                Ok(found) => found,
-                Err((index, errno)) if node::no_directory(errno) => {
-                    // A step makes that directory, or made it something else; otherwise somebody else did.
-                    let absent = parts[..=index].join("/");
-                    if !states.contains_key(absent.as_str()) {
-                        moved.push(absent);
-                    }
-                    continue;
+        let mut hasher = FileHasher::new();
+        let made = self.steps.iter().filter(|step| step.now == Some(Entry::EmptyDirectory {}));
+        let made: BTreeSet<&str> = made.map(|step| step.path.as_str()).collect();
+        let (mut seen, mut writable, mut moved) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        for Step { path, was, .. } in &self.steps {
+            // A later step at the same path finds what the earlier one leaves.
+            if !seen.insert(path.as_str()) {
+                continue;
+            }
+            let failed = |error: io::Error| Obstacle::Io(path.clone(), error);
+            let Some((parent, name)) = place(real, path).map_err(failed)? else {
+                if was.is_some() || !ancestors(path).any(|above| made.contains(above)) {
+                    moved.push(path.clone());
                 }
-                Err((_, errno)) => return Err(failed(errno)),
+                continue;
             };
-            let above = parts[..parts.len() - 1].join("/");
-            if !writable.contains(&above) {
-                let shown = || if above.is_empty() { ".".to_owned() } else { above.clone() };
-                rustix::fs::accessat(&parent, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
-                    .map_err(|_| Obstacle::ReadOnly(shown()))?;
-                if Mount::of(&parent).map_err(failed)? != mount {
+            let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+            if writable.insert(above) {
+                let shown = || if above.is_empty() { ".".to_owned() } else { above.to_owned() };
+                may_change(&parent).map_err(|_| Obstacle::ReadOnly(shown()))?;
+                if Mount::of(&parent).map_err(|errno| failed(errno.into()))? != mount {
                     return Err(Obstacle::OtherMount(shown()));
                 }
-                writable.insert(above);
             }
-            if !expected.met(&parent, name, path, &mut hasher)? {
-                moved.push((*path).to_owned());
-            }
-        }
-        for step in &self.steps {
-            if let Step::RemoveDirectory { path } = step {
-                moved.extend(strangers(real, path, &states)?);
+            let as_planned = match was {
+                Some(Entry::EmptyDirectory {}) => match node::open_dir(&parent, name) {
+                    Ok(dir) => {
+                        // Who moves a directory changes what it says of where it is.
+                        may_change(&dir).map_err(|_| Obstacle::ReadOnly(path.clone()))?;
+                        true
+                    }
+                    Err(errno) if node::no_directory(errno) => false,
+                    Err(errno) => return Err(failed(errno.into())),
+                },
+                was => holds(&parent, name, was.as_ref(), &mut hasher).map_err(failed)?,
+            };
+            if !as_planned {
+                moved.push(path.clone());
             }
         }
         if moved.is_empty() { Ok(()) } else { Err(Obstacle::Moved(moved)) }
     }
 }
 
+/// Whether this user may change entries of a directory; also of a file system that is mounted read-only.
+pub(super) fn may_change(dir: &Dir) -> Result<(), Errno> {
+    rustix::fs::accessat(dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+}
+
 /// Whether a plan may name this path. A `.git` at any depth runs commands for whoever enters it with git, which is why
 /// git itself refuses to check one out, in any case of letters.
 fn allowed(path: &str) -> bool {
     !is_reserved(path)
-}
-
-/// What may be found at a path while the steps are taken. `None` among the entries is nothing at all.
-#[derive(Default)]
-struct Expected<'a> {
-    entries: Vec<Option<&'a Entry>>,
-    directory: bool,
-    anything: bool,
-}
-
-impl Expected<'_> {
-    fn met(&self, parent: &Dir, name: &str, path: &str, hasher: &mut FileHasher) -> Result<bool, Obstacle> {
-        let failed = |errno: Errno| Obstacle::Io(path.to_owned(), errno.into());
-        if self.anything {
-            return Ok(true);
-        }
-        let status = match node::status(parent, name) {
-            Ok(status) => status,
-            Err(Errno::NOENT) => return Ok(self.entries.contains(&None)),
-            Err(errno) => return Err(failed(errno)),
-        };
-        match node::file_type(&status) {
-            FileType::Directory => Ok(self.directory),
-            FileType::Symlink => {
-                let found = node::read_link(parent, name).map_err(failed)?;
-                Ok(self.entries.iter().flatten().any(|entry| match entry {
-                    Entry::Link { target } => target.as_bytes() == found,
-                    Entry::File { .. } | Entry::EmptyDirectory {} => false,
-                }))
-            }
-            FileType::RegularFile => self.met_by_file(parent, name, path, hasher),
-            _ => Ok(false),
-        }
-    }
-
-    fn met_by_file(&self, parent: &Dir, name: &str, path: &str, hasher: &mut FileHasher) -> Result<bool, Obstacle> {
-        let unreadable = |error: ScanError| match error {
-            ScanError::Io { source, .. } => Obstacle::Io(path.to_owned(), source),
-            _ => Obstacle::Moved(vec![path.to_owned()]),
-        };
-        let mut source = Source::open(parent, name, path).map_err(unreadable)?;
-        let alike = |entry: &&Entry| match entry {
-            Entry::File { bytes, executable, .. } => *bytes == source.bytes && *executable == source.executable,
-            Entry::Link { .. } | Entry::EmptyDirectory {} => false,
-        };
-        // Not hashed unless it can matter: it may be a huge file of somebody else by now.
-        if !self.entries.iter().flatten().any(alike) {
-            return Ok(false);
-        }
-        let (digest, bytes) = hasher
-            .read(&mut source.file, source.bytes, &mut io::sink())
-            .map_err(|error| Obstacle::Io(path.to_owned(), error))?;
-        let found = Entry::File { digest, bytes, executable: source.executable };
-        source.finish(path, bytes).map_err(unreadable)?;
-        Ok(self.entries.contains(&Some(&found)))
-    }
-}
-
-/// The entries of a directory to be removed that no step mentions.
-fn strangers(real: &Dir, path: &str, states: &BTreeMap<&str, Expected<'_>>) -> Result<Vec<String>, Obstacle> {
-    let failed = |errno: Errno| Obstacle::Io(path.to_owned(), errno.into());
-    let parts = node::components(path).unwrap_or_default();
-    let opened = node::parent(real, &parts).map_err(|(_, errno)| errno);
-    let dir = match opened.and_then(|(parent, name)| node::open_dir(&parent, name)) {
-        Ok(dir) => dir,
-        Err(errno) if node::no_directory(errno) => return Ok(Vec::new()),
-        Err(errno) => return Err(failed(errno)),
-    };
-    let mut found = Vec::new();
-    node::list::<Errno>(&dir, |name, _| {
-        let below = format!("{path}/{}", String::from_utf8_lossy(name));
-        if !states.contains_key(below.as_str()) {
-            found.push(below);
-        }
-        Ok(())
-    })
-    .map_err(failed)?;
-    Ok(found)
 }
 
 /// Identity of a mount: renames work only within one.

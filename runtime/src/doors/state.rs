@@ -3,7 +3,7 @@
 //! | below it | what |
 //! | --- | --- |
 //! | `ledger.sqlite` | the store: ledger, items, journals; `ledger.book` says whose it is and how far it came |
-//! | `runs/SERIAL/` | `verdict.json`, `evidence/`, the worker's tree in `work/`; `lock` is held while the run is alive |
+//! | `runs/SERIAL/` | `verdict.json`, `applying.json` (what becomes that once its changes are applied), `evidence/`, the worker's tree in `work/`; `lock` is held while the run is alive |
 //! | `items/TENANT/LINE/ITEM.lock` | held while a run works on the item |
 //! | `cache/` | compiled components |
 //! | `blobs/` | trees of workspaces and components by content address, for all runs |
@@ -423,6 +423,18 @@ impl RunDir {
     pub fn subdir(&self, name: &str) -> io::Result<Dir> {
         make_dirs(&self.dir, name)?;
         self.dir.open_dir(name)
+    }
+
+    /// Reads a JSON document of the run, if it is there.
+    ///
+    /// # Errors
+    /// It cannot be read, or is another document.
+    pub fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
+        match self.dir.read(name) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes a JSON document of the run, durably.

@@ -8,12 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use cap_std::fs::Dir;
+use rustix::fs::FileType;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::ignored::Ignored;
+use super::node;
 pub(super) use super::walk::ancestors;
 pub use super::walk::{Bounds, ScanError, under};
-use super::walk::{Stamp, Step, Walk};
+use super::walk::{Source, Stamp, Step, Walk};
 use crate::rules::digest::Digest;
 
 /// Bytes read at a time: large enough for BLAKE3's widest vectors, small enough for a cache.
@@ -162,6 +165,25 @@ impl Manifest {
     pub fn only(&self, wanted: impl Fn(&str, &Entry) -> bool) -> Self {
         let entries = self.0.iter().filter(|(path, entry)| wanted(path, entry));
         Self(entries.map(|(path, entry)| (path.clone(), entry.clone())).collect())
+    }
+
+    /// The paths of the programs.
+    pub fn programs(&self) -> impl Iterator<Item = &str> {
+        self.iter().filter(|(_, entry)| matches!(entry, Entry::File { executable: true, .. })).map(|(path, _)| path)
+    }
+
+    /// The entries with the executable bits of `base`, and the paths at which that is another.
+    pub fn with_modes_of(mut self, base: &Manifest) -> (Self, Vec<String>) {
+        let mut changed = Vec::new();
+        for (path, entry) in &mut self.0 {
+            if let (Entry::File { executable, .. }, Some(Entry::File { executable: was, .. })) = (entry, base.get(path))
+                && executable != was
+            {
+                *executable = *was;
+                changed.push(path.clone());
+            }
+        }
+        (self, changed)
     }
 
     /// Number of entries.
@@ -317,6 +339,39 @@ impl FileHasher {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// Whether exactly this is at a name; `None` is nothing, and a directory has to be empty. What changes while it is read is not.
+pub(super) fn holds(dir: &Dir, name: &str, expected: Option<&Entry>, hasher: &mut FileHasher) -> io::Result<bool> {
+    let status = match node::status(dir, name) {
+        Ok(status) => status,
+        Err(Errno::NOENT) => return Ok(expected.is_none()),
+        Err(errno) => return Err(errno.into()),
+    };
+    match (expected, node::file_type(&status)) {
+        (Some(Entry::EmptyDirectory {}), FileType::Directory) => Ok(node::is_empty(dir, name)?),
+        (Some(Entry::Link { target }), FileType::Symlink) => Ok(node::read_link(dir, name)? == target.as_bytes()),
+        (Some(Entry::File { digest, bytes, executable }), FileType::RegularFile) => {
+            let unread = |error: ScanError| match error {
+                ScanError::Io { source, .. } => Err(source),
+                _ => Ok(false),
+            };
+            let mut source = match Source::open(dir, name, name) {
+                Ok(source) => source,
+                Err(error) => return unread(error),
+            };
+            // Not hashed unless it can matter: it may be a huge file of a person's by now.
+            if source.bytes != *bytes || source.executable != *executable {
+                return Ok(false);
+            }
+            let (found, read) = hasher.read(&mut source.file, *bytes, &mut io::sink())?;
+            match source.finish(name, read) {
+                Ok(()) => Ok(found == *digest),
+                Err(error) => unread(error),
+            }
+        }
+        _ => Ok(false),
     }
 }
 

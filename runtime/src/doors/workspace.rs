@@ -1,20 +1,23 @@
 //! The private copy of a workspace in which a worker works.
 //!
 //! A worker never touches the directory of a person: it gets a copy, and only an accepted run's changes go back, through
-//! `apply.rs`. Never: follows a link, copies owners, times or mode bits other than "executable", gives a group or
+//! `apply.rs`. A worker cannot change modes: what is at the path of a program of the base is a program, and what is at the
+//! path of another file is none; a new file is a program if it was one under its old name. Never: follows a link, copies owners, times or mode bits other than "executable", gives a group or
 //! others any access. What a tree is and how much of one is allowed is said in `tree.rs` and `walk.rs`.
 
 use std::fs::File;
 use std::io::{self, Read};
 
 use cap_std::fs::Dir;
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use thiserror::Error;
 
 use super::ignored::Ignored;
 use super::node;
-pub use super::node::remove_tree;
-use super::walk::{Bounds, ScanError, Source, Step, Walk};
+pub use super::node::{is_same, remove_tree};
+use super::tree::{Entry, Manifest};
+use super::walk::{Bounds, ScanError, Source, Stamp, Step, Walk};
 
 /// The owner's alone: a person's unreadable file must not become readable by being copied.
 const FILE_MODE: u32 = 0o600;
@@ -89,6 +92,29 @@ pub fn copy(source: &Dir, target: &Dir, bounds: &Bounds, skip: &Ignored) -> Resu
         }
     }
     Ok(Copied { files: walk.files(), bytes: walk.bytes() })
+}
+
+/// Gives the files at these paths the executable bit that the base has there. A guest can neither see nor set it: an editor that
+/// writes a new file and renames it over a program did not mean to take the bit. Returns how the files stand that were changed.
+///
+/// # Errors
+/// The first file whose mode cannot be changed.
+pub fn keep_modes<'p>(work: &Dir, base: &Manifest, paths: impl Iterator<Item = &'p str>) -> io::Result<Vec<Stamp>> {
+    let mut changed = Vec::new();
+    for path in paths {
+        let Some(Entry::File { executable, .. }) = base.get(path) else { continue };
+        let parts = node::components(path).ok_or(Errno::INVAL)?;
+        // What is not there, or is something else by now, has no mode to keep.
+        let Ok((parent, name)) = node::parent(work, &parts) else { continue };
+        let Ok(file) = node::open_file(&parent, name) else { continue };
+        let status = rustix::fs::fstat(&file)?;
+        if node::file_type(&status) == FileType::RegularFile && node::executable(&status) != *executable {
+            let mode = if *executable { PROGRAM_MODE } else { FILE_MODE };
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+            changed.push(Stamp::of(&rustix::fs::fstat(&file)?));
+        }
+    }
+    Ok(changed)
 }
 
 /// By `copy_file_range` where the kernel can, which shares blocks on file systems that do.

@@ -212,6 +212,7 @@ pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> a
         machine.open(&dir.join(path)).with_context(|| format!("open the {what} {}", dir.join(path).display()))
     };
     let workspace = spec.workspace.as_ref().map(|workspace| open(&workspace.dir, "workspace")).transpose()?;
+    let find = spec.workspace.as_ref().map(|workspace| machine.find(&dir.join(&workspace.dir)));
     let asked = repository::Lookup {
         read: &|path, most| machine.read_at_most(path, most),
         variable: &|name| machine.variable(name),
@@ -241,6 +242,7 @@ pub fn open(machine: &dyn Machine, loaded: Loaded, building: &dyn Fn(&str)) -> a
         tools,
         servers,
         workspace,
+        find,
         context,
         left_out,
         models,
@@ -293,10 +295,11 @@ pub fn again(machine: &dyn Machine, past: &Past, whose: Whose, changed: &Changed
     let dir = PathBuf::from(&past.job.dir);
     // The directory of a job that somebody else ran is not to be believed.
     let workspace = spec.workspace.as_ref().filter(|_| whose == Whose::Ours);
+    let find = workspace.map(|workspace| machine.find(&dir.join(&workspace.dir)));
     let workspace = workspace.map(|workspace| machine.open(&dir.join(&workspace.dir)));
     let workspace = workspace.transpose().with_context(|| format!("open the workspace in {}", dir.display()))?;
     let job = kept_job(machine, &operator, spec, components, (&past.job.dir, whose))?;
-    Ok(Job { workspace, hooks: machine.hooks(operator.hooks.clone()), ..job })
+    Ok(Job { workspace, find, hooks: machine.hooks(operator.hooks.clone()), ..job })
 }
 
 /// A job whose components are kept, and so are those of its children.
@@ -342,6 +345,7 @@ fn kept_job(
         servers,
         children: Arc::new(children),
         workspace: None,
+        find: None,
         context: None,
         left_out: LeftOut::default(),
         models,

@@ -16,7 +16,7 @@ use crate::rules::hook::Hook;
 use crate::rules::spec::{ModelSpec, RunSpec, Wall};
 use crate::run::desk::Desk;
 use crate::run::hooks::Hooks;
-use crate::run::runner::{Account, Reached, Runner, WebDoor};
+use crate::run::runner::{Account, Find, Reached, Runner, WebDoor};
 use crate::run::sandbox::Surface;
 
 use super::mcp::{ServeError, Served};
@@ -34,6 +34,9 @@ pub trait Machine {
     /// # Errors
     /// It is not there or not readable.
     fn open(&self, path: &Path) -> std::io::Result<Dir>;
+
+    /// A way to open such a directory again by its name, later.
+    fn find(&self, path: &Path) -> Find;
 
     /// Opens a file that the operator named.
     ///

@@ -20,7 +20,7 @@ use crate::run::runner::RunHandle;
 use super::load::LoadError;
 use super::machine::Machine;
 use super::screen::{self, Screen};
-use super::terminal::{note, say};
+use super::terminal::{Spinner, note, say};
 
 /// A signal that asks the process to end.
 #[derive(Clone, Copy, Debug)]
@@ -141,11 +141,32 @@ pub(super) async fn follow(
             screen.entry(entry).iter().for_each(|line| note!("{line}"));
         }
     };
-    let record = watch(machine, handle, interrupts, show).await?;
+    let applied = tokio::spawn(show_applied(handle.cord().applied(), json));
+    let record = watch(machine, handle, interrupts, show).await;
+    applied.abort();
+    let record = record?;
     if json {
         say!("{}", serde_json::to_string_pretty(&record).context("write the verdict")?);
     } else {
         say!("{}", screen::verdict(&record, &machine.state_dir().display().to_string()));
     }
     Ok(record.exit_code)
+}
+
+/// Changes to the disk from which on an apply takes long enough that a person wants to see how far it is.
+const LONG_APPLY: u64 = 1_000;
+
+/// Shows how far the changes of a run are applied, if that takes long, and takes the line away again.
+async fn show_applied(mut applied: tokio::sync::watch::Receiver<(u64, u64)>, quiet: bool) {
+    let mut spinner = None;
+    while applied.changed().await.is_ok() {
+        let (made, total) = *applied.borrow_and_update();
+        if total >= LONG_APPLY {
+            let spinner = spinner.get_or_insert_with(|| Spinner::new(quiet));
+            spinner.say(&format!("applying: {}%", made * 100 / total));
+            if made == total {
+                spinner.end();
+            }
+        }
+    }
 }

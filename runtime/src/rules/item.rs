@@ -12,7 +12,7 @@ use super::guard::Memory;
 use super::progress::{Mark, Passed, Seen};
 use super::spec::Backoff;
 use super::units;
-use super::verdict::Verdict;
+use super::verdict::{APPLY_GATE, Verdict};
 
 /// Where an item is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -180,6 +180,8 @@ impl Event {
     pub fn of(verdict: &Verdict, marked: bool) -> Option<Event> {
         match verdict {
             Verdict::Accepted | Verdict::NoChangeNeeded => Some(Event::Accept),
+            // The work stands; the directory was not ready for it.
+            Verdict::Rejected { gate, .. } if gate == APPLY_GATE => Some(Event::Free),
             Verdict::Rejected { .. }
             | Verdict::Unable { .. }
             | Verdict::ConstraintViolation { .. }

@@ -26,6 +26,10 @@ fn first_of(texts: &[String], between: &str) -> String {
 /// A link that was moved may lead out of the real directory.
 pub const LINK_RULE: &str = "changed a symbolic link";
 
+/// The gate that says no where accepted changes cannot be applied: something is wrong with the directory, and nothing with the
+/// work.
+pub const APPLY_GATE: &str = "apply";
+
 /// What runs on a person's machine when they next look at their history.
 pub const RESERVED_RULE: &str = "no run may change a `.git` or the staging of an apply";
 

@@ -602,16 +602,13 @@ enum Workspace {
     Callers,
 }
 
-/// Ends what an interrupted apply left in the workspace. In a caller's own copy nobody obeys what only looks like that.
+/// Sees that there is nothing in a caller's own copy that is called as an apply's staging is: nobody obeys it there. What was
+/// interrupted in a person's directory was ended before.
 fn ready(job: &Job, whose: Workspace) -> Result<(), Verdict> {
-    let Some(real) = &job.workspace else { return Ok(()) };
-    let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the workspace: {}", chain(error)));
-    match whose {
-        Workspace::Real => apply::recover(real).map(drop).map_err(|error| unreadable(&error)),
-        Workspace::Callers => match apply::is_clear(real).map_err(|error| unreadable(&error))? {
-            true => Ok(()),
-            false => Err(not_admitted("the workspace: the caller made a directory there as only the host makes them")),
-        },
+    let (Some(copy), Workspace::Callers) = (&job.workspace, whose) else { return Ok(()) };
+    match apply::is_clear(copy).map_err(|error| not_admitted(format!("the workspace: {}", chain(&error))))? {
+        true => Ok(()),
+        false => Err(not_admitted("the workspace: the caller made a directory there as only the host makes them")),
     }
 }
 
@@ -619,9 +616,12 @@ fn copies(runner: &Runner, job: &Job, run_dir: &RunDir, keeping: &Keeping) -> Re
     let Some(real) = &job.workspace else { return Ok(None) };
     let unreadable = |error: &dyn std::error::Error| not_admitted(format!("the workspace: {}", chain(error)));
     let work = run_dir.subdir("work").map_err(|error| unreadable(&error))?;
+    // No apply of another run comes in between.
+    let still = apply::hold_still(real).map_err(|error| unreadable(&error))?;
     let ignored = |base: &Dir, left_out: &LeftOut| ignored(runner, &job.spec, base, left_out);
     let there = ignored(real, &job.left_out).map_err(|error| unreadable(&error))?;
     workspace::copy(real, &work, &runner.bounds, &there).map_err(|error| unreadable(&error))?;
+    drop(still);
     // From now on the copy says what is ignored, as it will whenever it is restored.
     let ignored = ignored(&work, there.left_out()).map_err(|error| unreadable(&error))?;
     if !ignored.has_rules_of(&there) {

@@ -159,7 +159,7 @@ impl Children {
         let fault = |error: std::io::Error| RunEnd::Fault(format!("the files of a child could not be opened: {error}"));
         let mut job = child.job.again().map_err(fault)?;
         job.spec = job.spec.as_child(&self.spec, Errand { task, budget, seed: self.seed_of(call) });
-        job.workspace = workspace;
+        (job.workspace, job.find) = (workspace, None);
         job.account = self.account.clone();
         job.left_out = self.left_out.clone();
         let caller = Caller { serial: self.scopes.attempt.name().to_owned(), call };

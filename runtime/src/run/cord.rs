@@ -1,4 +1,5 @@
-//! The cord: the one way to stop a run from outside the guest, whoever pulls it.
+//! The cord: the one way to stop a run from outside the guest, whoever pulls it; and what can be seen of the run from there
+//! that is in no journal: how far its changes are applied.
 //!
 //! Worker, ledger, host, operator and deadline all come through here. Never: is let go again. Invariant here: the
 //! first pull wins and is never lost.
@@ -16,11 +17,12 @@ pub struct Cord {
     state: Arc<watch::Sender<Option<Stop>>>,
     /// The same fact for the epoch callback, which runs a thousand times a second and takes no lock.
     pulled: Arc<AtomicBool>,
+    applied: Arc<watch::Sender<(u64, u64)>>,
 }
 
 impl Default for Cord {
     fn default() -> Self {
-        Self { state: Arc::new(watch::Sender::new(None)), pulled: Arc::default() }
+        Self { state: Arc::new(watch::Sender::new(None)), pulled: Arc::default(), applied: Arc::default() }
     }
 }
 
@@ -46,6 +48,16 @@ impl Cord {
     /// Why the run was stopped, if it was.
     pub fn stop(&self) -> Option<Stop> {
         self.state.borrow().clone()
+    }
+
+    /// Shows how many of how many changes to the disk are made.
+    pub fn shows(&self, made: u64, total: u64) {
+        self.applied.send_replace((made, total));
+    }
+
+    /// How many of how many changes to the disk are made, as that grows.
+    pub fn applied(&self) -> watch::Receiver<(u64, u64)> {
+        self.applied.subscribe()
     }
 
     /// Waits until somebody pulls.

@@ -388,6 +388,7 @@ impl Opened {
             servers: BTreeMap::new(),
             children: Arc::default(),
             workspace,
+            find: None,
             context,
             left_out: fixture.left_out,
             models,

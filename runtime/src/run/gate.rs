@@ -33,6 +33,7 @@ use crate::doors::schema::Schema;
 use crate::doors::store::{Durability, Need};
 use crate::doors::trail::{Touch, Trail};
 use crate::doors::tree::{self, Bounds, Change, Manifest, Seen};
+use crate::doors::workspace;
 use crate::rules::andon::{Category, Pull, Puller};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{
@@ -88,7 +89,7 @@ pub struct WorkspaceView {
 }
 
 impl WorkspaceView {
-    /// Reads the tree as it is now, if it is what the guests made of it. Blocking.
+    /// Reads the tree as it is now, with the executable bits of the start, if it is what the guests made of it. Blocking.
     ///
     /// # Errors
     /// A sentence: the tree is past its bounds, could not be read, or was changed by something else.
@@ -103,7 +104,19 @@ impl WorkspaceView {
     pub fn look_after(&self, handed: &[String]) -> Result<Manifest, String> {
         let seen = self.see()?;
         self.trail.explains(&self.dir, &seen, &self.base, handed)?;
-        Ok(seen.manifest)
+        let (now, changed) = seen.manifest.with_modes_of(&self.base);
+        self.keep_modes(changed.iter().map(String::as_str)).map_err(|error| error.to_string())?;
+        Ok(now)
+    }
+
+    /// Gives what is at these paths the executable bit of the start. Blocking.
+    ///
+    /// # Errors
+    /// A mode cannot be changed.
+    pub fn keep_modes<'p>(&self, paths: impl Iterator<Item = &'p str>) -> std::io::Result<()> {
+        let changed = workspace::keep_modes(&self.dir, &self.base, paths)?;
+        changed.into_iter().for_each(|stamp| self.trail.note(Touch::Written(stamp)));
+        Ok(())
     }
 
     /// Makes the copy the tree of an address, as a guest left it who is told and not called again. Blocking.

@@ -17,6 +17,7 @@ use crate::rules::spec::{FileGrant, RunSpec};
 use crate::rules::verdict::Verdict;
 
 use super::admission::{Admitted, admit, chain, may_begin};
+use super::applying;
 use super::around::Around;
 use super::children::Birth;
 use super::cord::Cord;
@@ -70,6 +71,9 @@ pub(super) async fn run(
         Ok(run_dir) => run_dir,
         Err(verdict) => return judged(record, &verdict),
     };
+    if let Err(verdict) = applying::make_ready(&runner, &job, apply).await {
+        return refused(&run_dir, record, &verdict);
+    }
     if let Err(verdict) = may_begin(&runner, &job.spec, &record.item, &serial).await {
         return refused(&run_dir, record, &verdict);
     }
@@ -122,6 +126,10 @@ pub(super) async fn resume(
 ) -> Record {
     let mut record = blank_record(&job.spec, &past.serial);
     record.item.clone_from(&past.origin.item);
+    let was_open = past.record().is_none();
+    if let Err(verdict) = applying::make_ready(&runner, &job, apply).await {
+        return judged(record, &verdict);
+    }
     let run_dir = match runner.state.reopen_run(&past.serial) {
         Ok(run_dir) => run_dir,
         Err(error) => return judged(record, &Verdict::NotAdmitted { why: vec![chain(&error)] }),
@@ -131,6 +139,10 @@ pub(super) async fn resume(
         Ok(past) => past,
         Err(error) => return judged(record, &Verdict::NotAdmitted { why: vec![chain(&error)] }),
     };
+    if let (true, Some(record)) = (was_open, past.record()) {
+        // All that was left to do was to say so.
+        return record;
+    }
     let mut around = match Around::begin(&runner, &job, &past.serial, &record.item).await {
         Ok(around) => around,
         Err(verdict) => return judged(record, &verdict),
@@ -158,6 +170,9 @@ pub(super) async fn fork(
         Ok(run_dir) => run_dir,
         Err(verdict) => return judged(record, &verdict),
     };
+    if let Err(verdict) = applying::make_ready(&runner, &job, apply).await {
+        return refused(&run_dir, record, &verdict);
+    }
     let around = match Around::begin(&runner, &job, &serial, &record.item).await {
         Ok(around) => around,
         Err(verdict) => return refused(&run_dir, record, &verdict),

@@ -88,6 +88,14 @@ impl Meter {
         ledger.renew(running.id(), &Amounts::default(), &wanted(), now_ms)
     }
 
+    /// The call of the meter that a run has after so many resumptions.
+    pub fn id_after(serial: &str, resumptions: u32) -> CallId {
+        match resumptions {
+            0 => Self::id(serial),
+            resumptions => CallId::new(format!("{serial}-r{resumptions}-meter")),
+        }
+    }
+
     /// Ends the meter that a crash left in doubt, in the transaction in which its run goes on: of time it used what the
     /// journal knows of, at most what was reserved, and of disk what was booked. What it did after its last entry is lost
     /// with it, and done again; that is charged.

@@ -231,8 +231,10 @@ impl Past {
         });
         let ended = |entry: &KeptEntry| matches!(&entry.facts, Facts::Ended { outcome, .. } if outcome.is_own());
         let by_itself = own.iter().any(ended);
+        let was_applied = own.iter().any(|entry| matches!(entry.facts, Facts::Applying));
         match verdict {
-            Some(verdict) if by_itself && verdict != "fault" => {
+            // What could not be applied may be, once a person has mended what was in the way.
+            Some(verdict) if by_itself && verdict != "fault" && !(verdict == "rejected" && was_applied) => {
                 return Err(PastError::Ended { serial: self.serial.clone(), verdict });
             }
             _ => {}
@@ -259,6 +261,12 @@ impl Past {
             Facts::Stopped | Facts::Applying | Facts::Closed { .. } | Facts::Resumed { .. } => false,
         });
         Ok(stands.last().map_or(0, |entry| entry.seq))
+    }
+
+    /// Whether it was accepted and its changes were about to be applied when it was last heard of.
+    pub fn is_applying(&self) -> bool {
+        let last = story(self.entries.clone()).into_iter().next_back();
+        !self.imported && last.is_some_and(|last| matches!(last.facts, Facts::Applying))
     }
 
     /// The entry at which a fork leaves this run: `at` itself, where every call has its answer.

@@ -87,7 +87,7 @@ pub(super) async fn what_was_left(store: &Arc<dyn Store>, scopes: &Scopes) -> Re
 }
 
 /// The marks in a journal, and what the calls in it came to, after what was known before. What is erased is forgotten.
-fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(Vec<Mark>, Memory, Option<Stop>), Flaw> {
+pub(super) fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(Vec<Mark>, Memory, Option<Stop>), Flaw> {
     let mut guards = Guards::default();
     let mut tools = BTreeMap::new();
     let (mut asked, mut fetched, mut stopped, mut open_question) = (BTreeMap::new(), BTreeMap::new(), None, None);

@@ -113,6 +113,7 @@ pub(super) fn shut_job(runner: &Runner, past: &Past, component: Option<Vec<u8>>)
         servers: BTreeMap::new(),
         children: Arc::default(),
         workspace: None,
+        find: None,
         context: None,
         left_out: past.job.left_out.clone(),
         models: spec.models.keys().map(|name| (name.clone(), shut())).collect::<BTreeMap<_, _>>(),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use cap_std::fs::Dir;
 use tokio::sync::mpsc;
 
-use crate::doors::apply;
 use crate::doors::blobs::{Blobs, MAX_TREE_BYTES};
 use crate::doors::chain::Sealer;
 use crate::doors::ignored::Ignored;
@@ -59,9 +58,6 @@ pub(super) async fn readmit(
             let lease = host.state.lease(&origin.tenant, &origin.line, &origin.item);
             let lease = lease.map_err(|error| not_admitted(chain(&error)))?;
             let materials = restored(&host, &job, &origin, &run_dir)?;
-            if let Some(real) = &job.workspace {
-                apply::recover(real).map_err(|error| not_admitted(format!("the workspace: {}", chain(&error))))?;
-            }
             Ok::<_, Verdict>((job, lease, materials))
         })
     };
@@ -79,11 +75,8 @@ pub(super) async fn readmit(
     let (store, clock, serial) = (Arc::clone(&runner.store), runner.clock, past.serial.clone());
     let journal = Journal::new(store, &serial, clock, Arc::clone(&time), Some(watcher), beginning);
     let scopes = Scopes::of(&job.spec, &past.origin.item, &serial);
-    let call = CallId::new(format!("{serial}-r{resumption}-meter"));
-    let meter = |resumption: u32| match resumption {
-        0 => Meter::id(&serial),
-        resumption => CallId::new(format!("{serial}-r{resumption}-meter")),
-    };
+    let meter = |resumption: u32| Meter::id_after(&serial, resumption);
+    let call = meter(resumption);
     let (before, prepaid) = (meter(past.resumptions()), (0..=past.resumptions()).map(meter).collect::<Vec<_>>());
     let used_ms = past.worked_ms();
     let lost = lost_meters(runner, &past).await;

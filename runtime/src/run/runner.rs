@@ -52,6 +52,8 @@ pub struct Job {
     pub children: Arc<BTreeMap<String, Job>>,
     /// The real directory, which only an accepted run changes.
     pub workspace: Option<Dir>,
+    /// Finds the real directory once more by the name that the job has for it: a person may have moved it since.
+    pub find: Option<Find>,
     pub context: Option<Dir>,
     /// What the place of the workspace leaves out of its files. Of a past run what held when it began.
     pub left_out: LeftOut,
@@ -82,6 +84,7 @@ impl Job {
             servers: self.servers.clone(),
             children: Arc::clone(&self.children),
             workspace: again(&self.workspace)?,
+            find: self.find.clone(),
             context: again(&self.context)?,
             left_out: self.left_out.clone(),
             models: self.models.clone(),
@@ -92,6 +95,9 @@ impl Job {
         })
     }
 }
+
+/// Opens a directory by its name, whatever has that name by now.
+pub type Find = Arc<dyn Fn() -> std::io::Result<Dir> + Send + Sync>;
 
 /// A check with its component, if it is one.
 #[derive(Clone)]

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex};
 use cap_std::fs::Dir;
 use wasmtime_wasi::filesystem::FsPerms;
 
-use crate::doors::apply::{self, ApplyError, ChangeSet};
+use crate::doors::apply::{self, ApplyError, ChangeSet, Watch};
 use crate::doors::blobs::tree_address;
 use crate::doors::store::{Books, Durability, Need};
 use crate::doors::tree::{self, Manifest, under};
+use crate::doors::workspace;
 use crate::rules::andon::{Category, Pull, Pulled, cut_address};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Answer, Body, Effect, OutcomeName, Stream};
@@ -25,11 +26,13 @@ use crate::rules::spec::{FileGrant, MarkKind, RunSpec};
 use crate::rules::tool::{Reach, ToolCall};
 use crate::rules::trap;
 use crate::rules::verdict::{
-    Finding, Growth, LINK_RULE, Outcome, RESERVED_RULE, Report, Sight, Status, Stop, Verdict, conclude, judge,
+    APPLY_GATE, Finding, Growth, LINK_RULE, Outcome, RESERVED_RULE, Report, Sight, Status, Stop, Verdict, conclude,
+    judge,
 };
 
 use super::RunEnd;
 use super::admission::{Admitted, Scopes, chain, faulted};
+use super::applying::{self, APPLYING};
 use super::bindings::worker::jidoka::agent::work;
 use super::checks;
 use super::children::Children;
@@ -39,7 +42,7 @@ use super::line::{self, Place};
 use super::lock;
 use super::output::Output;
 use super::race::GuestCall;
-use super::runner::{Apply, Runner};
+use super::runner::{Apply, Find, Runner};
 use super::sandbox::{self, Call, Prepared, Returned};
 use super::seat::{CallBounds, Draw, Preopen, Seat, Setup, Ties};
 
@@ -125,9 +128,12 @@ impl Admitted {
             Ok((ledger, pulls)) => {
                 record.ledger = ledger;
                 lock(&self.pulls).kept.extend(pulls);
+                if let (true, Some(Ok(real))) = (record.applied, self.job.workspace.as_ref().map(Dir::try_clone)) {
+                    applying::clear(real, self.serial.clone()).await;
+                }
                 verdict
             }
-            // What was applied was accepted, and whoever opens the store next closes the attempt.
+            // What was applied was accepted: the next run in the directory finds that and says so.
             Err(_) if record.applied => verdict,
             Err(end) => faulted(end.to_string()),
         }
@@ -505,6 +511,9 @@ impl Admitted {
                 record.applied = told.applied;
                 return told.verdict();
             }
+            record.marks = lock(progress).earned().to_vec();
+            record.repaid = gate.repaid();
+            record.resumptions = self.journal.resumption();
             return self.apply(runner, look.end, record).await;
         }
         verdict
@@ -625,6 +634,9 @@ impl Admitted {
         let (base, deliverables) = (Arc::clone(&trees.base), self.job.spec.done.tree.clone());
         let is_resumed = self.journal.resumption() > 0;
         let (ignored, serial, bounds) = (Arc::clone(&trees.ignored), self.serial.clone(), runner.bounds);
+        let (run_dir, mut accepted) = (self.run_dir.clone(), record.clone());
+        (accepted.applied, accepted.verdict) = (true, Verdict::Accepted.name().to_owned());
+        let (find, cord) = (self.job.find.clone(), self.cord.clone());
         let applied = tokio::task::spawn_blocking(move || {
             let set = ChangeSet {
                 base: &base,
@@ -634,7 +646,11 @@ impl Admitted {
                 bounds: &bounds,
                 serial: &serial,
             };
-            match apply::apply(&real, &work, &set) {
+            // Whoever finds that the changes are made finds the record that goes with them.
+            run_dir.write(APPLYING, &accepted).map_err(|source| ApplyError::Stage { path: APPLYING.into(), source })?;
+            let is_there = || find.as_ref().is_none_or(|find| is_found(&real, find));
+            let watch = Watch { progress: &|made, total| cord.shows(made, total), is_there: &is_there };
+            match apply::apply(&real, &work, &set, &watch) {
                 // A crash came after the changes were made, and before anybody could say so.
                 Err(ApplyError::BaseMoved { .. }) if is_resumed && is_applied(&real, &set) => Ok(()),
                 applied => applied.map(drop),
@@ -646,17 +662,30 @@ impl Admitted {
                 record.applied = true;
                 Verdict::Accepted
             }
-            Ok(Err(error @ (ApplyError::BaseMoved { .. } | ApplyError::Blocked { .. } | ApplyError::Busy))) => {
-                Verdict::Rejected { gate: "apply".into(), findings: vec![chain(&error)] }
-            }
             Ok(Err(ApplyError::Reserved { path })) => {
                 Verdict::ConstraintViolation { rule: RESERVED_RULE.to_owned(), paths: vec![path] }
             }
             Ok(Err(error @ ApplyError::WorkerTree { .. })) => Verdict::Unverifiable { why: chain(&error) },
-            Ok(Err(error)) => faulted(format!("the accepted changes could not be applied: {}", chain(&error))),
+            // All else is about the directory, and a person can mend it.
+            Ok(Err(error)) => {
+                let later = match self.scopes.is_childs() {
+                    true => String::new(),
+                    false => format!(
+                        "; the work is kept: mend that, and `jidoka resume {}` applies it, if nothing else changed there",
+                        self.serial
+                    ),
+                };
+                let findings = vec![format!("{}{later}", chain(&error))];
+                Verdict::Rejected { gate: APPLY_GATE.to_owned(), findings }
+            }
             Err(panic) => faulted(format!("the accepted changes could not be applied: {panic}")),
         }
     }
+}
+
+/// Whether the real directory is the one that its name leads to.
+fn is_found(real: &Dir, find: &Find) -> bool {
+    find().and_then(|found| workspace::is_same(&found, real)).unwrap_or(false)
 }
 
 /// Whether the pull that a run was halted by is not among those that are kept: a child's may be.
@@ -665,7 +694,7 @@ fn is_due(kept: &[Pulled], verdict: &Verdict) -> bool {
 }
 
 /// The item's state after its run, and the line's pull if so many items ended alike.
-fn end_item(
+pub(super) fn end_item(
     books: &mut Books<'_>,
     scopes: &Scopes,
     mut item: ItemRecord,

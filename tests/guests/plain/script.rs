@@ -1,6 +1,7 @@
 //! Does what its task says, a command a line: the worker of tests that are not about the worker.
 //!
-//! `write PATH TEXT`, `remove PATH`, `touch PATH`, `mkdir PATH`, `note TEXT`, `ask TEXT`, `ask-all COUNT TEXT`, `attach TEXT`,
+//! `write PATH TEXT`, `remove PATH`, `touch PATH`, `save PATH LINE`, `touch-by-save PATH`, `rename
+//! FROM TO`, `mkdir PATH`, `note TEXT`, `ask TEXT`, `ask-all COUNT TEXT`, `attach TEXT`,
 //! `check-in`, `cite ID`, `left LINE`, `sleep MS`, `print TEXT`, `panic`, `pull TEXT`, `pull-as CATEGORY TEXT`, `human TEXT`,
 //! `get URL`, `post URL TEXT`, `get-all URL URL..`, `read PATH`, `catalogue`, `tool NAME JSON`, `tools NAME JSON ; NAME JSON`,
 //! `child NAME LINE=AMOUNT.. TASK`, `children NAME LINE=AMOUNT.. TASK ; NAME ..` (in a task ` | ` ends a line, and each level of
@@ -26,6 +27,17 @@ fn run(task: Task) -> Result<Report> {
             }
             "remove" => workspace::remove(rest)?,
             "touch" => workspace::write(rest, workspace::read(rest)?)?,
+            // As editors do: a new file, renamed over the old one.
+            "save" | "touch-by-save" => {
+                let (path, text) = rest.split_once(' ').unwrap_or((rest, ""));
+                let text = if command == "save" { format!("{text}\n") } else { workspace::read(path)? };
+                workspace::write("draft~", text)?;
+                std::fs::rename("/work/draft~", format!("/work/{path}"))?;
+            }
+            "rename" => {
+                let (from, to) = rest.split_once(' ').unwrap_or((rest, ""));
+                std::fs::rename(format!("/work/{from}"), format!("/work/{to}"))?;
+            }
             "mkdir" => std::fs::create_dir_all(format!("/work/{rest}"))?,
             "note" => jidoka::info!("{rest}"),
             "ask" => {

@@ -2,7 +2,9 @@
 //!
 //! `one_run HOME PROVIDER GATE SERIAL WAY`: the run's home, the address of its provider, the gate as `NAME:NUMBER` (from 1;
 //! `never:0` is none) at which the process gets SIGKILL, the run's serial, and `start`, `resume` or `replay`; with `get-` or
-//! `post-` before it, a run that fetches once. Gates are before and after each commit of the store and before and after each send to the provider. Never: cleans up, as a killed process
+//! `post-` before it, a run that fetches once. Gates are before and
+//! after each commit of the store, before the commit that comes once the changes are applied, and before and after each send to
+//! the provider. Never: cleans up, as a killed process
 //! does not.
 
 use std::path::Path;
@@ -20,7 +22,11 @@ fn main() {
     let home = Home::of(Path::new(&home));
     let gates = Arc::new(Gates::until(&gate));
     let commits = Arc::clone(&gates);
+    let applied = home.workspace().join(format!(".jidoka-apply-{serial}.done"));
     let probe: Probe = Arc::new(move |point| {
+        if matches!(point, CommitPoint::Before) && applied.exists() {
+            commits.pass("before-verdict");
+        }
         commits.pass(match point {
             CommitPoint::Before => "before-commit",
             CommitPoint::After => "after-commit",

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use cap_std::fs::Dir;
-use jidoka::doors::apply::{self, ChangeSet};
+use jidoka::doors::apply::{self, ChangeSet, Watch};
 use jidoka::doors::ignored::{Ignored, LeaveOut};
 use jidoka::doors::tree::{self, Bounds, Manifest};
 use jidoka::doors::workspace;
@@ -65,7 +65,7 @@ fn worked(place: &Place, real: &Dir, rules: &Ignored, delivered: &[String], work
     let set =
         ChangeSet { base: &base, end: &end, deliverables: delivered, ignore: rules, bounds: &bounds, serial: "fuzzed" };
     let before = everything(&place.path("real"));
-    match apply::apply(real, &copy, &set) {
+    match apply::apply(real, &copy, &set, &Watch::NOBODY) {
         Ok(applied) => {
             let now = tree::scan(real, &bounds, rules).expect("it was just applied");
             assert_eq!(
@@ -177,9 +177,11 @@ impl Place {
             std::fs::write(staging.join("0"), "staged").expect("a file");
             std::fs::write(staging.join("plan.json"), plan).expect("a file");
             drop(apply::recover(&self.dir("real")));
+            drop(apply::clear(&self.dir("real"), "hostile"));
             self.hold();
             drop(std::fs::remove_dir_all(&staging));
             drop(std::fs::remove_dir_all(self.path("real/.jidoka-apply-hostile.done")));
+            drop(std::fs::remove_dir_all(self.path("real/.jidoka-apply-hostile.kept")));
         }
     }
 

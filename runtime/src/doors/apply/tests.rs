@@ -11,6 +11,7 @@ use cap_std::fs::Dir;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::staging::SYNCED_EACH;
 use super::*;
 use crate::doors::ignored::LeaveOut;
 use crate::doors::tree::scan;
@@ -18,12 +19,14 @@ use crate::doors::tree::scan;
 /// What happens at the point where a hook is told to fail.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
+    /// This call and all later ones fail: the process is gone.
     Kill,
+    /// This call fails.
     DiskFull,
 }
 
 impl Fault {
-    pub(super) fn error(self) -> io::Error {
+    fn error(self) -> io::Error {
         match self {
             Fault::Kill => io::Error::other(Killed),
             Fault::DiskFull => Errno::NOSPC.into(),
@@ -32,7 +35,7 @@ impl Fault {
 }
 
 #[derive(Debug)]
-pub(super) struct Killed;
+struct Killed;
 
 impl fmt::Display for Killed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,8 +45,45 @@ impl fmt::Display for Killed {
 
 impl std::error::Error for Killed {}
 
-fn at_point(point: usize, fault: Fault) -> Hook {
-    Hook { fault: Some((point, fault)) }
+pub(super) fn is_killed(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Killed>())
+}
+
+/// What a test does at the points of an apply.
+#[derive(Default)]
+pub(super) struct AtHook {
+    fault: Option<(usize, Fault)>,
+    /// What somebody else does to the real directory at this point.
+    saboteur: Option<(usize, Box<dyn FnMut()>)>,
+    pub(super) lacks_flags: bool,
+    passed: usize,
+}
+
+impl AtHook {
+    pub(super) fn after(&mut self) -> io::Result<()> {
+        let point = self.passed;
+        self.passed += 1;
+        if let Some((at, act)) = &mut self.saboteur
+            && *at == point
+        {
+            act();
+        }
+        match self.fault {
+            Some((at, Fault::Kill)) if point >= at => Err(Fault::Kill.error()),
+            Some((at, Fault::DiskFull)) if point == at => Err(Fault::DiskFull.error()),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// A hook at which nothing happens.
+fn quiet() -> Hook<'static> {
+    Hook::watched(&Watch::NOBODY)
+}
+
+fn at_point(point: usize, fault: Fault) -> Hook<'static> {
+    let test = AtHook { fault: Some((point, fault)), ..AtHook::default() };
+    Hook { test, ..quiet() }
 }
 
 /// A thing that a test puts somewhere.
@@ -117,20 +157,33 @@ impl Bench {
         Self { base, end, ignore, ..bench }
     }
 
-    fn apply_to(&self, deliverables: &[String], hook: &mut Hook) -> Result<Applied, ApplyError> {
+    fn apply_to(&self, deliverables: &[String], hook: &mut Hook<'_>) -> Result<Applied, ApplyError> {
         let bounds = Bounds::default();
         let (base, end, ignore) = (&self.base, &self.end, &self.ignore);
         let set = ChangeSet { base, end, deliverables, ignore, bounds: &bounds, serial: "run-1" };
-        apply_with(&open(&self.real), &open(&self.work), &set, hook)
+        let applied = apply_with(&open(&self.real), &open(&self.work), &set, hook)?;
+        assert!(clear_with(&open(&self.real), "run-1", hook)?.is_empty(), "nobody wrote into what was replaced");
+        Ok(applied)
+    }
+
+    /// Ends what was interrupted, and what was ended.
+    fn recover(&self) -> Vec<Recovered> {
+        let recovered = recover(&open(&self.real)).unwrap();
+        for one in &recovered {
+            if let Recovered::Applied { serial } = one {
+                clear(&open(&self.real), serial).unwrap();
+            }
+        }
+        recovered
     }
 
     fn apply(&self) -> Result<Applied, ApplyError> {
-        self.apply_to(&all(), &mut Hook::none())
+        self.apply_to(&all(), &mut quiet())
     }
 
     fn apply_only(&self, deliverables: &[&str]) -> Result<Applied, ApplyError> {
         let deliverables: Vec<String> = deliverables.iter().map(|&path| path.to_owned()).collect();
-        self.apply_to(&deliverables, &mut Hook::none())
+        self.apply_to(&deliverables, &mut quiet())
     }
 
     fn now(&self) -> Manifest {
@@ -221,7 +274,7 @@ fn a_crash_at_any_point_leaves_the_old_or_the_new_state() {
         let bench = rich();
         let stopped = bench.apply_to(&all(), &mut at_point(point, Fault::Kill));
         assert!(matches!(stopped, Err(ApplyError::Killed)), "{point}: {stopped:?}");
-        recover(&open(&bench.real)).unwrap();
+        bench.recover();
         let now = bench.now();
         assert!(now == bench.base || now == bench.end, "{point}: {now:#?}");
         assert!(bench.no_staging(), "{point}");
@@ -248,7 +301,7 @@ fn a_crash_at_any_point_of_a_recovery_is_recovered_from() {
                 Err(ApplyError::Killed) => false,
                 Err(other) => panic!("{other:?}"),
             };
-            recover(&open(&bench.real)).unwrap();
+            bench.recover();
             let now = bench.now();
             assert!(now == bench.base || now == bench.end, "{point} {second}: {now:#?}");
             assert!(bench.no_staging(), "{point} {second}");
@@ -260,8 +313,8 @@ fn a_crash_at_any_point_of_a_recovery_is_recovered_from() {
 }
 
 #[test]
-fn a_full_disk_before_the_commit_leaves_nothing_behind() {
-    let mut refused = 0;
+fn a_full_disk_leaves_nothing_behind() {
+    let (mut refused, mut taken_back) = (0, 0);
     for point in 0..points(rich) {
         let bench = rich();
         match bench.apply_to(&all(), &mut at_point(point, Fault::DiskFull)) {
@@ -270,14 +323,21 @@ fn a_full_disk_before_the_commit_leaves_nothing_behind() {
                 assert!(bench.untouched(), "{point}");
                 refused += 1;
             }
-            Err(ApplyError::Unfinished { .. }) => {
-                recover(&open(&bench.real)).unwrap();
+            Err(ApplyError::Step { source, kept, .. }) => {
+                assert_eq!((source.kind(), kept), (io::ErrorKind::StorageFull, vec![]));
+                assert!(bench.untouched(), "{point}");
+                taken_back += 1;
+            }
+            // After all of it was made.
+            Ok(_) | Err(ApplyError::Recover { .. }) => {
+                bench.recover();
                 assert_eq!(bench.now(), bench.end, "{point}");
+                assert!(bench.no_staging(), "{point}");
             }
             other => panic!("{point}: {other:?}"),
         }
     }
-    assert!(refused > 10, "{refused}");
+    assert!(refused > 10 && taken_back > 20, "{refused} {taken_back}");
 }
 
 #[test]
@@ -286,13 +346,247 @@ fn recovery_says_what_it_did() {
     let after = |point| {
         let bench = rich();
         bench.apply_to(&all(), &mut at_point(point, Fault::Kill)).unwrap_err();
-        recover(&open(&bench.real)).unwrap()
+        bench.recover()
     };
     let last = points(rich) - 1;
     assert_eq!(after(0), [Recovered::Discarded { serial: serial() }]);
-    assert_eq!(after(last - 2), [Recovered::RolledForward { serial: serial() }]);
-    assert_eq!(after(last - 1), [Recovered::Finished { serial: serial() }]);
+    assert_eq!(after(last - 2), [Recovered::Applied { serial: serial() }]);
+    assert_eq!(after(last - 1), [Recovered::Applied { serial: serial() }]);
     assert_eq!(after(last), []);
+}
+
+/// All that a person's hands do in these tests has this for its contents.
+const THEIRS: &str = "theirs";
+
+/// Writes at a path, whatever is there: into a directory, if it is one, and over a file that is above it.
+fn write_there(path: &Path) {
+    let above = path.parent().unwrap();
+    let places = [path.to_owned(), path.join(THEIRS), above.to_owned()];
+    if places.iter().all(|place| fs::write(place, THEIRS).is_err()) {
+        fs::create_dir_all(above).unwrap();
+        fs::write(path, THEIRS).unwrap();
+    }
+}
+
+/// Saves as editors do: a new file, renamed over the old one.
+fn save_there(path: &Path) {
+    let draft = path.with_file_name("draft");
+    let saved = fs::write(&draft, THEIRS).and_then(|()| fs::rename(&draft, path));
+    if saved.is_err() {
+        drop(fs::remove_file(&draft));
+        write_there(path);
+    }
+}
+
+type Act = fn(&Path);
+
+/// What a person may do at any moment, with the names that it is about; all else must be wholly old or wholly new.
+const ACTS: [(&[&str], Act); 9] = [
+    (&["edited", "draft"], |real| save_there(&real.join("edited"))),
+    (&["edited"], |real| write_there(&real.join("edited"))),
+    (&["removed"], |real| write_there(&real.join("removed"))),
+    (&["file-to-dir", "draft"], |real| save_there(&real.join("file-to-dir"))),
+    (&["dir-to-file"], |real| write_there(&real.join("dir-to-file/deep"))),
+    (&["new"], |real| write_there(&real.join("new"))),
+    (&["was-empty"], |real| write_there(&real.join("was-empty/full/theirs"))),
+    (&["dir-to-link", "elsewhere"], |real| {
+        let elsewhere = real.join("elsewhere");
+        drop(fs::rename(real.join("dir-to-link"), &elsewhere));
+        if elsewhere.is_symlink() {
+            // It leads out of here.
+            fs::remove_file(&elsewhere).unwrap();
+        }
+        write_there(&elsewhere);
+    }),
+    (&["link-to-file"], |real| {
+        drop(fs::remove_file(real.join("link-to-file")));
+        symlink(THEIRS, real.join("link-to-file")).unwrap();
+    }),
+];
+
+/// Whether a person's words are anywhere.
+fn is_found(dir: &Path) -> bool {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()).any(|entry| {
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        match (kind.is_dir(), kind.is_symlink()) {
+            (true, _) => is_found(&path),
+            (_, true) => fs::read_link(&path).unwrap() == Path::new(THEIRS),
+            _ => fs::read(&path).unwrap() == THEIRS.as_bytes(),
+        }
+    })
+}
+
+fn sabotaged(bench: &Bench, point: usize, act: Act, lacks_flags: bool) -> Hook<'static> {
+    let real = bench.real.path().to_owned();
+    let saboteur: Box<dyn FnMut()> = Box::new(move || act(&real));
+    Hook { test: AtHook { saboteur: Some((point, saboteur)), lacks_flags, ..AtHook::default() }, ..quiet() }
+}
+
+/// Without what is below these names.
+fn without(tree: &Manifest, names: &[&str]) -> Manifest {
+    tree.only(|path, _| !under(names, path))
+}
+
+#[test]
+fn nothing_that_a_person_writes_in_the_milliseconds_of_an_apply_is_lost() {
+    let (mut applied, mut refused, mut taken_back) = (0, 0, 0);
+    for lacks_flags in [false, true] {
+        for (names, act) in ACTS {
+            for point in 0.. {
+                let bench = rich();
+                let mut hook = sabotaged(&bench, point, act, lacks_flags);
+                let set = ChangeSet {
+                    base: &bench.base,
+                    end: &bench.end,
+                    deliverables: &all(),
+                    ignore: &bench.ignore,
+                    bounds: &Bounds::default(),
+                    serial: "run-1",
+                };
+                let came_of_it = apply_with(&open(&bench.real), &open(&bench.work), &set, &mut hook);
+                let over = hook.test.passed <= point;
+                let what = || format!("{names:?} at {point}, {lacks_flags}: {came_of_it:?}");
+                let now = match &came_of_it {
+                    Ok(_) => {
+                        clear(&open(&bench.real), "run-1").unwrap();
+                        applied += 1;
+                        assert_eq!(without(&bench.now(), names), without(&bench.end, names), "{}", what());
+                        bench.now()
+                    }
+                    Err(ApplyError::BaseMoved { .. } | ApplyError::Met { .. } | ApplyError::Step { .. }) => {
+                        match &came_of_it {
+                            Err(ApplyError::BaseMoved { .. }) => refused += 1,
+                            _ => taken_back += 1,
+                        }
+                        assert_eq!(without(&bench.now(), names), without(&bench.base, names), "{}", what());
+                        bench.now()
+                    }
+                    other => panic!("{other:?}"),
+                };
+                assert!(over || is_found(bench.real.path()), "{}: {now:#?}", what());
+                assert!(bench.no_staging(), "{}", what());
+                if over {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(applied > 100 && taken_back > 100, "{applied} {refused} {taken_back}");
+}
+
+#[test]
+fn what_a_person_wrote_survives_a_crash_after_it() {
+    for (lacks_flags, acts) in [(false, [&ACTS[0], &ACTS[4]]), (true, [&ACTS[0], &ACTS[3]])] {
+        for (names, act) in acts {
+            for point in 5..points(small) {
+                for killed in point.. {
+                    let bench = small();
+                    let mut hook = sabotaged(&bench, point, *act, lacks_flags);
+                    hook.test.fault = Some((killed, Fault::Kill));
+                    let stopped = matches!(bench.apply_to(&all(), &mut hook), Err(ApplyError::Killed));
+                    if hook.test.passed <= point {
+                        break;
+                    }
+                    bench.recover();
+                    let what =
+                        || format!("{names:?} at {point}, killed at {killed}, {lacks_flags}: {:#?}", bench.now());
+                    let others = without(&bench.now(), names);
+                    assert!([without(&bench.base, names), without(&bench.end, names)].contains(&others), "{}", what());
+                    assert!(is_found(bench.real.path()), "{}", what());
+                    assert!(bench.no_staging(), "{}", what());
+                    if !stopped {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_point_without_an_exchange_leaves_the_old_or_the_new_state() {
+    for point in 0.. {
+        let bench = rich();
+        let mut hook = at_point(point, Fault::Kill);
+        hook.test.lacks_flags = true;
+        let done = bench.apply_to(&all(), &mut hook).is_ok();
+        let recovered = recover_with(
+            &open(&bench.real),
+            &mut Hook { test: AtHook { lacks_flags: true, ..AtHook::default() }, ..quiet() },
+        );
+        recovered.unwrap();
+        bench.recover();
+        let now = bench.now();
+        assert!(now == bench.end || (!done && now == bench.base), "{point}: {now:#?}");
+        if done {
+            break;
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_put_back_is_kept_and_named() {
+    let bench = Bench::new(&[("a", text("1"))], &[("a", text("2"))]);
+    // The exchange is the sixth change to the disk. A person saves before it, and removes what they find after it.
+    bench.apply_to(&all(), &mut at_point(5, Fault::Kill)).unwrap_err();
+    let (real, slot) = (bench.real.path(), bench.real.path().join(".jidoka-apply-run-1/0"));
+    fs::write(&slot, THEIRS).unwrap();
+    fs::write(real.join("a"), "later").unwrap();
+    let recovered = bench.recover();
+    let [Recovered::TakenBack { serial, why }] = &recovered[..] else { panic!("{recovered:?}") };
+    assert_eq!(serial, "run-1");
+    assert!(why.contains("kept as .jidoka-apply-run-1.kept/1/a"), "{why}");
+    assert_eq!(fs::read(real.join(".jidoka-apply-run-1.kept/1/a")).unwrap(), THEIRS.as_bytes());
+    assert_eq!(fs::read(real.join("a")).unwrap(), b"later");
+    // It is no workspace's, and in nobody's way.
+    assert!(bench.no_staging());
+    assert_eq!(bench.now().len(), 1);
+}
+
+#[test]
+fn what_is_written_into_a_replaced_file_before_its_verdict_is_kept() {
+    let bench = Bench::new(&[("a", text("1")), ("d", Node::Directory)], &[("a", text("2"))]);
+    let set = ChangeSet {
+        base: &bench.base,
+        end: &bench.end,
+        deliverables: &all(),
+        ignore: &bench.ignore,
+        bounds: &Bounds::default(),
+        serial: "run-1",
+    };
+    let mut open_file = fs::OpenOptions::new().append(true).open(bench.real.path().join("a")).unwrap();
+    apply(&open(&bench.real), &open(&bench.work), &set, &Watch::NOBODY).unwrap();
+    io::Write::write_all(&mut open_file, THEIRS.as_bytes()).unwrap();
+    assert_eq!(clear(&open(&bench.real), "run-1").unwrap(), [".jidoka-apply-run-1.kept/1/a"]);
+    assert_eq!(fs::read(bench.real.path().join(".jidoka-apply-run-1.kept/1/a")).unwrap(), b"1theirs");
+    assert_eq!(bench.now(), bench.end);
+    assert_eq!(clear(&open(&bench.real), "never was").unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_directory_that_is_elsewhere_by_now_is_left_alone() {
+    let bench = Bench::new(&[("a", text("1"))], &[("a", text("2"))]);
+    let asked = std::cell::Cell::new(0);
+    for moves_at in [0, 1] {
+        asked.set(0);
+        let is_there = || asked.replace(asked.get() + 1) != moves_at;
+        let watch = Watch { is_there: &is_there, ..Watch::NOBODY };
+        assert!(matches!(bench.apply_to(&all(), &mut Hook::watched(&watch)), Err(ApplyError::Elsewhere)));
+        assert!(bench.untouched());
+    }
+}
+
+#[test]
+fn many_files_are_as_durable_and_their_progress_is_told() {
+    let many: Vec<(String, Node)> =
+        (0..=SYNCED_EACH).map(|number| (format!("d{number}/f"), text(&number.to_string()))).collect();
+    let bench = bench_of(&[], &many);
+    let told = std::cell::RefCell::new(Vec::new());
+    let watch = Watch { progress: &|made, total| told.borrow_mut().push((made, total)), ..Watch::NOBODY };
+    bench.apply_to(&all(), &mut Hook::watched(&watch)).unwrap();
+    assert_eq!(bench.now(), bench.end);
+    let told = told.into_inner();
+    assert!(told.is_sorted() && told.last().is_some_and(|(made, total)| made == total), "{told:?}");
 }
 
 #[test]
@@ -380,33 +674,28 @@ fn a_file_in_place_of_a_parent_blocks() {
 }
 
 #[test]
-fn a_parent_that_became_a_link_after_the_crash_stops_the_recovery() {
+fn a_parent_that_became_a_link_after_the_crash_is_not_followed() {
     let bench = Bench::new(&[("d/a", text("1"))], &[("d/a", text("1")), ("d/new", text("2"))]);
     // Points: staging made, one file staged, draft made, draft durable, committed.
     bench.apply_to(&all(), &mut at_point(4, Fault::Kill)).unwrap_err();
     let outside = tempfile::tempdir().unwrap();
     fs::remove_dir_all(bench.real.path().join("d")).unwrap();
     symlink(outside.path(), bench.real.path().join("d")).unwrap();
-    match recover(&open(&bench.real)) {
-        Err(ApplyError::Stuck { paths, .. }) => assert_eq!(paths, ["d"]),
-        other => panic!("{other:?}"),
-    }
+    assert!(matches!(&bench.recover()[..], [Recovered::TakenBack { why, .. }] if why.contains("\"d/new\"")));
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    assert!(bench.real.path().join("d").is_symlink() && bench.no_staging());
 }
 
 #[test]
 fn what_somebody_wrote_after_the_crash_is_not_overwritten() {
-    let bench = Bench::new(&[("a", text("1"))], &[("a", text("2"))]);
-    bench.apply_to(&all(), &mut at_point(4, Fault::Kill)).unwrap_err();
-    fs::write(bench.real.path().join("a"), "theirs").unwrap();
-    match recover(&open(&bench.real)) {
-        Err(ApplyError::Stuck { paths, .. }) => assert_eq!(paths, ["a"]),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(fs::read(bench.real.path().join("a")).unwrap(), b"theirs");
+    let bench = Bench::new(&[("a", text("1")), ("b", text("1"))], &[("a", text("2")), ("b", text("2"))]);
+    // The first of the two is placed.
+    bench.apply_to(&all(), &mut at_point(6, Fault::Kill)).unwrap_err();
     assert!(matches!(bench.apply(), Err(ApplyError::Unrecovered { .. })));
-    // As the message says.
-    fs::remove_dir_all(bench.real.path().join(".jidoka-apply-run-1")).unwrap();
+    fs::write(bench.real.path().join("b"), "theirs").unwrap();
+    assert!(matches!(&bench.recover()[..], [Recovered::TakenBack { why, .. }] if why.contains("\"b\"")));
+    assert_eq!(fs::read(bench.real.path().join("a")).unwrap(), b"1");
+    assert_eq!(fs::read(bench.real.path().join("b")).unwrap(), b"theirs");
     assert_eq!(recover(&open(&bench.real)).unwrap(), []);
 }
 
@@ -414,30 +703,38 @@ fn what_somebody_wrote_after_the_crash_is_not_overwritten() {
 fn a_plan_that_somebody_planted_cannot_leave_the_directory_or_touch_git() {
     for path in ["../outside", "/etc/x", "a/../../x", ".git/hooks/post-checkout", "sub/.Git/config", "", "a//b"] {
         let real = tempfile::tempdir().unwrap();
-        let json = serde_json::json!({ "format": 1, "steps": [{ "step": "place", "path": path, "staged": 0,
+        let json = serde_json::json!({ "format": 2, "steps": [{ "path": path,
             "was": null, "now": { "kind": "link", "target": "x" } }] });
-        put(real.path(), &[(".jidoka-apply-x/plan.json", text(&json.to_string()))]);
-        symlink("x", real.path().join(".jidoka-apply-x/0")).unwrap();
-        match recover(&open(&real)) {
-            Err(ApplyError::BadPlan { .. }) => {}
-            other => panic!("{path}: {other:?}"),
+        for name in ["plan.json", "undo.json"] {
+            let planted = real.path().join(".jidoka-apply-x").join(name);
+            put(real.path(), &[(planted.to_str().unwrap(), text(&json.to_string()))]);
+            drop(symlink("x", real.path().join(".jidoka-apply-x/0")));
+            match recover(&open(&real)) {
+                Err(ApplyError::BadPlan { .. }) => {}
+                other => panic!("{path}: {other:?}"),
+            }
+            assert!(real.path().join(".jidoka-apply-x/0").is_symlink());
+            fs::remove_file(planted).unwrap();
         }
-        assert!(real.path().join(".jidoka-apply-x/0").is_symlink());
     }
 }
 
 #[test]
 fn a_plan_of_another_format_or_with_damaged_contents_is_not_obeyed() {
-    let step = r#"{"step":"place","path":"a","staged":0,"was":null,"now":{"kind":"link","target":"x"}}"#;
+    let step = r#"{"path":"a","was":null,"now":{"kind":"link","target":"x"}}"#;
+    let nothing = r#"{"path":"a","was":null,"now":null}"#;
+    let both = r#"{"path":"a","was":{"kind":"empty-directory"},"now":{"kind":"link","target":"x"}}"#;
+    let of = |steps: &str| format!(r#"{{"format":2,"steps":[{steps}]}}"#);
     let real = tempfile::tempdir().unwrap();
     let plan = real.path().join(".jidoka-apply-x/plan.json");
     put(real.path(), &[(".jidoka-apply-x/0", text("not the link"))]);
-    for bad in ["", "{}", r#"{"format":2,"steps":[]}"#, r#"{"format":1,"steps":[],"more":1}"#] {
-        fs::write(&plan, bad).unwrap();
+    let bads = ["", "{}", r#"{"format":1,"steps":[]}"#, r#"{"format":2,"steps":[],"more":1}"#];
+    for bad in bads.map(str::to_owned).into_iter().chain([of(nothing), of(both)]) {
+        fs::write(&plan, &bad).unwrap();
         assert!(matches!(recover(&open(&real)), Err(ApplyError::BadPlan { .. })), "{bad}");
     }
-    fs::write(&plan, format!(r#"{{"format":1,"steps":[{step}]}}"#)).unwrap();
-    assert!(matches!(recover(&open(&real)), Err(ApplyError::Recover { .. })));
+    fs::write(&plan, of(step)).unwrap();
+    assert!(matches!(recover(&open(&real)).as_deref(), Ok([Recovered::TakenBack { .. }])));
     assert!(!real.path().join("a").exists());
 }
 
@@ -564,7 +861,7 @@ fn a_serial_is_a_plain_name() {
     let apply = |serial: &str| {
         let (base, end, bounds) = (&bench.base, &bench.end, Bounds::default());
         let set = ChangeSet { base, end, deliverables: &all(), ignore: &Ignored::default(), bounds: &bounds, serial };
-        apply(&open(&bench.real), &open(&bench.work), &set)
+        apply(&open(&bench.real), &open(&bench.work), &set, &Watch::NOBODY)
     };
     for bad in ["", "../x", "a/b", "a.done", "ä", &"x".repeat(129)] {
         assert!(matches!(apply(bad), Err(ApplyError::Serial { .. })), "{bad}");
@@ -586,19 +883,22 @@ fn without_privileges(body: impl FnOnce() + Send) {
 
 #[test]
 fn a_read_only_directory_is_not_half_changed() {
-    for (read_only, reported) in [("", None), ("sub", Some("sub"))] {
+    for (read_only, reported) in [("", "."), ("sub", "sub")] {
         let bench = Bench::new(
             &[("a", text("1")), ("sub/b", text("1"))],
             &[("a", text("2")), ("sub/b", text("2")), ("sub/new/c", text("2"))],
         );
         let dir = bench.real.path().join(read_only);
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o555)).unwrap();
-        without_privileges(|| match (bench.apply(), reported) {
-            (Err(ApplyError::Stage { source, .. }), None) => {
-                assert_eq!(source.kind(), io::ErrorKind::PermissionDenied);
+        let seen_before = |deliverables: &[&str]| {
+            let deliverables: Vec<String> = deliverables.iter().map(|&path| path.to_owned()).collect();
+            may_begin(&open(&bench.real), &deliverables)
+        };
+        without_privileges(|| {
+            for error in [bench.apply().unwrap_err(), seen_before(&["sub/b", "a"]).unwrap_err()] {
+                assert!(matches!(&error, ApplyError::ReadOnly { path } if path.starts_with(reported)), "{error:?}");
             }
-            (Err(ApplyError::ReadOnly { path }), Some(expected)) => assert_eq!(path, expected),
-            (other, _) => panic!("{read_only}: {other:?}"),
+            assert_eq!(seen_before(&["a", "new/x"]).is_ok(), read_only == "sub");
         });
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
         assert!(bench.untouched(), "{read_only}");
@@ -661,7 +961,7 @@ proptest! {
     fn any_change_set_survives_a_crash(before in tree(), after in tree(), point in 0_usize..30) {
         let bench = bench_of(&before, &after);
         let done = bench.apply_to(&all(), &mut at_point(point, Fault::Kill)).is_ok();
-        recover(&open(&bench.real)).unwrap();
+        bench.recover();
         let now = bench.now();
         prop_assert!(now == bench.end || (!done && now == bench.base));
         prop_assert!(bench.no_staging());

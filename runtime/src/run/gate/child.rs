@@ -121,6 +121,11 @@ impl Gate {
         };
         let fault = |error: std::io::Error| RunEnd::Fault(format!("the files of a child could not be opened: {error}"));
         let workspace = self.passage.workspace.as_ref().filter(|_| files != FileGrant::None);
+        if let Some(view) = workspace.cloned() {
+            // Programs that the caller has edited are programs to the child as well.
+            let kept = super::blocking(move || view.keep_modes(view.base.programs()));
+            kept.await?.map_err(fault)?;
+        }
         let workspace = workspace.map(|view| view.dir.try_clone()).transpose().map_err(fault)?;
         // What was told again is paid for before anything is written.
         drop(self.catch_up());
