@@ -196,6 +196,17 @@ async fn a_check_is_shown_what_is_applied_whatever_happens_beside_it() {
     assert_eq!(end.real_file("src/b.txt").as_deref(), Some("a person's"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_loses_its_copy_proves_nothing() {
+    let lines = ["write src/b.txt mine", "done it"];
+    let job = Bench::new(plain::SCRIPT).set("task", &format!("text = \"{}\"", lines.join("\\n")));
+    let end = job.command("blind", &["sh", "-c", "rm -rf ../check-blind"], "10s").run().await;
+    end.expect("unverifiable");
+    assert!(end.record.why.contains("its copy of the result was removed while it ran"), "{}", end.record.why);
+    assert_eq!(end.real_file("src/b.txt"), None);
+    is_told_again(&end).await;
+}
+
 /// The rules that a repository has above a workspace that is `packages/app` in it.
 fn above() -> LeftOut {
     let rules = |text: &str, top: &str| RulesAbove { name: "x".into(), top: top.into(), text: text.into() };

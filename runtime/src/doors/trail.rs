@@ -20,6 +20,7 @@ use super::node;
 use super::tree::{Manifest, Seen, Thing, ancestors, under};
 pub use super::walk::Stamp;
 use super::walk::is_reserved;
+use super::workspace::is_gone;
 
 /// Bytes of all names that are remembered. A guest behind a wall that broke can name as many as it likes; those of a tree have
 /// at most half of it by the default bounds.
@@ -149,9 +150,9 @@ impl Trail {
     pub fn explains(&self, copy: &Dir, seen: &Seen, base: &Manifest, handed: &[String]) -> Result<(), String> {
         let mut state = self.state();
         if state.disturbed.is_none() {
-            match rustix::fs::fstat(copy) {
-                Ok(status) if status.st_nlink == 0 => state.disturb(".", "was removed"),
-                Ok(_) | Err(_) => state.compare(seen, base, handed),
+            match is_gone(copy) {
+                true => state.disturb(".", "was removed"),
+                false => state.compare(seen, base, handed),
             }
         }
         state.disturbed.clone().map_or(Ok(()), Err)

@@ -117,6 +117,11 @@ pub fn keep_modes<'p>(work: &Dir, base: &Manifest, paths: impl Iterator<Item = &
     Ok(changed)
 }
 
+/// Whether a directory that is open was removed.
+pub fn is_gone(dir: &Dir) -> bool {
+    rustix::fs::fstat(dir).is_ok_and(|status| status.st_nlink == 0)
+}
+
 /// By `copy_file_range` where the kernel can, which shares blocks on file systems that do.
 fn copy_file(from: Source, mut to: File, path: &str) -> Result<(), CopyError> {
     // One byte more than it should have: a file that grows for ever must end, and be noticed.

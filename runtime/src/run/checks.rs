@@ -91,7 +91,8 @@ pub(super) fn handle_path(dir: &Dir) -> PathBuf {
 pub(super) struct Frozen {
     name: String,
     dir: Dir,
-    has_work: bool,
+    /// What was laid out there, and how it is looked at; `None` for a run without files.
+    shown: Option<(WorkspaceView, Arc<Manifest>)>,
 }
 
 impl Frozen {
@@ -101,7 +102,7 @@ impl Frozen {
             dir.try_clone().map_err(|error| RunEnd::Fault(format!("the check's files could not be opened: {error}")))
         };
         let mut preopens = Vec::new();
-        if self.has_work {
+        if self.shown.is_some() {
             preopens.push(Preopen { name: "/work", dir: again(&self.dir)?, perms: FsPerms::ReadOnly });
         }
         if let Some(context) = context {
@@ -197,14 +198,14 @@ impl Bench<'_> {
         let name = format!("check-{}", self.check.name);
         let fault = |error: String| RunEnd::Fault(format!("the check's copy could not be made: {error}"));
         let dir = self.run_dir.subdir(&name).map_err(|error| fault(error.to_string()))?;
-        let Some((view, end)) = seen else { return Ok(Ok(Frozen { name, dir, has_work: false })) };
+        let Some((view, end)) = seen else { return Ok(Ok(Frozen { name, dir, shown: None })) };
         tokio::task::spawn_blocking(move || {
             workspace::copy(&view.dir, &dir, &view.bounds, &view.ignored).map_err(|error| error.to_string())?;
             let copied = tree::scan(&dir, &view.bounds, &view.ignored).map_err(|error| error.to_string())?;
             if copied != end {
                 return Err("the worker's tree changed while it was judged".to_owned());
             }
-            Ok(Frozen { name, dir, has_work: true })
+            Ok(Frozen { name, dir, shown: Some((view, Arc::new(end))) })
         })
         .await
         .map_err(|error| fault(error.to_string()))
@@ -214,15 +215,39 @@ impl Bench<'_> {
     ///
     /// # Errors
     /// [`RunEnd`]: the host's own trouble. Inside: why the base cannot be laid out.
-    pub async fn freeze_base(&self, base: Option<Arc<Manifest>>) -> Result<Result<Frozen, String>, RunEnd> {
+    pub async fn freeze_base(&self, view: Option<WorkspaceView>) -> Result<Result<Frozen, String>, RunEnd> {
         let name = format!("base-{}", self.check.name);
         let fault = |error: String| RunEnd::Fault(format!("the check's copy could not be made: {error}"));
         let dir = self.run_dir.subdir(&name).map_err(|error| fault(error.to_string()))?;
-        let Some(base) = base else { return Ok(Ok(Frozen { name, dir, has_work: false })) };
+        let Some(view) = view else { return Ok(Ok(Frozen { name, dir, shown: None })) };
         let blobs = self.runner.state.blobs().clone();
         tokio::task::spawn_blocking(move || {
-            blobs.restore(&base, &dir).map_err(|error| error.to_string())?;
-            Ok(Frozen { name, dir, has_work: true })
+            blobs.restore(&view.base, &dir).map_err(|error| error.to_string())?;
+            let base = Arc::clone(&view.base);
+            Ok(Frozen { name, dir, shown: Some((view, base)) })
+        })
+        .await
+        .map_err(|error| fault(error.to_string()))
+    }
+
+    /// Whether a check had its copy as it was shown to it, to its end. A command may write there, and must only not have lost it.
+    ///
+    /// # Errors
+    /// [`RunEnd`]: the host's own trouble. Inside: what something else did to the copy.
+    pub async fn kept(&self, frozen: &Frozen) -> Result<Result<(), String>, RunEnd> {
+        let fault = |error: String| RunEnd::Fault(format!("the check's copy could not be looked at: {error}"));
+        let Some((view, shown)) = frozen.shown.clone() else { return Ok(Ok(())) };
+        let dir = frozen.dir.try_clone().map_err(|error| fault(error.to_string()))?;
+        let is_command = matches!(self.check.run, CheckRun::Command(_));
+        tokio::task::spawn_blocking(move || {
+            if workspace::is_gone(&dir) {
+                return Err("its copy of the result was removed while it ran".to_owned());
+            }
+            let now = || tree::scan(&dir, &view.bounds, &view.ignored).map_err(|error| error.to_string());
+            match is_command || now()? == *shown {
+                true => Ok(()),
+                false => Err("its copy of the result changed while it ran".to_owned()),
+            }
         })
         .await
         .map_err(|error| fault(error.to_string()))

@@ -137,7 +137,7 @@ impl Admitted {
         };
         let frozen = match subject {
             Subject::Result { look, .. } => bench.freeze(self.view(runner).zip(look.end.clone())).await?,
-            Subject::Base => bench.freeze_base(self.trees.as_ref().map(|trees| Arc::clone(&trees.base))).await?,
+            Subject::Base => bench.freeze_base(self.view(runner)).await?,
         };
         let end = match frozen {
             Err(why) => CheckEnd::Broken { why },
@@ -149,8 +149,12 @@ impl Admitted {
                     }
                     None => bench.command(&frozen).await,
                 };
+                let kept = bench.kept(&frozen).await?;
                 bench.thaw(frozen).await?;
-                self.consistent(place, subject, end?)
+                match (end?, kept) {
+                    (end, Ok(())) => self.consistent(place, subject, end),
+                    (_, Err(why)) => CheckEnd::Broken { why },
+                }
             }
         };
         let result = CheckResult { name, end };
