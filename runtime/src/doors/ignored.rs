@@ -29,7 +29,7 @@ const RULES: &str = ".gitignore";
 const MAX_RULE_FILES: usize = 1_024;
 
 /// Bytes of one file with rules. The longest lists of templates have some ten kilobytes.
-pub const MAX_RULE_FILE_BYTES: u64 = 64 << 10;
+const MAX_RULE_FILE_BYTES: u64 = 64 << 10;
 
 /// Bytes of all files with rules together: patterns become automata, which are a hundred times as large.
 const MAX_RULE_BYTES: u64 = 1 << 20;
@@ -119,14 +119,20 @@ impl Ignored {
     pub fn of_base(base: &Dir, bounds: &Bounds, asked: LeaveOut<'_>) -> Result<Self, ScanError> {
         let LeaveOut { paths, deliverables, left_out, own } = asked;
         let mut left = MAX_RULE_BYTES;
+        let (mut left_out, mut matchers) = (left_out.clone(), above(&left_out.rules, &mut left)?);
+        if is_top_ruled_out(&matchers) {
+            // It is no part of that repository.
+            left_out.rules.clear();
+            matchers.clear();
+        }
         let mut ignored = Self {
             paths: paths.iter().chain(&left_out.paths).cloned().collect(),
             delivered: deliverables.iter().filter(|path| *path != ".").cloned().collect(),
             deliverables: Some(deliverables.to_vec()),
             rules: Some(BTreeMap::new()),
-            above: above(&left_out.rules, &mut left)?,
+            above: matchers,
             own,
-            left_out: left_out.clone(),
+            left_out,
         };
         let (mut directories, mut listing) = (0_u64, 0_u64);
         let mut pending = vec![String::new()];
@@ -320,14 +326,10 @@ fn above(rules: &[RulesAbove], left: &mut u64) -> Result<Vec<(String, Gitignore)
 }
 
 /// Whether the repository that these rules are of ignores the tree itself, or a directory that it is in.
-///
-/// # Errors
-/// A sentence: rules that cannot be read.
-pub fn is_top_ruled_out(rules: &[RulesAbove]) -> Result<bool, String> {
-    let matchers = above(rules, &mut { MAX_RULE_BYTES }).map_err(|error| error.to_string())?;
-    let Some(whole) = matchers.iter().map(|(top, _)| top).max_by_key(|top| top.len()) else { return Ok(false) };
-    Ok(ancestors(whole).chain((!whole.is_empty()).then_some(whole.as_str())).any(|path| {
-        for (top, matcher) in &matchers {
+fn is_top_ruled_out(matchers: &[(String, Gitignore)]) -> bool {
+    let Some(whole) = matchers.iter().map(|(top, _)| top).max_by_key(|top| top.len()) else { return false };
+    ancestors(whole).chain((!whole.is_empty()).then_some(whole.as_str())).any(|path| {
+        for (top, matcher) in matchers {
             // The directory of the rules, and what is below it.
             let below = path.get(whole.len() - top.len()..).filter(|below| !below.is_empty());
             match below.map_or(Match::None, |below| matcher.matched(below, true)) {
@@ -337,7 +339,7 @@ pub fn is_top_ruled_out(rules: &[RulesAbove]) -> Result<bool, String> {
             }
         }
         false
-    }))
+    })
 }
 
 /// A matcher of the rules of one file, if they are no more than the host reads.

@@ -2,17 +2,16 @@
 //!
 //! Read as git reads them: `.gitignore` in each directory above, up to the one that holds `.git`; `info/exclude` of that
 //! repository; `core.excludesFile` or the user's `git/ignore`. Of git's configuration only the files themselves are read, no
-//! includes. Never: runs git. Invariant here: a workspace that the repository itself ignores has no rules from it.
+//! includes. Never: runs git, decides what is ignored. Invariant here: rules that are there and cannot be read are no empty ones.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::doors::ignored::{self, MAX_RULE_FILE_BYTES};
 use crate::rules::left_out::{LeftOut, RulesAbove};
 
-/// Bytes of a configuration file of git's, or of a `.git` file: both are written by hand or by git, a line at a time.
+/// Bytes of a file of git's: all are written by hand or by git, a line at a time. Of rules the host takes less.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// What of the machine is asked.
@@ -50,11 +49,8 @@ pub(super) fn left_out(asked: &Lookup<'_>, workspace: &Path) -> anyhow::Result<L
             name: file.display().to_string(),
             // What is not UTF-8 matches as far as it is.
             top: below.to_string_lossy().into_owned(),
-            text: text(asked, &file, MAX_RULE_FILE_BYTES)?,
+            text: text(asked, &file, MAX_CONFIG_BYTES)?,
         });
-    }
-    if ignored::is_top_ruled_out(&rules).map_err(anyhow::Error::msg)? {
-        rules.clear();
     }
     Ok(LeftOut { paths: Vec::new(), rules })
 }
@@ -182,17 +178,6 @@ mod tests {
         let texts = |workspace| rules(&place, workspace).into_iter().map(|(_, _, text)| text).collect::<Vec<_>>();
         assert_eq!(texts("tree/src"), [".env", "excluded"]);
         assert_eq!(texts("repo/m/src"), ["of the module"]);
-    }
-
-    #[test]
-    fn a_workspace_that_the_repository_ignores_is_no_part_of_it() {
-        let place = place(&[
-            ("home/.git/HEAD", "ref: refs/heads/main"),
-            ("home/.gitignore", "*\n!/kept/\n"),
-            ("home/kept/.gitignore", "secret\n"),
-        ]);
-        assert_eq!(rules(&place, "home/project/src"), []);
-        assert_eq!(rules(&place, "home/kept"), [told("home/.gitignore", "kept", "*\n!/kept/\n")]);
     }
 
     #[test]

@@ -188,3 +188,51 @@ fn the_directories_of_a_base_are_bounded() {
     let deep = read(Bounds { max_depth: 1, ..Bounds::default() });
     assert!(matches!(deep, Err(ScanError::TooDeep { path, max: 1 }) if path == "a/b"));
 }
+
+/// What rules above a tree leave out of it, by the file that they are of and where the tree is below.
+fn below(rules: &[(&str, &str)], deliverables: &[&str]) -> Ignored {
+    let rules = rules.iter().map(|(top, text)| {
+        let [top, text] = [top, text].map(|text| (*text).to_owned());
+        RulesAbove { name: "/repo/.gitignore".to_owned(), top, text }
+    });
+    let left_out = LeftOut { paths: vec![], rules: rules.collect() };
+    let deliverables: Vec<String> = deliverables.iter().map(|&path| path.to_owned()).collect();
+    let dir = tree(&[(".gitignore", "!seen.env\n"), ("a", "x")]);
+    let leave_out = LeaveOut { left_out: &left_out, ..LeaveOut::of(&deliverables) };
+    Ignored::of_base(&open(&dir), &Bounds::default(), leave_out).unwrap()
+}
+
+#[test]
+fn rules_above_count_where_those_of_the_tree_say_nothing_the_nearest_first() {
+    let rules =
+        [("app", "!near.env\n/app/anchored\nnode_modules/\n"), ("packages/app", "*.env\n/packages/app/far\n/app\n")];
+    let ignored = below(&rules, &[".", "made.env"]);
+    for (path, is_directory) in
+        [(".env", false), ("sub/x.env", false), ("anchored", false), ("far", false), ("x/node_modules", true)]
+    {
+        assert!(ignored.covers(path, is_directory) && ignored.covers_here(path, is_directory), "{path}");
+    }
+    for path in ["seen.env", "near.env", "made.env", "sub/anchored", "app", "node_modules"] {
+        assert!(!ignored.covers(path, false), "{path}");
+    }
+    assert_eq!(ignored.left_out().rules.len(), 2);
+}
+
+#[test]
+fn a_tree_that_its_repository_ignores_is_no_part_of_it() {
+    for (rules, holds) in [
+        ([("project/src", "*\n"), ("project/src", "")], false),
+        ([("project/src", "project/\n"), ("project/src", "")], false),
+        ([("src", "/src/\n"), ("project/src", "")], false),
+        ([("project/src", "*.env\n"), ("project/src", "")], true),
+        ([("src", "!/src/\n*.env\n"), ("project/src", "src/\n")], true),
+        ([("", "*.env\n"), ("", "")], true),
+    ] {
+        let ignored = below(&rules, &["."]);
+        assert_eq!(
+            (ignored.covers("x.env", false), ignored.left_out().rules.len()),
+            (holds, if holds { 2 } else { 0 })
+        );
+        assert!(!ignored.covers("a", false), "{rules:?}");
+    }
+}
