@@ -264,10 +264,12 @@ impl<const N: usize> Naming<N> {
         trail::stamp_at(self.directories.get(index)?, &self.spots.get(index)?.path).ok()
     }
 
-    /// Says what came of it.
+    /// Says what came of it. Names of which that cannot be seen stay names that are being changed.
     fn end<T>(self, result: &FsResult<T>, done: impl FnOnce(&Self) -> Option<Touch>) {
-        let touch = if result.is_ok() { done(&self) } else { None };
-        self.gate.touched(touch.unwrap_or(Touch::Unchanged));
+        let touch = if result.is_ok() { done(&self) } else { Some(Touch::Unchanged) };
+        if let Some(touch) = touch {
+            self.gate.touched(touch);
+        }
     }
 }
 
