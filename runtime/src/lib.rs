@@ -140,6 +140,7 @@ pub mod run {
     mod launch;
     pub mod limits;
     pub mod line;
+    mod lost;
     pub mod meter;
     pub mod output;
     pub mod past;
@@ -154,6 +155,7 @@ pub mod run {
     pub mod seat;
     pub mod senses;
     pub mod shape;
+    pub mod standing;
     mod supervisor;
     pub mod tape;
     pub mod tools;

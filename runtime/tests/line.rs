@@ -370,6 +370,47 @@ fn items_are_listed_shown_revived_and_given_up() {
 }
 
 #[test]
+fn a_job_that_names_no_item_says_so_and_runs_only_where_the_operator_lets_it() {
+    let host = Host::new();
+    let hello = format!("{EXAMPLES}/hello");
+    for command in ["run", "explain"] {
+        let said = |arguments: &[&str]| host.run(&[&[command, hello.as_str()], arguments].concat());
+        let (code, _, stderr) = said(&[]);
+        assert!(code == 0 && stderr.contains("each run is one of its own"), "{command}: {stderr}");
+        let (code, _, stderr) = said(&["--item", command]);
+        assert!(code == 0 && !stderr.contains("each run is one of its own"), "{command}: {stderr}");
+    }
+    let operator = host.path("host.toml");
+    std::fs::write(&operator, "[policy]\nitems = \"named\"\n").unwrap();
+    let under = |arguments: &[&str]| host.run(&[&["--host", operator.to_str().unwrap()], arguments].concat());
+    let (code, _, stderr) = under(&["run", &hello]);
+    assert!(code == 2 && stderr.contains("`policy.items` is \"named\""), "{stderr}");
+    assert_eq!(under(&["run", &hello, "--item", "one"]).0, 0);
+}
+
+#[test]
+fn a_lock_is_cleared_by_its_number_and_not_after_a_pull_that_nobody_saw() {
+    let host = Host::new();
+    let pull = |why: &str| assert_eq!(host.run(&["andon", "pull", "default/x", "--reason", why]).0, 0);
+    let clear = |what: &str, pulls: &[&str]| {
+        let words = ["andon", "clear", what, "--cause", "looked", "--no-policy-change"];
+        host.run(&[&words[..], pulls].concat())
+    };
+    pull("the floor is wet");
+    let listed = host.run(&["andon", "list"]).1;
+    assert!(listed.contains("jidoka andon clear default/x/1 --pulls 1"), "{listed}");
+    pull("and it smells");
+    let (code, _, stderr) = clear("default/x/1", &["--pulls", "1"]);
+    assert!(code == 2 && stderr.contains("and it smells"), "{stderr}");
+    assert_eq!(clear("default/x", &["--pulls", "2"]).0, 2, "of which lock");
+    assert_eq!(clear("default/x/1", &["--pulls", "2"]).0, 0);
+    pull("again");
+    let (code, _, stderr) = clear("default/x/1", &[]);
+    assert!(code == 2 && stderr.contains("the line is stopped by lock 2"), "{stderr}");
+    assert_eq!(clear("default/x/2", &[]).0, 0);
+}
+
+#[test]
 fn a_stopped_line_says_why_with_the_chain_of_the_run_that_pulled() {
     let host = Host::new();
     let serial = host.example("cord");

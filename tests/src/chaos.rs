@@ -128,32 +128,62 @@ impl Model for ChaosModel {
     }
 }
 
+/// What can happen to one work of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    /// It refuses, and nothing was changed.
+    Refuses,
+    /// The disk is full.
+    Full,
+    /// It is slow, by so many milliseconds.
+    Slow(u64),
+    /// It keeps the work, and says that it did not.
+    KeepsAndSaysNo,
+}
+
 /// A store on a bad day.
 pub struct ChaosStore {
-    pub store: Arc<dyn Store>,
-    pub dice: Arc<Dice>,
-    /// A work in so many goes wrong.
-    pub rate: u64,
+    store: Arc<dyn Store>,
+    works: AtomicU64,
+    fails: Box<dyn Fn(u64) -> Option<Failing> + Send + Sync>,
+}
+
+impl ChaosStore {
+    /// A work in `rate` goes wrong.
+    pub fn new(store: Arc<dyn Store>, dice: Arc<Dice>, rate: u64) -> Self {
+        Self::failing(store, move |_| {
+            dice.once_in(rate).then(|| match dice.roll(4) {
+                0 => Failing::Refuses,
+                1 => Failing::Full,
+                2 => Failing::Slow(1 + dice.roll(10)),
+                _ => Failing::KeepsAndSaysNo,
+            })
+        })
+    }
+
+    /// What happens to each work is said by its number, from 0.
+    pub fn failing(store: Arc<dyn Store>, fails: impl Fn(u64) -> Option<Failing> + Send + Sync + 'static) -> Self {
+        Self { store, works: AtomicU64::new(0), fails: Box::new(fails) }
+    }
+
+    /// Works that were submitted.
+    pub fn works(&self) -> u64 {
+        self.works.load(Ordering::Relaxed)
+    }
 }
 
 impl Store for ChaosStore {
     fn submit(&self, work: Work) {
-        if !self.dice.once_in(self.rate) {
-            return self.store.submit(work);
-        }
         let error = || StoreError::Failed("chaos".to_owned());
-        match self.dice.roll(4) {
-            // It refuses, and nothing was changed.
-            0 => (work.change)(Err(error()))(Err(error())),
-            // The disk is full.
-            1 => (work.change)(Err(StoreError::Full))(Err(StoreError::Full)),
-            // It is slow.
-            2 => {
-                std::thread::sleep(Duration::from_millis(1 + self.dice.roll(10)));
+        match (self.fails)(self.works.fetch_add(1, Ordering::Relaxed)) {
+            None => self.store.submit(work),
+            Some(Failing::Refuses) => (work.change)(Err(error()))(Err(error())),
+            Some(Failing::Full) => (work.change)(Err(StoreError::Full))(Err(StoreError::Full)),
+            Some(Failing::Slow(ms)) => {
+                std::thread::sleep(Duration::from_millis(ms));
                 self.store.submit(work);
             }
-            // It keeps the work, and says that it did not.
-            _ => {
+            Some(Failing::KeepsAndSaysNo) => {
                 let Work { change, needs, durability, clock } = work;
                 let change = Box::new(move |books: Result<&mut jidoka::doors::store::Books<'_>, StoreError>| {
                     let done = change(books);

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where a verdict is decided by, as far as the rules go. Whoever adds such a place adds it here.
-const HANDLERS: [&str; 6] = ["andon.rs", "expectation.rs", "item.rs", "signature.rs", "verdict.rs", "why.rs"];
+const HANDLERS: [&str; 7] =
+    ["andon.rs", "expectation.rs", "item.rs", "progress.rs", "signature.rs", "verdict.rs", "why.rs"];
 
 fn sources(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();

@@ -165,7 +165,7 @@ async fn run(seed: u64) -> (&'static str, String) {
     // A third of the runs have a bad store, a third lose files, and all have bad models.
     let (bad_store, loses_files) = (dice.once_in(3), dice.once_in(3));
     let books: Arc<dyn Store> = match bad_store {
-        true => Arc::new(ChaosStore { store: Arc::clone(&store), dice: Arc::clone(&dice), rate: 8 }),
+        true => Arc::new(ChaosStore::new(Arc::clone(&store), Arc::clone(&dice), 8)),
         false => Arc::clone(&store),
     };
     let (runner, serial) = (bench::runner_with(&home.state(), books), bench::serial_of(u32::try_from(seed).unwrap()));

@@ -336,7 +336,7 @@ async fn an_import_changes_no_run_that_is_here() {
     let past = past(&state, &end.record.serial).await;
     let job = job(&end.home, &past, REPLY);
     let because = Because { by: "ada".into(), reason: "it was nothing".into() };
-    desk(&state).clear_line(&ScopeId::of_path("default/tests"), None, because).await.unwrap();
+    desk(&state).clear_line(&ScopeId::of_path("default/tests"), None, None, because).await.unwrap();
     drop(bench::runner(&state).resume(job, past, Apply::Never).verdict().await.unwrap());
     let after = exported(&state, &end.record.serial).await;
     assert_ne!(before, after, "it went on");

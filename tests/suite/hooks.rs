@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use jidoka::doors::clock::Clock;
 use jidoka::rules::andon::Category;
+use jidoka::rules::ledger::ScopeId;
+use jidoka::rules::verdict::Stop;
+use jidoka::run::desk::{Because, Desk};
+use jidoka::run::fork::Branch;
 use jidoka_tests::bench::{self, Bench, End, Home};
 use jidoka_tests::plain;
 
@@ -15,6 +20,14 @@ fn hook(on: &str, script: &str, wall: &str) -> String {
     format!(
         "[[hook]]\non = \"{on}\"\ncommand = [\"/bin/sh\", \"-c\", {script:?}]\nwall = \"{wall}\"\nenv = [\"PATH\"]\n"
     )
+}
+
+fn desk(home: &Home) -> Desk {
+    Desk::new(bench::store(&home.state()), bench::state(&home.state()), Clock::starting_at(bench::START_MS))
+}
+
+fn because(reason: &str) -> Because {
+    Because { by: "ada".to_owned(), reason: reason.to_owned() }
 }
 
 fn categories(end: &End) -> Vec<Category> {
@@ -53,14 +66,58 @@ async fn a_hook_that_hangs_with_a_grandchild_leaves_the_verdict_and_the_item_alo
     told(&["write b x", "done x"]).item("two").at(&home).run().await.expect("not-admitted");
 }
 
+/// A server that takes a request and never answers it: its address, and what keeps it up.
+fn silent_server() -> (String, std::net::TcpListener) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    (format!("http://{}/", listener.local_addr().unwrap()), listener)
+}
+
+/// Hooks before a run that do not say yes, and whether each stops the line, too.
+fn gates_that_do_not_say_yes(server: &str) -> [(String, bool); 6] {
+    let command = |path: &str| format!("[[hook]]\non = \"before-run\"\ncommand = [\"{path}\"]\nwall = \"10s\"\n");
+    [
+        (hook("before-run", "sleep 60", "200ms"), true),
+        (hook("before-run", "echo yes; sleep 60", "200ms"), true),
+        (format!("[[hook]]\non = \"before-run\"\nurl = \"{server}\"\nwall = \"200ms\"\n"), true),
+        (hook("before-run", "kill -9 $$", "10s"), false),
+        (hook("before-run", "head -c 100000 /dev/urandom; exit 1", "10s"), false),
+        (command("/no/such/gate"), false),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hook_before_a_run_that_hangs_lets_the_run_go_on_and_stops_the_line() {
-    let home = Home::new();
-    let bench =
-        told(&["write a.txt better", "done ready"]).at(&home).operator(&hook("before-run", "sleep 60", "200ms"));
-    let end = bench.run().await;
-    end.expect("accepted");
-    assert_eq!(categories(&end), [Category::HookTimeout]);
+async fn a_run_begins_only_if_every_hook_before_it_says_yes_in_its_time() {
+    let (server, _listener) = silent_server();
+    for (gate, stops) in gates_that_do_not_say_yes(&server) {
+        let home = Home::new();
+        let job = || told(&["write a.txt better", "done ready"]).item("one").at(&home);
+        let end = job().operator(&gate).run().await;
+        end.expect("not-admitted");
+        assert_eq!((end.record.attempt, end.real_file("a.txt")), (0, None), "{gate}");
+        let pulled = if stops { vec![Category::HookTimeout] } else { vec![] };
+        assert_eq!(categories(&end), pulled, "{gate}");
+        assert!(bench::store(&home.state()).items().unwrap().is_empty(), "{gate}: no attempt is counted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_on_or_is_forked_only_if_every_hook_before_it_says_yes_in_its_time() {
+    let (server, _listener) = silent_server();
+    for (gate, _) in gates_that_do_not_say_yes(&server) {
+        let home = Home::new();
+        let job = || told(&["left tokens", "sleep 1", "write a.txt better", "done ready"]).item("one").at(&home);
+        let end = job().run_with(|cord| drop(cord.pull(Stop::Cancelled))).await;
+        let serial = end.expect("cancelled").record.serial.clone();
+        let branch = Branch { at: 0, edits: Default::default() };
+        let fork = job().operator(&gate).fork(&serial, branch).await;
+        fork.expect("not-admitted");
+        desk(&home).clear_line(&ScopeId::of_path("default/tests"), None, None, because("it hung")).await.ok();
+        let resumed = job().operator(&gate).resume(&serial).await;
+        resumed.expect("not-admitted");
+        assert_eq!((resumed.entries.len(), resumed.real_file("a.txt")), (0, None), "{gate}");
+        desk(&home).clear_line(&ScopeId::of_path("default/tests"), None, None, because("it hung")).await.ok();
+        job().resume(&serial).await.expect("accepted");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,9 +109,10 @@ async fn a_lock_survives_whoever_pulled_and_only_a_person_clears_it() {
     assert!(end.record.why.contains("jidoka andon clear default/a"), "{}", end.record.why);
 
     let desk = desk(&home);
-    let act = desk.clear_line(&line("a"), Some("mats at the door".into()), because("nobody looked")).await.unwrap();
+    let act =
+        desk.clear_line(&line("a"), None, Some("mats at the door".into()), because("nobody looked")).await.unwrap();
     assert!(matches!(act.deed, Deed::ClearLine { lock: 1, pulls: 1, .. }), "{act:?}");
-    assert!(matches!(desk.clear_line(&line("a"), None, because("again")).await, Err(DeskError::NotStopped(_))));
+    assert!(matches!(desk.clear_line(&line("a"), None, None, because("again")).await, Err(DeskError::NotStopped(_))));
     drop(desk);
     attempt().await.expect("accepted");
 }
@@ -171,7 +172,7 @@ async fn a_run_that_freezes_is_halted_at_its_next_effect_and_goes_on_without_ask
     assert_eq!(desk(&home).pulls().await.unwrap().len(), 1, "a run that freezes pulls nothing");
 
     job("freeze").resume(&end.record.serial).await.expect("not-admitted");
-    desk(&home).clear_line(&line("a"), None, because("it was dry")).await.unwrap();
+    desk(&home).clear_line(&line("a"), None, None, because("it was dry")).await.unwrap();
     let end = job("freeze").resume(&end.record.serial).await;
     end.expect("accepted");
     assert_eq!(provider.counters().calls, 2, "what has an answer is not asked again");
@@ -389,7 +390,7 @@ async fn an_item_is_where_its_run_left_it_also_if_that_was_killed_before_it_coul
     let home = Home::new();
     dispatcher(&home, &provider, "tests", "pull").wait_with_output().unwrap();
     assert_eq!(categories(&home).await, [Category::Defect]);
-    desk(&home).clear_line(&line("tests"), None, because("dry again")).await.unwrap();
+    desk(&home).clear_line(&line("tests"), None, None, because("dry again")).await.unwrap();
     let end = told(&["write b x", "done ready"]).item("one").at(&home).run().await;
     end.expect("accepted");
     assert_eq!(end.record.attempt, 2);
@@ -402,13 +403,14 @@ async fn a_run_that_is_stopped_before_all_of_it_is_told_again_forgets_nothing() 
     let lines = ["write a x", "check-in look", "sleep 1", "left tokens", "pull wait"];
     let end = job(&lines).run().await;
     end.expect("halted");
-    desk(&home).clear_line(&line("tests"), None, because("dry again")).await.unwrap();
+    desk(&home).clear_line(&line("tests"), None, None, because("dry again")).await.unwrap();
     // Given up at once: perhaps nothing of it is told again.
     let end = job(&lines).resume_with(&end.record.serial, |cord| assert!(cord.pull(Stop::Cancelled))).await;
     end.expect("cancelled");
+    // What it has shown was not judged, so it counts.
     let end = job(&["write a x", "check-in look", "done ready"]).run().await;
-    assert_eq!(end.notes(), ["new false marks 0 changed 1"]);
-    end.expect("no-progress");
+    assert_eq!(end.notes(), ["new true marks 1 changed 1"]);
+    end.expect("accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

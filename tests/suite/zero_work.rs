@@ -127,9 +127,8 @@ async fn going_back_and_forth_earns_what_is_left_in_the_end_and_only_once() {
     assert_eq!(end.record.marks.len(), 1);
     let home = Home::new();
     let left = [&toggled[..], &["done toggled"]].concat();
-    let attempt = || told(&left).item("one").at(&home).no_apply();
-    attempt().run().await.expect("accepted");
-    home.revive("one").await;
+    let attempt = || told(&left).item("one").at(&home).command("no", &["false"], "10s");
+    attempt().run().await.expect("rejected");
     // Another attempt of the item shows what it has seen.
     earns(attempt(), "no-progress").await;
     accepted(honest(&back)).await;
@@ -266,9 +265,11 @@ async fn research_without_a_file_change_is_accepted_for_its_artifact() {
     assert_eq!(end.record.evidence[0].id, evidence::address(b"the answer"));
     assert!(end.record.changes.is_empty());
     is_told_again(&end).await;
-    home.revive("question").await;
-    // The same again is nothing, and so is none.
-    earns(research("the answer").at(&home), "no-progress").await;
+    // The same again is nothing where it was refused, and so is none.
+    let home = Home::new();
+    let refused = || research("the answer").at(&home).command("no", &["false"], "10s");
+    refused().run().await.expect("rejected");
+    earns(refused(), "no-progress").await;
     earns(told(&["done found out"]).set("done", "marks = [\"artifact\"]").unset("done", "tree"), "no-progress").await;
 }
 
@@ -355,12 +356,10 @@ async fn only_growth_of_what_passes_counts_and_what_an_attempt_gained_stays_gain
     // The same again is nothing new, and the base is not asked again.
     let end = earns(attempt(&["write one y", "done half"]), "no-progress").await;
     assert_eq!((checked(&end), end.record.marks.len()), (vec!["one", "two"], 0));
-    // Losing it is no progress, and neither is finding it again.
+    // A person lets it be judged anew.
     home.revive("one").await;
-    earns(attempt(&["write three x", "done other"]), "no-progress").await;
-    home.revive("one").await;
-    earns(attempt(&["write one z", "done half"]), "no-progress").await;
-    home.revive("one").await;
+    let end = earns(attempt(&["write one z", "done half"]), "rejected").await;
+    assert_eq!((checked(&end), end.record.marks.len()), (vec!["one", "two", "base:one"], 1));
     // The other one counts, although the first is lost.
     let end = earns(attempt(&["write two x", "done half"]), "rejected").await;
     assert_eq!((end.record.detail["gate"].as_str(), end.record.marks.len()), (Some("one"), 1));

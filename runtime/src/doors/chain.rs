@@ -177,6 +177,7 @@ fn json(value: &impl Serialize) -> String {
 }
 
 /// Makes contents and their pieces.
+#[derive(Clone)]
 struct Writer {
     key: Key,
     /// The last history, so that a chat that repeats it costs what is new.
@@ -267,6 +268,7 @@ impl Writer {
 }
 
 /// Seals the entries of one run, in order.
+#[derive(Clone)]
 pub struct Sealer {
     writer: Writer,
     head: Option<Head>,

@@ -22,6 +22,8 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::time::timeout;
 
+use crate::rules::digest::Digest;
+
 /// Variables of the operator's environment that a check's command sees: enough to find programs and toolchains, no
 /// secrets.
 pub const PASSED_ON: [&str; 7] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "CARGO_HOME", "RUSTUP_HOME"];
@@ -32,6 +34,9 @@ const MAX_OUTPUT_BYTES: usize = 16 << 10;
 /// What a first process left behind may still write for this long, and the kernel has this long to bury what was
 /// killed. Each is beyond the command's time, so it is short; output that was written before is there at once.
 const GRACE: Duration = Duration::from_millis(200);
+
+/// Separates this use of BLAKE3 from every other; the number changes with the encoding.
+const FINGERPRINT_CONTEXT: &str = "jidoka command fingerprint, encoding 1";
 
 /// What is to be run, and with what.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +77,32 @@ impl CommandEnvironment {
     pub fn exactly(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(variables.into_iter().collect())
     }
+}
+
+/// What a command is by its files: its words, and the contents of those that are absolute paths of files, such as its
+/// program or its script. Blocking.
+pub fn fingerprint(argv: &[String]) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key(FINGERPRINT_CONTEXT);
+    for word in argv {
+        hasher.update(&(word.len() as u64).to_le_bytes()).update(word.as_bytes());
+        if Path::new(word).is_absolute() {
+            // One that cannot be read is known by its name alone.
+            hasher.update(contents(word).unwrap_or_default().as_bytes());
+        }
+    }
+    Digest::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// The digest of a file's contents; none of anything else.
+fn contents(path: &str) -> io::Result<String> {
+    use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
+    if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Ok(String::new());
+    }
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut std::fs::File::from(file), &mut hasher)?;
+    Ok(hasher.finalize().to_string())
 }
 
 /// Runs a command. It takes at most its time and twice the grace in which output is read to its end.
@@ -383,6 +414,24 @@ mod tests {
             }
         }
         note.gone().await;
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_the_words_and_of_the_files_that_they_name() {
+        let note = Note::new();
+        let script = note.path().display().to_string();
+        let of = |words: &[&str]| fingerprint(&argv(words));
+        let absent = of(&["/bin/sh", &script]);
+        std::fs::write(note.path(), "exit 1").expect("writes");
+        let first = of(&["/bin/sh", &script]);
+        std::fs::write(note.path(), "exit 0").expect("writes");
+        let second = of(&["/bin/sh", &script]);
+        std::fs::write(note.path(), "exit 1").expect("writes");
+        assert_eq!(of(&["/bin/sh", &script]), first);
+        let others = [absent, second, of(&["/bin/sh", "-e", &script]), of(&["sh", &script]), of(&["sh", "note"])];
+        assert!(!others.contains(&first));
+        assert_ne!(of(&["a", "b"]), of(&["ab"]));
+        assert_eq!(of(&["cat", "/dev/zero"]), of(&["cat", "/dev/zero"]), "what is no file is not read");
     }
 
     #[tokio::test]

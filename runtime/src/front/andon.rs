@@ -10,8 +10,9 @@ use clap::Subcommand;
 use console::style;
 use serde::Serialize;
 
-use crate::rules::andon::{Category, Lock, Pulled};
+use crate::rules::andon::{Category, Lock, Pulled, SeenLock};
 use crate::rules::authored;
+use crate::rules::item::State;
 use crate::rules::ledger::ScopeId;
 use crate::rules::operate::{Act, Deed};
 use crate::run::around;
@@ -47,8 +48,11 @@ pub enum AndonCommand {
     },
     /// Let a line go on. It needs the cause of the stop, and what is other from now on so that it does not come again.
     Clear {
-        /// The line, or TENANT/LINE.
+        /// The line, TENANT/LINE, or TENANT/LINE/LOCK: that lock and no later one.
         line: String,
+        /// How many pulls of the lock you have seen: if there are more by now, nothing is cleared.
+        #[arg(long, value_name = "COUNT")]
+        pulls: Option<u64>,
         /// Why it could come to that: ask why five times.
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         cause: String,
@@ -144,19 +148,27 @@ pub(super) async fn run(machine: &dyn Machine, command: AndonCommand) -> Result<
             }
             Ok(0)
         }
-        AndonCommand::Clear { line, cause, policy_change, no_policy_change: _, json } => {
-            let line = named(&desk, &line).await?;
+        AndonCommand::Clear { line, pulls, cause, policy_change, no_policy_change: _, json } => {
+            let (line, lock) = with_lock(&line)?;
+            let line = named(&desk, line).await?;
+            let seen = match (lock, pulls) {
+                (Some(number), pulls) => Some(SeenLock { number, pulls }),
+                (None, None) => None,
+                (None, Some(_)) => return Ok(usage("--pulls: of which lock? write TENANT/LINE/LOCK")),
+            };
             let because = Because { by: machine.user(), reason: cause };
-            let act = match desk.clear_line(&line, policy_change, because).await {
+            let act = match desk.clear_line(&line, seen, policy_change, because).await {
                 Ok(act) => act,
-                Err(error @ DeskError::NotStopped(_)) => return Ok(usage(&format!("{line}: {error}"))),
+                Err(error @ (DeskError::NotStopped(_) | DeskError::OtherLock(_))) => {
+                    return Ok(usage(&format!("{line}: {error}")));
+                }
                 Err(error) => return Err(anyhow::Error::from(error).context("clear the line").into()),
             };
             if json {
                 say!("{}", serde_json::to_string_pretty(&act).context("write the act")?);
             } else {
                 say!("{}", deed(&act.deed));
-                note!("what was halted goes on: jidoka resume RUN; after a worker's own pull, a new attempt or a fork");
+                halted(&desk, &line).await?;
             }
             Ok(0)
         }
@@ -167,6 +179,32 @@ pub(super) async fn run(machine: &dyn Machine, command: AndonCommand) -> Result<
             };
             Ok(log(&desk, line.as_ref(), json).await?)
         }
+    }
+}
+
+/// Says what lets the items of a line go on that were halted.
+async fn halted(desk: &Desk, line: &ScopeId) -> anyhow::Result<()> {
+    for (item, record) in desk.items().await.context("read the items")? {
+        let of_line = item.path().rsplit_once('/').is_some_and(|(above, _)| above == line.path());
+        let (true, State::Halted, Some(run)) = (of_line, record.state, &record.latest) else { continue };
+        match desk.next(run).await.map(|next| next.commands(run)) {
+            Ok(Some(commands)) => {
+                note!("{item} was halted: {commands}; if its worker pulled by itself, a new attempt or a fork");
+            }
+            Ok(None) | Err(_) => note!("{item} was halted: a new attempt, or a fork of run {run}"),
+        }
+    }
+    Ok(())
+}
+
+/// A line and a lock of it, if one is named: TENANT/LINE/LOCK.
+pub(super) fn with_lock(text: &str) -> anyhow::Result<(&str, Option<u64>)> {
+    match text.rsplit_once('/') {
+        Some((line, lock)) if line.contains('/') => {
+            let number = lock.parse().with_context(|| format!("read the number of the lock {lock:?}"))?;
+            Ok((line, Some(number)))
+        }
+        _ => Ok((text, None)),
     }
 }
 
@@ -224,7 +262,11 @@ async fn list(desk: &Desk, json: bool) -> anyhow::Result<u8> {
         if pulls.len() > MAX_SHOWN {
             say!("  and {} more: jidoka andon log {line}", pulls.len() - MAX_SHOWN);
         }
-        say!("  to let it go on: jidoka andon clear {line} --cause TEXT (--policy-change TEXT | --no-policy-change)");
+        say!(
+            "  to let it go on: jidoka andon clear {line}/{} --pulls {} --cause TEXT (--policy-change TEXT | --no-policy-change)",
+            lock.number,
+            lock.pulls
+        );
     }
     Ok(0)
 }

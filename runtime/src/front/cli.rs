@@ -322,6 +322,7 @@ async fn perform(machine: &dyn Machine, command: Command) -> u8 {
 
 async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, LoadError> {
     let loaded = load::load(machine, &arguments.path, &arguments.overrides.overrides())?;
+    load::unnamed(&loaded.spec).iter().for_each(|what| note!("{what}"));
     let (limits, wall) = (loaded.spec.budget.attempt.clone(), loaded.spec.wall);
     let spinner = Spinner::new(arguments.json);
     let job = load::open(machine, loaded, &|what| spinner.say(what));
@@ -337,6 +338,7 @@ async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, Loa
 
 fn explain(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides: &Overrides) -> Result<u8, LoadError> {
     let Loaded { spec, .. } = load::load(machine, path, overrides)?;
+    load::unnamed(&spec).iter().for_each(|what| note!("{what}"));
     if json {
         say!("{}", serde_json::to_string_pretty(&spec.settings).context("write the settings")?);
         return Ok(0);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::rules::item::{ItemRecord, State};
 use crate::rules::ledger::ScopeId;
 use crate::rules::operate::{Act, Deed};
-use crate::rules::question::{Question, QuestionId, Standing};
+use crate::rules::question::{self, Question, QuestionId};
 use crate::run::desk::{Because, Desk, DeskError};
 use crate::run::past::RunRow;
 
@@ -18,6 +18,7 @@ use super::budget::{deed, reason};
 use super::calendar::utc;
 use super::load::LoadError;
 use super::machine::Machine;
+use super::runs;
 use super::screen::{plain, plain_long};
 use super::table::{Side, Table};
 use super::terminal::{note, say, usage};
@@ -29,7 +30,7 @@ pub enum ItemsCommand {
     List {
         /// Only those in this state, for example `abandoned`.
         #[arg(long, value_name = "STATE", value_parser = one_of_the_states)]
-        only: Option<State>,
+        only: Option<Standing>,
         /// One JSON document.
         #[arg(long)]
         json: bool,
@@ -42,7 +43,8 @@ pub enum ItemsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Let an item be tried again, with all its attempts before it. What it has shown stays known.
+    /// Let an item be tried again, with all its attempts before it. What it has shown is forgotten: the same work is judged
+    /// again.
     Revive {
         /// The item, or TENANT/LINE/ITEM.
         item: String,
@@ -70,9 +72,10 @@ fn a_question(text: &str) -> Result<QuestionId, String> {
     text.parse().map_err(|()| "a question is RUN/CALL, as `jidoka answer` lists them".to_owned())
 }
 
-fn one_of_the_states(text: &str) -> Result<State, String> {
-    let known = State::ALL.into_iter().find(|state| state.name() == text);
-    known.ok_or_else(|| format!("a state is one of: {}", State::ALL.map(State::name).join(", ")))
+fn one_of_the_states(text: &str) -> Result<Standing, String> {
+    let all = || State::ALL.into_iter().map(Standing::State).chain([Standing::Lost]);
+    let names = || all().map(Standing::name).collect::<Vec<_>>().join(", ");
+    all().find(|standing| standing.name() == text).ok_or_else(|| format!("a state is one of: {}", names()))
 }
 
 /// Words of `answer`.
@@ -95,8 +98,49 @@ pub struct AnswerArguments {
 #[derive(Serialize)]
 struct Shown<'a> {
     item: &'a ScopeId,
+    /// Whether the process is gone that worked on it.
+    lost: bool,
     #[serde(flatten)]
     record: &'a ItemRecord,
+}
+
+impl<'a> Shown<'a> {
+    fn of(desk: &Desk, item: &'a ScopeId, record: &'a ItemRecord) -> Self {
+        Self { item, lost: Standing::of(desk, record) == Standing::Lost, record }
+    }
+}
+
+/// Where an item stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    State(State),
+    /// It is being worked on by a process that is gone.
+    Lost,
+}
+
+impl Standing {
+    fn of(desk: &Desk, record: &ItemRecord) -> Self {
+        match (&record.open, record.state) {
+            (Some(run), State::Running) if desk.is_dead(run) => Standing::Lost,
+            (_, state) => Standing::State(state),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Standing::State(state) => state.name(),
+            Standing::Lost => "lost",
+        }
+    }
+}
+
+fn why(desk: &Desk, record: &ItemRecord) -> String {
+    match (Standing::of(desk, record), &record.open) {
+        (Standing::Lost, Some(run)) => {
+            format!("the process of run {run} is gone: jidoka resume {run}, or a new attempt")
+        }
+        _ => record.why.clone(),
+    }
 }
 
 /// Does what the arguments say and returns the exit code.
@@ -125,13 +169,16 @@ pub(super) async fn answer(machine: &dyn Machine, arguments: AnswerArguments) ->
     let (Some(id), Some(choice)) = (question, choice) else {
         let now_ms = desk.now_ms();
         let mut questions = desk.questions().await.context("read the questions")?;
-        questions.retain(|(_, question)| question.standing(now_ms) == Standing::Open);
+        questions.retain(|(_, question)| question.standing(now_ms) == question::Standing::Open);
         return Ok(open(&questions, json)?);
     };
     let because = Because { by: machine.user(), reason: note.clone() };
     let code = told(desk.answer(&id, choice, note, because).await, json)?;
-    if code == 0 && !json {
-        note!("it hears that when it goes on: jidoka resume {}", id.run);
+    if code == 0
+        && !json
+        && let Ok(Some(commands)) = desk.next(&id.run).await.map(|next| next.commands(&id.run))
+    {
+        note!("it hears that when it goes on: {commands}");
     }
     Ok(code)
 }
@@ -191,11 +238,11 @@ async fn named(desk: &Desk, name: &str) -> anyhow::Result<(ScopeId, ItemRecord)>
     }
 }
 
-async fn list(desk: &Desk, only: Option<State>, json: bool) -> anyhow::Result<u8> {
+async fn list(desk: &Desk, only: Option<Standing>, json: bool) -> anyhow::Result<u8> {
     let mut items = desk.items().await.context("read the items")?;
-    items.retain(|(_, record)| only.is_none_or(|state| record.state == state));
+    items.retain(|(_, record)| only.is_none_or(|only| only == Standing::of(desk, record)));
     if json {
-        let rows: Vec<Shown<'_>> = items.iter().map(|(item, record)| Shown { item, record }).collect();
+        let rows: Vec<Shown<'_>> = items.iter().map(|(item, record)| Shown::of(desk, item, record)).collect();
         say!("{}", serde_json::to_string_pretty(&rows).context("write the items")?);
         return Ok(0);
     }
@@ -214,11 +261,11 @@ async fn list(desk: &Desk, only: Option<State>, json: bool) -> anyhow::Result<u8
     for (id, record) in &items {
         table.row([
             id.path().to_owned(),
-            record.state.name().to_owned(),
+            Standing::of(desk, record).name().to_owned(),
             utc(record.since_ms),
             record.attempts.to_string(),
             record.latest.clone().unwrap_or_default(),
-            plain(&record.why),
+            plain(&why(desk, record)),
         ]);
     }
     table.lines().iter().for_each(|line| say!("{line}"));
@@ -228,13 +275,20 @@ async fn list(desk: &Desk, only: Option<State>, json: bool) -> anyhow::Result<u8
 async fn show(desk: &Desk, name: &str, json: bool) -> anyhow::Result<u8> {
     let (id, record) = named(desk, name).await?;
     if json {
-        let shown = Shown { item: &id, record: &record };
+        let shown = Shown::of(desk, &id, &record);
         say!("{}", serde_json::to_string_pretty(&shown).context("write the item")?);
         return Ok(0);
     }
-    say!("{} · {} since {}", style(format!("item {id}")).bold(), record.state.name(), utc(record.since_ms));
-    if !record.why.is_empty() {
-        say!("  why       {}", plain_long(&record.why));
+    let standing = Standing::of(desk, &record);
+    say!("{} · {} since {}", style(format!("item {id}")).bold(), standing.name(), utc(record.since_ms));
+    let why = why(desk, &record);
+    if !why.is_empty() {
+        say!("  why       {}", plain_long(&why));
+    }
+    if let Some(run) = &record.latest
+        && let Ok(Some(commands)) = desk.next(run).await.map(|next| next.commands(run))
+    {
+        say!("  goes on   {commands}");
     }
     say!("  attempts  {} ({} before it was revived)", record.attempts, record.forgiven);
     if let Some(until_ms) = record.rests_until_ms {
@@ -242,7 +296,7 @@ async fn show(desk: &Desk, name: &str, json: bool) -> anyhow::Result<u8> {
     }
     let of_item = |run: &RunRow| format!("{}/{}/{}", run.tenant, run.line, run.item) == id.path() && !run.imported;
     for run in desk.runs().await.context("read the runs")?.iter().filter(|run| of_item(run)) {
-        let verdict = run.verdict.as_deref().unwrap_or("open");
+        let verdict = runs::state(desk, run);
         say!("  run       {} · attempt {} · {} · {verdict}", run.serial, run.attempt, utc(run.opened_ms));
     }
     for act in desk.acts().await.context("read what operators did")? {

@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 
 use crate::rules::authored::again::{Changed, Whose};
-use crate::rules::authored::{self, Mistake, OperatorFile, Overrides};
+use crate::rules::authored::{self, Items, Mistake, OperatorFile, Overrides};
 use crate::rules::hook::Hook;
 use crate::rules::left_out::LeftOut;
 use crate::rules::mcp::McpSpec;
@@ -65,7 +65,27 @@ impl From<anyhow::Error> for LoadError {
 /// # Errors
 /// [`LoadError`] with every mistake of the job's file, or of the operator's.
 pub fn load(machine: &dyn Machine, path: &Path, overrides: &Overrides) -> Result<Loaded, LoadError> {
-    load_at(machine, path, overrides, 0)
+    let loaded = load_at(machine, path, overrides, 0)?;
+    match (&loaded.spec.item, loaded.operator.policy.items) {
+        (None, Items::Named) => {
+            let what = "the job names no item, and the operator's `policy.items` is \"named\"".to_owned();
+            let mistake =
+                Mistake::of_flag(what, "an item, in the job or on the command line".to_owned(), "--item NAME");
+            Err(LoadError::Mistakes(reports(path, "", vec![mistake])))
+        }
+        (Some(_), Items::Any | Items::Named) | (None, Items::Any) => Ok(loaded),
+    }
+}
+
+/// What to say of a job that names no item.
+pub(super) fn unnamed(spec: &RunSpec) -> Option<String> {
+    spec.item.is_none().then(|| {
+        format!(
+            "note: no item is named, so each run is one of its own: [attempts] max = {} and [budget.item] hold for this run \
+             alone; name it with `item = \"NAME\"` or --item NAME",
+            spec.max_attempts
+        )
+    })
 }
 
 /// As [`load`], for a job with so many callers above it.

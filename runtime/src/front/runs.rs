@@ -18,11 +18,13 @@ use crate::rules::facts::Facts;
 use crate::rules::record::Record;
 use crate::rules::units;
 use crate::rules::verdict::Verdict;
+use crate::run::desk::Desk;
 use crate::run::fork::Branch;
 use crate::run::past::{Change, ChangeKind, Manifest, Past, RunRow};
 use crate::run::retention::{Pruned, Retention};
 use crate::run::runner::Apply;
 use crate::run::shape::MAX_COMPONENT_BYTES;
+use crate::run::standing::Next;
 use crate::run::transfer::{self, Summary, TransferError};
 
 use super::calendar::utc;
@@ -40,7 +42,7 @@ pub struct RunsArguments {
     /// Only those of an item.
     #[arg(long, value_name = "NAME")]
     item: Option<String>,
-    /// Only those that have no verdict: they are on their way, or a crash left them.
+    /// Only those that have no verdict: they are on their way, or they are lost and the next attempt has not begun.
     #[arg(long)]
     open: bool,
     /// One JSON document.
@@ -122,10 +124,12 @@ pub struct ForkArguments {
 /// `jidoka runs`.
 pub(super) async fn runs(machine: &dyn Machine, arguments: RunsArguments) -> Result<u8, LoadError> {
     let RunsArguments { item, open, json } = arguments;
-    let mut runs = machine.desk()?.runs().await.context("read the runs")?;
+    let desk = machine.desk()?;
+    let mut runs = desk.runs().await.context("read the runs")?;
     runs.retain(|run| item.as_ref().is_none_or(|item| run.item == *item) && (!open || run.verdict.is_none()));
     if json {
-        say!("{}", serde_json::to_string_pretty(&runs).context("write the runs")?);
+        let rows: Vec<Listed<'_>> = runs.iter().map(|run| Listed { run, state: state(&desk, run) }).collect();
+        say!("{}", serde_json::to_string_pretty(&rows).context("write the runs")?);
         return Ok(0);
     }
     if runs.is_empty() {
@@ -143,7 +147,7 @@ pub(super) async fn runs(machine: &dyn Machine, arguments: RunsArguments) -> Res
         ("verdict", Side::Left),
     ]);
     for run in runs {
-        let verdict = verdict(&run);
+        let verdict = verdict(&desk, &run);
         table.row([
             run.serial,
             utc(run.opened_ms),
@@ -159,8 +163,26 @@ pub(super) async fn runs(machine: &dyn Machine, arguments: RunsArguments) -> Res
     Ok(0)
 }
 
-fn verdict(run: &RunRow) -> String {
-    let mut words = vec![run.verdict.clone().unwrap_or_else(|| "open".to_owned())];
+/// A run as `runs --json` prints it.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    run: &'a RunRow,
+    /// Its verdict; `open`, if it is on its way; `lost`, if its process is gone.
+    state: &'a str,
+}
+
+/// How a run ended, or where it stands.
+pub(super) fn state<'a>(desk: &Desk, run: &'a RunRow) -> &'a str {
+    match &run.verdict {
+        Some(verdict) => verdict,
+        None if desk.is_lost(run) => "lost",
+        None => "open",
+    }
+}
+
+fn verdict(desk: &Desk, run: &RunRow) -> String {
+    let mut words = vec![state(desk, run).to_owned()];
     if let Some(parent) = &run.parent {
         words.push(format!("fork of {parent}"));
     }
@@ -194,6 +216,8 @@ struct Shown {
     head: Digest,
     /// The verdict's record, as in `verdict.json`; null while the run is open.
     record: Option<Record>,
+    /// The commands that let it go on; null if none do.
+    next: Option<String>,
     /// The files that were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     tree: Option<Manifest>,
@@ -206,7 +230,7 @@ pub(super) async fn show(machine: &dyn Machine, arguments: ShowArguments) -> Res
     let ShowArguments { run, tree, diff, restore, json } = arguments;
     let desk = machine.desk()?;
     let past = desk.past(&run).await.context("read the journal")?;
-    let record = past.record();
+    let (record, next) = (past.record(), desk.next(&run).await.context("look what comes next of the run")?);
     let wants_files = tree.is_some() || diff || restore.is_some();
     let files = match wants_files {
         true => Some(Files::of(&desk, &past, tree.flatten())?),
@@ -225,6 +249,7 @@ pub(super) async fn show(machine: &dyn Machine, arguments: ShowArguments) -> Res
             entries: past.head.entries,
             head: past.head.hash,
             record,
+            next: next.commands(&past.serial),
             tree: files.filter(|_| tree.is_some()).map(|files| files.shown),
             diff: changes.filter(|_| diff),
         };
@@ -233,7 +258,13 @@ pub(super) async fn show(machine: &dyn Machine, arguments: ShowArguments) -> Res
     }
     match &record {
         Some(record) => say!("{}", screen::verdict(record, &machine.state_dir().display().to_string())),
-        None => say!("run {} is open: it is on its way, or a crash left it", past.serial),
+        None if desk.is_dead(&past.serial) => say!("run {} is lost: its process is gone", past.serial),
+        None => say!("run {} is open: it is on its way", past.serial),
+    }
+    match &next {
+        Next::Over { why } if record.is_none() => say!("  over      {why}"),
+        Next::Running | Next::Over { .. } => {}
+        next => say!("  goes on   {}", next.commands(&past.serial).unwrap_or_default()),
     }
     if let (true, Some(files)) = (tree.is_some(), &files) {
         for (path, entry) in files.shown.iter() {
@@ -260,7 +291,7 @@ struct Files {
 }
 
 impl Files {
-    fn of(desk: &crate::run::desk::Desk, past: &Past, at: Option<u64>) -> anyhow::Result<Self> {
+    fn of(desk: &Desk, past: &Past, at: Option<u64>) -> anyhow::Result<Self> {
         let base = past.origin.tree.ok_or_else(|| anyhow!("run {} had no workspace", past.serial))?;
         let kept = |facts: &Facts| match facts {
             Facts::Opened(origin) => origin.tree,

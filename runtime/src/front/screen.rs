@@ -32,14 +32,20 @@ impl Screen {
     /// The lines for an entry.
     pub fn entry(&mut self, entry: &Entry) -> Vec<String> {
         match &entry.body {
-            Body::Opened { opening } => vec![format!(
-                "{} {} · line {} · item {} · attempt {}",
-                style("run").bold(),
-                opening.origin.serial,
-                opening.origin.line,
-                opening.origin.item,
-                opening.origin.attempt
-            )],
+            Body::Opened { opening } => {
+                let run = format!(
+                    "{} {} · line {} · item {} · attempt {}",
+                    style("run").bold(),
+                    opening.origin.serial,
+                    opening.origin.line,
+                    opening.origin.item,
+                    opening.origin.attempt
+                );
+                let lost = opening.job.lost.as_ref();
+                let lost =
+                    lost.map(|lost| warn(&format!("the attempt before, run {lost}, was lost: its process is gone")));
+                [run].into_iter().chain(lost).collect()
+            }
             Body::Intent { call, effect, .. } => {
                 self.asked.insert(*call, effect.clone());
                 vec![]

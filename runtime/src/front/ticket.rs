@@ -180,6 +180,7 @@ fn title(run: &str, verdict: &str, record: Option<&Record>) -> String {
         | Verdict::AttemptsExhausted { .. }
         | Verdict::NotAdmitted { .. }
         | Verdict::Cancelled
+        | Verdict::Lost
         | Verdict::Fault { .. } => String::new(),
     };
     format!("{}{cause} on line {}", name(verdict), name(&record.line))
@@ -247,7 +248,7 @@ fn reproduce(explained: &Explained) -> Vec<String> {
     let run = &explained.run;
     match &explained.spec {
         None => vec![format!("jidoka trace {run}")],
-        Some(_) if explained.record.is_none() => vec![format!("jidoka trace {run}"), format!("jidoka resume {run}")],
+        Some(_) if explained.record.is_none() => vec![format!("jidoka trace {run}"), format!("jidoka show {run}")],
         Some(_) => vec![
             format!("jidoka replay {run}"),
             format!("jidoka fixture {run} DIR"),

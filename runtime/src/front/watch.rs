@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::rules::effect::Entry;
 use crate::rules::ledger::Line;
 use crate::rules::record::Record;
-use crate::rules::verdict::{Stop, Verdict};
+use crate::rules::verdict::Stop;
 use crate::run::runner::RunHandle;
 
 use super::load::LoadError;
@@ -116,15 +116,17 @@ pub(super) async fn watch(
     }
     let record = handle.verdict().await.context("wait for the verdict")?;
     over.store(true, Ordering::Release);
-    if record.verdict() == Verdict::Cancelled && may_go_on(machine, &record.serial).await {
-        note!("`jidoka resume {}` lets it go on", record.serial);
+    // Only what is so when it is said: a run that its worker ended, or one that left a call in the air, does not go on.
+    if record.exit_code != 0
+        && let Some(commands) = way_on(machine, &record.serial).await
+    {
+        note!("`{commands}` lets it go on");
     }
     Ok(record)
 }
 
-async fn may_go_on(machine: &dyn Machine, serial: &str) -> bool {
-    let Ok(desk) = machine.desk() else { return false };
-    desk.past(serial).await.is_ok_and(|past| past.goes_on_after().is_ok())
+async fn way_on(machine: &dyn Machine, serial: &str) -> Option<String> {
+    machine.desk().ok()?.next(serial).await.ok()?.commands(serial)
 }
 
 /// Shows a run as it goes on, stops it at a signal, and shows its verdict.

@@ -16,7 +16,7 @@ use crate::rules::operate::{Act, Deed};
 use crate::rules::record::Record;
 use crate::rules::signature::{self, Signature};
 use crate::rules::spec::{Origin, RunSpec};
-use crate::rules::why::{self, Allowed, Told, Why};
+use crate::rules::why::{self, Allowed, EndedBy, Told, Why};
 use crate::run::desk::Desk;
 use crate::run::past::{Flaw, KeptEntry, PastError, story};
 
@@ -85,7 +85,13 @@ pub(super) async fn explained(machine: &dyn Machine, serial: &str) -> anyhow::Re
         Some(Body::Closed { record }) => Some((**record).clone()),
         _ => None,
     });
-    let why = why::of(&told, spec.as_ref().map_or(&[], |spec| &spec.settings));
+    let mut why = why::of(&told, spec.as_ref().map_or(&[], |spec| &spec.settings));
+    match desk.next(serial).await {
+        Ok(next) if why.verdict.is_none() && desk.is_dead(serial) => why.lose(next.commands(serial), next.over()),
+        Ok(next) => why.notes.extend(next.commands(serial).map(|commands| format!("it goes on with {commands}"))),
+        // Its contents are erased.
+        Err(_) => {}
+    }
     let sentences = trace::sentences(&entries).context("read the journal")?;
     let line = |entry: &u64| sentences.get(entry).map(|line| Link { entry: *entry, line: line.clone() });
     Ok(Explained {
@@ -169,12 +175,7 @@ const MAX_PULLS: usize = 10;
 /// `jidoka why` of a line that was stopped: who pulled, what that is about, and the chain of the run that did.
 async fn of_stop(machine: &dyn Machine, what: &str, json: bool) -> Result<u8, LoadError> {
     let desk = machine.desk()?;
-    let (line, lock) = match what.rsplit_once('/') {
-        Some((line, lock)) if line.contains('/') => {
-            (line, Some(lock.parse::<u64>().with_context(|| format!("read the number of the lock {lock:?}"))?))
-        }
-        _ => (what, None),
-    };
+    let (line, lock) = andon::with_lock(what)?;
     let line = andon::named(&desk, line).await?;
     let mut pulls = desk.pulls().await.context("read the pulls")?;
     pulls.retain(|pulled| pulled.line == line && lock.is_none_or(|lock| pulled.lock == lock));
@@ -247,7 +248,7 @@ fn show(explained: &Explained) {
         Some(10..=19) | None => Style::new().yellow().bold(),
         Some(_) => Style::new().red().bold(),
     };
-    let verdict = why.verdict.as_deref().unwrap_or("open");
+    let verdict = why.verdict.as_deref().unwrap_or(if why.ended_by == EndedBy::Host { "lost" } else { "open" });
     let (first, frames) = why_and_frames(verdict, &why.why);
     say!("{}: {first}", heading.apply_to(plain_long(verdict)));
     frames.iter().for_each(|line| say!("  {line}"));

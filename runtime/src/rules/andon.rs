@@ -61,12 +61,13 @@ pub enum Category {
     HookTimeout,
     Divergence,
     VerifierConflict,
+    RunLost,
     Operator,
 }
 
 impl Category {
     /// All of them: those of workers, of the host, of operators.
-    pub const ALL: [Category; 14] = [
+    pub const ALL: [Category; 15] = [
         Category::Defect,
         Category::SystemicRisk,
         Category::UnsafeRequest,
@@ -80,6 +81,7 @@ impl Category {
         Category::HookTimeout,
         Category::Divergence,
         Category::VerifierConflict,
+        Category::RunLost,
         Category::Operator,
     ];
 
@@ -99,6 +101,7 @@ impl Category {
             Category::HookTimeout => "hook-timeout",
             Category::Divergence => "divergence",
             Category::VerifierConflict => "verifier-conflict",
+            Category::RunLost => "run-lost",
             Category::Operator => "operator",
         }
     }
@@ -204,6 +207,44 @@ pub struct RunEnded {
 #[error("the line is not stopped")]
 pub struct NotStopped;
 
+/// The lock that a person has looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenLock {
+    pub number: u64,
+    /// How many pulls of it they saw. `None`: they do not say.
+    pub pulls: Option<u64>,
+}
+
+/// The lock of a line is not the one that a person has looked at. Nothing was cleared.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum OtherLock {
+    #[error("the line is stopped by lock {is}, and lock {meant} was cleared already, or never was")]
+    Number { meant: u64, is: u64 },
+    #[error("lock {number} was pulled {more} times more since it was looked at, the latest ({}): {}", latest.category.name(), latest.reason)]
+    Pulled { number: u64, more: u64, latest: Box<Pull> },
+}
+
+impl SeenLock {
+    /// Whether it is this lock, as it was seen. `pulls` are those of its line.
+    ///
+    /// # Errors
+    /// [`OtherLock`].
+    pub fn is(self, lock: &Lock, pulls: &[Pulled]) -> Result<(), OtherLock> {
+        let Self { number, pulls: seen } = self;
+        if number != lock.number {
+            return Err(OtherLock::Number { meant: number, is: lock.number });
+        }
+        match seen.and_then(|seen| lock.pulls.checked_sub(seen)).filter(|more| *more > 0) {
+            None => Ok(()),
+            Some(more) => {
+                let latest = pulls.iter().rev().find(|pulled| pulled.lock == number);
+                let latest = latest.map_or(&lock.first, |pulled| &pulled.pull);
+                Err(OtherLock::Pulled { number, more, latest: Box::new(latest.clone()) })
+            }
+        }
+    }
+}
+
 /// Ends of runs that a line remembers at most.
 pub const MAX_ENDS: usize = 1_000;
 
@@ -279,7 +320,8 @@ fn is_failure(verdict: &Verdict) -> bool {
         | Verdict::AttemptsExhausted { .. }
         | Verdict::NotAdmitted { .. }
         | Verdict::Diverged(_)
-        | Verdict::Cancelled => false,
+        | Verdict::Cancelled
+        | Verdict::Lost => false,
     }
 }
 
@@ -300,6 +342,22 @@ mod tests {
         assert_eq!((lock.since_ms, lock.pulls, lock.first.reason.as_str()), (5, 2, "one"));
         assert_eq!(line.clear(), Err(NotStopped));
         assert_eq!(line.pull(&pull("three"), 7), 2);
+    }
+
+    #[test]
+    fn a_lock_is_the_one_that_was_seen_up_to_n_pulls_and_not_at_n_plus_1() {
+        let mut line = LineRecord::default();
+        let pull = |reason: &str| Pull::by_host(Category::MeterOverrun, reason.into());
+        line.pull(&pull("one"), 5);
+        line.clear().expect("is stopped");
+        line.pull(&pull("two"), 6);
+        line.pull(&pull("three"), 7);
+        let lock = line.lock.expect("is stopped");
+        let seen = |number: u64, pulls: Option<u64>| SeenLock { number, pulls }.is(&lock, &[]);
+        assert_eq!(seen(1, None), Err(OtherLock::Number { meant: 1, is: 2 }));
+        assert_eq!((seen(2, None), seen(2, Some(2)), seen(2, Some(3))), (Ok(()), Ok(()), Ok(())));
+        let one_more = seen(2, Some(1)).expect_err("it was pulled since");
+        assert!(matches!(one_more, OtherLock::Pulled { number: 2, more: 1, .. }), "{one_more}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ use self::done::{COMPONENT, CRATE};
 use self::kinds::{Choice, HostPath, Kind, List, Name, Repeats, Text, Texts};
 pub use self::mistake::Mistake;
 use self::models::Names;
-pub use self::operator::{OperatorFile, Policy, operator};
+pub use self::operator::{Items, OperatorFile, Policy, operator};
 pub use self::provider::OperatorModel;
 use self::reader::{Found, Key, Read, Reader, Required, Section};
 pub use self::shared::Shared;
@@ -53,8 +53,8 @@ use super::child::ChildSpec;
 use super::http::HttpGrant;
 use super::pin::Pin;
 use super::spec::{
-    Budget, ComponentSource, FileGrant, Grants, ModelSpec, OnPull, Origin, Reach, RunSpec, SharedBudget, TaskSpec,
-    Wall, WorkspaceSpec,
+    Budget, ComponentSource, FileGrant, Grants, ModelSpec, OnLost, OnPull, Origin, Reach, RunSpec, SharedBudget,
+    TaskSpec, Wall, WorkspaceSpec,
 };
 use super::tool::ToolSpec;
 
@@ -124,6 +124,8 @@ const ON_PULL: Key<Choice<OnPull>> = Key {
     kind: Choice(&[("drain", OnPull::Drain), ("freeze", OnPull::Freeze)]),
     example: "\"freeze\"",
 };
+const ON_LOST: Key<Choice<OnLost>> =
+    Key { name: "on-lost", kind: Choice(&[("leave", OnLost::Leave), ("pull", OnLost::Pull)]), example: "\"pull\"" };
 
 const WORKER: Required =
     Required { name: "worker", purpose: "the component that works", lines: "[worker]\ncrate = \".\"" };
@@ -184,7 +186,7 @@ impl Job<'_> {
         let attempts = attempts.and_then(|section| attempts::read(section, self.reader));
         let guards = file.optional_section(self.reader, "guards");
         let guards = guards.map(|section| guards::read(section, self.reader));
-        let on_pull = file.optional_section(self.reader, "andon").map(|section| self.andon(section));
+        let andon = file.optional_section(self.reader, "andon").map(|section| self.andon(section));
         let listed =
             file.required_section(self.reader, &DONE).map(|section| done::read(section, self.reader, granted.files));
         let written = done::checks(&mut file, self.reader, &self.operator.policy);
@@ -199,7 +201,7 @@ impl Job<'_> {
             self.reader.adopt(hooks::settings(self.operator, &line.value));
         }
 
-        let (worker, attempts) = (worker?, attempts?);
+        let (worker, attempts, (on_pull, on_lost)) = (worker?, attempts?, andon?);
         let workspace = match workspace {
             Read::Absent => None,
             Read::Wrong => return None,
@@ -243,7 +245,8 @@ impl Job<'_> {
             max_attempts: attempts.max,
             backoff: attempts.backoff,
             guards: guards?,
-            on_pull: on_pull?,
+            on_pull,
+            on_lost,
             wall,
             done: done?,
             checks,
@@ -453,10 +456,11 @@ impl Job<'_> {
         Some(budget::read(section, self.reader, &circumstances))
     }
 
-    fn andon(&mut self, mut section: Section<'_>) -> OnPull {
+    fn andon(&mut self, mut section: Section<'_>) -> (OnPull, OnLost) {
         let on_pull = section.or_default(self.reader, &ON_PULL, OnPull::default());
+        let on_lost = section.or_default(self.reader, &ON_LOST, OnLost::default());
         section.finish(self.reader);
-        on_pull
+        (on_pull, on_lost)
     }
 }
 

@@ -162,6 +162,7 @@ impl RunSpec {
             max_attempts: 1,
             backoff: Backoff::default(),
             on_pull: caller.on_pull,
+            on_lost: caller.on_lost,
             wall: self.wall.max(caller.wall),
             seed: Some(errand.seed),
             ..self

@@ -596,6 +596,9 @@ pub struct OpenedJob {
     /// What the place of the workspace leaves out of its files.
     #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
     pub left_out: LeftOut,
+    /// The run of the attempt before, if its process was gone before it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
 }
 
 /// What an effect cost.

@@ -51,6 +51,7 @@ impl Expectation {
             | Verdict::NotAdmitted { .. }
             | Verdict::Diverged(_)
             | Verdict::Cancelled
+            | Verdict::Lost
             | Verdict::Fault { .. } => only,
         }
     }
@@ -91,6 +92,7 @@ impl std::fmt::Display for Expectation {
 pub fn unrepeatable(verdict: &Verdict) -> Option<&'static str> {
     match verdict {
         Verdict::Cancelled => Some("nobody gives a test up"),
+        Verdict::Lost => Some("nobody kills a test"),
         Verdict::Fault { .. } => Some("the host failed, and not the worker"),
         Verdict::Halted { pull } => match pull.by {
             Puller::Operator => Some("nobody pulls the cord in a test"),

@@ -1,6 +1,7 @@
 //! The life of an item over all its attempts: what state it is in, how many attempts there were, what it has shown.
 //!
-//! What it spent is in the ledger, under its scope. Never: forgets, leaves an end by itself. Invariants here: L10 and N6
+//! What it spent is in the ledger, under its scope. Never: leaves an end by itself, forgets unless an operator revives it or its
+//! checks are others. Invariants here: L10 and N6
 //! (counters survive restart and re-claim), N8 (an abandoned item is refused until an operator revives it), and every pair
 //! of state and event is either listed in [`State::after`] or an [`IllegalTransition`] that changes nothing.
 
@@ -9,7 +10,7 @@ use thiserror::Error;
 
 use super::digest::Digest;
 use super::guard::Memory;
-use super::progress::{Mark, Passed, Seen};
+use super::progress::{Passed, Seen};
 use super::spec::Backoff;
 use super::units;
 use super::verdict::{APPLY_GATE, Verdict};
@@ -197,6 +198,7 @@ impl Event {
             },
             Verdict::Halted { .. } | Verdict::Diverged(_) => Some(Event::Halt),
             Verdict::Cancelled | Verdict::Fault { .. } => Some(Event::Free),
+            Verdict::Lost => Some(Event::Lost),
             Verdict::AttemptsExhausted { .. } | Verdict::NotAdmitted { .. } => None,
         }
     }
@@ -257,6 +259,9 @@ pub struct ItemRecord {
     /// What its checks said of what, the latest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judged: Vec<Judged>,
+    /// The checks that said so, as one digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Digest>,
     /// Its latest run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<String>,
@@ -302,17 +307,30 @@ pub struct Retries {
 }
 
 impl ItemRecord {
-    /// Remembers what a run came to that ended without saying so.
-    pub fn recover(&mut self, marks: &[Mark], left: Memory) {
-        marks.iter().for_each(|mark| self.seen.insert(*mark));
+    /// Remembers what the calls of a run came to that ended without saying so. What it has shown was not judged.
+    pub fn recover(&mut self, left: Memory) {
         self.left = Some(left);
     }
 
-    /// A run goes on that has shown this: to itself it is still new. The caller has the item to itself.
+    /// The process that worked on it is gone, and its run was closed by whoever found that. The run may go on.
+    pub fn lost(&mut self, serial: &str, now_ms: u64) {
+        if self.step(Event::Lost, now_ms).is_ok() {
+            self.why = format!("run {serial} was lost: its process is gone");
+        }
+    }
+
+    /// An attempt is to be judged by these checks. What others refused is not judged yet.
+    pub fn judged_by(&mut self, checks: Digest) {
+        if self.checks.replace(checks).is_some_and(|before| before != checks) {
+            (self.seen, self.passed, self.judged) = Default::default();
+        }
+    }
+
+    /// A run goes on. The caller has the item to itself.
     ///
     /// # Errors
     /// [`NotNow`].
-    pub fn resume(&mut self, serial: &str, attempt: u32, marks: &[Mark], now_ms: u64) -> Result<(), NotNow> {
+    pub fn resume(&mut self, serial: &str, attempt: u32, now_ms: u64) -> Result<(), NotNow> {
         if self.attempts != attempt || self.open.as_deref().is_some_and(|open| open != serial) {
             return Err(NotNow::MovedOn { attempts: self.attempts });
         }
@@ -321,7 +339,6 @@ impl ItemRecord {
             self.step(Event::Lost, now_ms)?;
         }
         self.step(Event::Resume, now_ms)?;
-        marks.iter().for_each(|mark| self.seen.remove(mark));
         // What its own calls came to it will be told again.
         self.left = None;
         self.work(serial);
@@ -366,6 +383,17 @@ impl ItemRecord {
         Ok(self.attempts)
     }
 
+    /// Why a run of it will not go on. `None`: it may.
+    pub fn gone_from(&self, serial: &str) -> Option<String> {
+        if self.latest.as_deref().is_some_and(|latest| latest != serial) {
+            return Some(format!("has had {} attempts since", self.attempts));
+        }
+        match self.state {
+            State::Accepted | State::Abandoned => Some(format!("is {}", self.state.name())),
+            State::Ready | State::Running | State::Parked | State::RetryWait | State::Halted => None,
+        }
+    }
+
     /// Attempts that the cap counts.
     pub fn tried(&self) -> u32 {
         self.attempts.saturating_sub(self.forgiven)
@@ -390,8 +418,8 @@ impl ItemRecord {
         Ok(())
     }
 
-    /// An operator lets it be tried again, with all its attempts before it. What it has shown stays known. The caller has the
-    /// item to itself.
+    /// An operator lets it be tried again, with all its attempts before it. What it has shown is forgotten, so that the same
+    /// work is judged again. The caller has the item to itself.
     ///
     /// # Errors
     /// [`NotNow::Illegal`].
@@ -405,6 +433,7 @@ impl ItemRecord {
         }
         (self.forgiven, self.why) = (self.attempts, format!("revived: {why}"));
         (self.memory, self.left) = (Memory::default(), None);
+        (self.seen, self.passed, self.judged) = Default::default();
         Ok(())
     }
 

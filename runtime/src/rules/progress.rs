@@ -1,7 +1,8 @@
 //! Marks: progress that the host verified by digest, and the set of all that an item has shown before.
 //!
 //! Never: believes a worker, computes a digest. Invariants here: N4 (marks come only from host digests), N5 (an old
-//! state is not progress: toggling A, B, A earns one mark).
+//! state is not progress: toggling A, B, A earns one mark, and so does what an earlier attempt was judged by). What an
+//! interruption kept from being judged is not old: see [`judges_the_work`].
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::spec::MarkKind;
-use super::verdict::CheckResult;
+use super::verdict::{CheckResult, Verdict};
 
 /// Something that the item has not shown before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,20 +29,55 @@ pub struct Standing {
     pub changed_files: u32,
 }
 
-/// All that an item has shown, over all its attempts.
+/// All that an item has shown and was judged by, over all its attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seen(BTreeSet<Mark>);
 
 impl Seen {
-    /// Adds what a journal says was shown.
-    pub fn insert(&mut self, mark: Mark) {
-        self.0.insert(mark);
+    /// Adds marks that a run was judged by.
+    pub fn extend(&mut self, marks: &[Mark]) {
+        self.0.extend(marks);
     }
+}
 
-    /// Takes back what a run has shown that goes on.
-    pub fn remove(&mut self, mark: &Mark) {
-        self.0.remove(mark);
+impl FromIterator<Mark> for Seen {
+    fn from_iter<I: IntoIterator<Item = Mark>>(marks: I) -> Self {
+        Self(marks.into_iter().collect())
+    }
+}
+
+/// Whether a verdict judges the work itself: then its marks are old to the item's next attempts (N5). Any other verdict
+/// leaves the item as it was, so that the same work counts when it is done again.
+///
+/// | verdict | is the work judged? |
+/// | --- | --- |
+/// | `accepted`, `no-change-needed` | yes |
+/// | `rejected` by a check of the job | yes: the check saw it and refused it |
+/// | `rejected` by another gate | no: the report's claim was refused, or the real directory had changed |
+/// | `no-progress` | yes: the host looked, and what counts was old |
+/// | `constraint-violation` | no: what stood beside the work was refused |
+/// | `unable`, `needs-human` | no: the worker did not say that it was done |
+/// | `exhausted`, `halted`, `cancelled` | no: a limit, a pull or a person interrupted it |
+/// | `trapped`, `unverifiable`, `diverged`, `fault`, `lost` | no: the worker, a check or the host broke |
+/// | `attempts-exhausted`, `not-admitted` | no: nothing ran |
+pub fn judges_the_work(verdict: &Verdict, checks: &[CheckResult]) -> bool {
+    match verdict {
+        Verdict::Accepted | Verdict::NoChangeNeeded | Verdict::NoProgress { .. } => true,
+        Verdict::Rejected { gate, .. } => checks.iter().any(|check| check.name == *gate && !check.passed()),
+        Verdict::Unable { .. }
+        | Verdict::NeedsHuman { .. }
+        | Verdict::Exhausted { .. }
+        | Verdict::Halted { .. }
+        | Verdict::ConstraintViolation { .. }
+        | Verdict::Trapped { .. }
+        | Verdict::Unverifiable { .. }
+        | Verdict::AttemptsExhausted { .. }
+        | Verdict::NotAdmitted { .. }
+        | Verdict::Diverged(_)
+        | Verdict::Cancelled
+        | Verdict::Lost
+        | Verdict::Fault { .. } => false,
     }
 }
 
@@ -211,6 +247,20 @@ mod tests {
         assert!(!passed.grow(&[result("a", false), result("b", false)]), "a check that is lost is no mark");
         assert!(!passed.grow(&[result("a", true), result("b", false)]), "nor one that is found again");
         assert!(passed.grow(&[result("a", false), result("b", true)]));
+    }
+
+    #[test]
+    fn only_a_verdict_on_the_work_itself_makes_its_marks_old() {
+        let rejected = |gate: &str| Verdict::Rejected { gate: gate.into(), findings: vec![] };
+        let checks = [result("apply", true), result("tests", false)];
+        for (verdict, judged) in [
+            (rejected("tests"), true),
+            (rejected("apply"), false),
+            (rejected("evidence"), false),
+            (rejected("no-change"), false),
+        ] {
+            assert_eq!(judges_the_work(&verdict, &checks), judged, "{verdict:?}");
+        }
     }
 
     #[test]

@@ -83,7 +83,11 @@ pub fn of(verdict: &Verdict) -> Signature {
 pub fn cause(verdict: &Verdict) -> String {
     let mut lines = vec![verdict.name().to_owned()];
     match verdict {
-        Verdict::Accepted | Verdict::NoChangeNeeded | Verdict::Cancelled | Verdict::AttemptsExhausted { .. } => {}
+        Verdict::Accepted
+        | Verdict::NoChangeNeeded
+        | Verdict::Cancelled
+        | Verdict::Lost
+        | Verdict::AttemptsExhausted { .. } => {}
         Verdict::Rejected { gate, findings } => {
             lines.push(gate.clone());
             lines.extend(distinct(findings));
@@ -371,6 +375,7 @@ mod tests {
             Verdict::AttemptsExhausted { attempts: 3, max: 3 },
             Verdict::NotAdmitted { why: vec![why()] },
             Verdict::Cancelled,
+            Verdict::Lost,
         ];
         let signatures: BTreeSet<Signature> = all.iter().map(of).collect();
         assert_eq!(signatures.len(), all.len());

@@ -62,6 +62,8 @@ pub struct RunSpec {
     /// What a pull of the line does to this run while it is on its way.
     #[serde(default)]
     pub on_pull: OnPull,
+    #[serde(default, skip_serializing_if = "OnLost::is_default")]
+    pub on_lost: OnLost,
     /// Of the worker and of its checks that are components.
     #[serde(default)]
     pub wall: Wall,
@@ -168,6 +170,24 @@ impl Guards {
             cluster_items: within(self.cluster_items, Self::CLUSTER_ITEMS),
             cluster_runs: within(self.cluster_runs, Self::CLUSTER_RUNS),
         }
+    }
+}
+
+/// What becomes of the line when somebody finds a run whose process is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnLost {
+    /// It goes on.
+    #[default]
+    Leave,
+    /// It is pulled, and the run is closed as lost.
+    Pull,
+}
+
+impl OnLost {
+    /// Whether it is what a job says that says nothing.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

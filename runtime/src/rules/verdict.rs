@@ -189,6 +189,8 @@ pub enum Verdict {
     /// A replay went another way than its journal.
     Diverged(Box<Divergence>),
     Cancelled,
+    /// The process that worked on it is gone, and said nothing more.
+    Lost,
     /// The host's own bug or a broken machine.
     Fault {
         why: String,
@@ -214,6 +216,7 @@ impl Verdict {
             Verdict::NotAdmitted { .. } => "not-admitted",
             Verdict::Diverged(_) => "diverged",
             Verdict::Cancelled => "cancelled",
+            Verdict::Lost => "lost",
             Verdict::Fault { .. } => "fault",
         }
     }
@@ -236,6 +239,7 @@ impl Verdict {
             Verdict::Diverged(_) => 50,
             Verdict::Unverifiable { .. } => 51,
             Verdict::Fault { .. } => 70,
+            Verdict::Lost => 71,
         }
     }
 
@@ -261,6 +265,7 @@ impl Verdict {
             Verdict::NotAdmitted { why } => why.join("; "),
             Verdict::Diverged(divergence) => divergence.to_string(),
             Verdict::Cancelled => "the run was given up by the one who started it".into(),
+            Verdict::Lost => "the process that worked on it is gone".into(),
             Verdict::Fault { why } => format!("the host failed: {why}"),
         }
     }
@@ -590,7 +595,7 @@ mod tests {
     #[test]
     fn the_name_in_json_is_the_name_on_the_screen_and_the_exit_code_is_published() {
         let pull = Pull::by_worker(Category::Defect, "r", vec![]);
-        let table: [(Verdict, u8); 16] = [
+        let table: [(Verdict, u8); 17] = [
             (Verdict::Accepted, 0),
             (Verdict::NoChangeNeeded, 0),
             (Verdict::Rejected { gate: "g".into(), findings: vec![] }, 10),
@@ -616,6 +621,7 @@ mod tests {
             ),
             (Verdict::Unverifiable { why: String::new() }, 51),
             (Verdict::Fault { why: String::new() }, 70),
+            (Verdict::Lost, 71),
         ];
         for (verdict, code) in table {
             let json = serde_json::to_value(&verdict).expect("serialises");

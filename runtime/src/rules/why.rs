@@ -113,6 +113,29 @@ pub struct Why {
     pub notes: Vec<String>,
 }
 
+impl Why {
+    /// The run has no end, and its process is gone. `commands` let it go on; if none do, `over` says why.
+    pub fn lose(&mut self, commands: Option<String>, over: Option<&str>) {
+        let calls = std::mem::replace(&mut self.how, LOST.to_owned());
+        self.why = Verdict::Lost.why();
+        (self.ended_by, self.turn) = (EndedBy::Host, turn(Some(Verdict::Lost.exit_code())));
+        if calls != ANSWERED {
+            self.notes.insert(0, calls);
+        }
+        match (commands, over) {
+            (Some(commands), _) => self.notes.insert(0, format!("it goes on with {commands}")),
+            (None, Some(over)) => self.notes.insert(0, format!("it does not go on: {over}")),
+            (None, None) => {}
+        }
+    }
+}
+
+/// How an open run stands in which no call waits.
+const ANSWERED: &str = "every call has its answer";
+
+/// How a run ended that is lost.
+const LOST: &str = "its process was gone before it could say how it ended";
+
 /// A part of a chain that a verdict's function finds.
 struct Found {
     ended_by: EndedBy,
@@ -139,6 +162,11 @@ impl Found {
                 self.settings.push(setting);
             }
         }
+        self
+    }
+
+    fn notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.notes.extend(notes);
         self
     }
 
@@ -173,7 +201,7 @@ pub fn of(told: &[Told], settings: &[Setting]) -> Why {
     let (found, why) = match (&closed, run.record()) {
         (_, Some(record)) => (run.of_verdict(&record.verdict(), record), record.why.clone()),
         (Some((verdict, _)), None) => (run.erased(verdict), "its contents are erased: only facts are left".to_owned()),
-        (None, None) => (run.open(), "it is on its way, or a crash left it".to_owned()),
+        (None, None) => (run.open(), "it is on its way".to_owned()),
     };
     let mut entries: Vec<u64> = Vec::new();
     for seq in found.entries {
@@ -200,13 +228,14 @@ pub fn of(told: &[Told], settings: &[Setting]) -> Why {
 /// Whose move it is, by the exit code.
 fn turn(exit_code: Option<u8>) -> &'static str {
     match exit_code {
-        None => "nobody's yet: `jidoka resume` lets a run go on that a crash left",
+        None => "nobody's yet",
         Some(0) => "nobody's",
         Some(10..=19) => "yours: the worker gave its answer, look at it",
         Some(20..=29) => "yours: the line or a limit stopped it",
         Some(30..=39) => "the job's: nothing ran",
         Some(40..=49) => "the worker's: it broke",
         Some(50..=59) => "nobody can say that it worked",
+        Some(71) => "the machine's: it was killed, or the machine went down",
         Some(_) => "the host's own: it failed",
     }
 }
@@ -269,6 +298,7 @@ impl<'a> Run<'a> {
                 Found::new(EndedBy::Host, "it went another way than its journal").entries([divergence.seq])
             }
             Verdict::Cancelled => self.cancelled(),
+            Verdict::Lost => self.lost(),
             Verdict::Fault { why } => self.fault(why),
         }
     }
@@ -341,7 +371,7 @@ impl<'a> Run<'a> {
                 .settings(self.known(&["grants.human", "human.deadline"]))
                 .entries([parked.seq])
                 .entries(self.newest(LAST_EFFECTS, is_effect))
-                .note("`jidoka answer` lists what it asks, and `jidoka resume` lets it go on");
+                .note("`jidoka answer` lists what it asks");
         }
         Found::new(EndedBy::Worker, format!("it asks for a person: {why}"))
             .entries(self.newest(LAST_EFFECTS, is_denied))
@@ -529,6 +559,14 @@ impl<'a> Run<'a> {
             .entries(self.newest(LAST_EFFECTS, is_effect))
     }
 
+    fn lost(&self) -> Found {
+        let calls = self.open().how;
+        let calls = (calls != ANSWERED).then_some(calls);
+        Found { ended_by: EndedBy::Host, how: LOST.to_owned(), ..self.open() }
+            .settings(self.known(&["andon.on-lost"]))
+            .notes(calls)
+    }
+
     fn open(&self) -> Found {
         let mut open = Vec::new();
         for entry in self.told {
@@ -540,7 +578,7 @@ impl<'a> Run<'a> {
             }
         }
         let found = match open.as_slice() {
-            [] => Found::new(EndedBy::Nothing, "every call has its answer"),
+            [] => Found::new(EndedBy::Nothing, ANSWERED),
             open => Found::new(EndedBy::Nothing, format!("{} calls have no answer yet", open.len())),
         };
         found
@@ -659,6 +697,7 @@ pub fn settings_of(category: Category) -> &'static [&'static str] {
             &["attempts.max", "guards.cluster-items", "guards.cluster-runs"]
         }
         Category::VerifierConflict => &["done.checks"],
+        Category::RunLost => &["andon.on-lost"],
         Category::AmbiguousSpec => &["task.text"],
         Category::Defect
         | Category::SystemicRisk

@@ -27,23 +27,28 @@ use crate::rules::item::{ItemRecord, NotNow, Retries, State};
 use crate::rules::ledger::{Denial, Ledger, Limits, ScopeId, Terms};
 use crate::rules::left_out::LeftOut;
 use crate::rules::model::Profile;
-use crate::rules::progress::{Mark, Passed};
+use crate::rules::progress::Passed;
 use crate::rules::record::Record;
 use crate::rules::spec::{Allowance, RunSpec, Wall};
 use crate::rules::tool::{ToolOffer, ToolSource};
 use crate::rules::verdict::{Verdict, used_up};
 
+use super::around;
+use super::checks;
 use super::children::{Birth, Lineage};
 use super::cord::Cord;
 use super::journal::{Beginning, Journal};
 use super::line::{self, Pulls};
 use super::meter::Meter;
 use super::pinned;
-use super::recovery::{self, Left};
+use super::recovery::{self, Behind, Left};
 use super::runner::{Job, Runner};
 use super::sandbox::{ENGINE_NAME, Prepared, World};
 use super::senses::VirtualClock;
 use super::tools::{self, Kit, Toolbox, Tools, pin_of};
+
+/// Separates this use of BLAKE3 from every other; the number changes with the encoding.
+const JUDGES_CONTEXT: &str = "jidoka judges, encoding 1";
 
 /// A run that may begin: everything is opened, counted and copied.
 pub(super) struct Admitted {
@@ -68,21 +73,17 @@ pub(super) struct Admitted {
     pub(super) edits: BTreeMap<usize, String>,
     /// What the guest is told of its task.
     pub(super) told: Told,
-    /// What the item knew of this run before it went on: a run that ends before all of it is told again forgets none of it.
-    pub(super) known: Known,
+    /// What the item knew of this run's calls before it went on: a run that ends before all of it is told again forgets none
+    /// of it.
+    pub(super) known: Option<Memory>,
     /// Pulls of its line in this run, and those that are still to be written.
     pub(super) pulls: Arc<Mutex<Pulls>>,
     /// The checks that the item had passed when the attempt began.
     pub(super) passed: Passed,
+    /// What each check is, in their order: the component, or the command with its files.
+    pub(super) judges: Vec<Digest>,
     /// Nobody else works on the item as long as this is here.
     pub(super) _lease: Option<ItemLease>,
-}
-
-/// What an item knew of a run that goes on.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    pub(super) marks: Vec<Mark>,
-    pub(super) left: Option<Memory>,
 }
 
 /// What a guest is told that its attempt is of.
@@ -209,9 +210,7 @@ pub(super) async fn admit(
     let opened = opened.map_err(|error| faulted(format!("the admission panicked: {error}")))??;
     let Opened { job, lease, materials, seed, keeping } = opened;
     let tools = offered(runner, &job.spec, &materials).await?;
-    recovery::close_dead_runs(&runner.store, &runner.state)
-        .await
-        .map_err(|error| not_admitted(format!("the ledger: {error}")))?;
+    close_dead_runs(runner, &job).await?;
     let left = recovery::what_was_left(&runner.store, &scopes).await;
     let left = left.map_err(|error| not_admitted(format!("the ledger: {error}")))?;
 
@@ -251,10 +250,23 @@ pub(super) async fn admit(
         edits: BTreeMap::new(),
         passed: Passed::default(),
         left_out: materials.trees.as_ref().map(|trees| trees.ignored.left_out().clone()).unwrap_or_default(),
+        lost: None,
     };
     let beginning = Beginning::blank(fresh_key()?);
     let ready = Ready { job, serial, run_dir, scopes, lineage, materials, cord, lease, keeping };
     ready.begin(runner, origin, opened, (left, start_ms), beginning, watcher, record).await
+}
+
+/// Closes what dead runs left open. The hooks hear of lines that are pulled for it.
+///
+/// # Errors
+/// The verdict on a run of which nothing runs.
+pub(super) async fn close_dead_runs(runner: &Arc<Runner>, job: &Job) -> Result<(), Verdict> {
+    let pulled = recovery::close_dead_runs(&runner.store, &runner.state).await;
+    for pulled in pulled.map_err(|error| not_admitted(format!("the ledger: {error}")))? {
+        around::tell_of(&job.hooks, &pulled).await;
+    }
+    Ok(())
 }
 
 /// The models as a guest can look them up.
@@ -326,19 +338,21 @@ impl Ready {
         let (call, ids, spec) = (Meter::id(&serial), scopes.clone(), job.spec.clone());
         let (metered, run) = (call.clone(), serial.clone());
         let own = [Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone())];
-        let needs = own.into_iter().chain([Need::Line(scopes.line.clone())]).collect();
-        let is_fork = origin.parent.is_some();
+        let of_dead = left.dead.iter().flat_map(|dead| dead.needs());
+        let needs = own.into_iter().chain([Need::Line(scopes.line.clone())]).chain(of_dead).collect();
+        let (is_fork, checks) = (origin.parent.is_some(), materials.all_judges());
         let (offers, edits) = (opened.offers.clone(), opened.edits.clone());
         let counted = journal.step(needs, Durability::Durable, move |step| {
             line::is_clear(step.books, &ids.line)?;
             let mut item = step.books.item(&ids.item);
-            if let Left::Behind { marks, memory, stop } = left {
+            if let Some(Behind { marked, memory, stop }) = left.behind {
                 if let (Some(stop), State::Running) = (stop, item.state) {
                     let retries = Retries { max: spec.max_attempts, backoff: spec.backoff };
-                    item.end(&stop.verdict(), !marks.is_empty(), retries, step.books.now_ms).map_err(not_now)?;
+                    item.end(&stop.verdict(), marked, retries, step.books.now_ms).map_err(not_now)?;
                 }
-                item.recover(&marks, memory);
+                item.recover(memory);
             }
+            item.judged_by(checks);
             let attempt = item.start(&run, spec.max_attempts, step.books.now_ms).map_err(not_now)?;
             let (now_ms, ledger) = (step.books.now_ms, &mut *step.books.ledger);
             let begun = ids
@@ -348,23 +362,34 @@ impl Ready {
             if !ids.is_childs() {
                 step.books.remember(&ids.item, item.clone());
             }
+            // Nobody lets it go on any more.
+            let lost = left.dead.as_ref().and_then(|dead| dead.lost());
+            let ended = left.dead.map(|dead| {
+                let verdict = dead.verdict();
+                dead.close(step.books, &verdict)
+            });
             let origin = RunOrigin { attempt, ..origin };
             // A fork's guest hears what its parent's heard.
             let told = if is_fork { opened.attempt } else { attempt };
-            let job = OpenedJob { attempt: told, passed: item.passed.clone(), ..opened };
+            let job = OpenedJob { attempt: told, passed: item.passed.clone(), lost, ..opened };
             let told = Told { item: job.item.clone(), attempt: told };
             step.write(Body::Opened { opening: Box::new(Opening { origin: origin.clone(), job }) });
-            Ok::<_, Verdict>((item, begun, origin, told))
+            Ok::<_, Verdict>((item, begun, origin, told, ended))
         });
         // Nothing of the worker ran, and nothing is counted.
         let counted = counted.await.map_err(|end| not_admitted(format!("the attempt could not be counted: {end}")))?;
-        let (item, begun, origin, told) = counted?;
+        let (item, begun, origin, told, ended) = counted?;
         drop(keeping);
+        if let Some(ended) = ended {
+            let state = runner.state.clone();
+            let written = tokio::task::spawn_blocking(move || ended.write(&state)).await;
+            written.map_err(|error| faulted(format!("the admission panicked: {error}")))?;
+        }
         let passed = item.passed.clone();
         record.attempt = item.attempts;
         record.component = Some(materials.component);
         let meter = Meter::new(Arc::clone(&runner.store), scopes.attempt.clone(), call, begun);
-        let Materials { prepared, component: _, checks, toolboxes: _, children: _, trees, context } = materials;
+        let Materials { prepared, component: _, checks, judges, toolboxes: _, children: _, trees, context } = materials;
         Ok(Admitted {
             job,
             serial,
@@ -385,9 +410,10 @@ impl Ready {
             offers,
             edits,
             told,
-            known: Known::default(),
+            known: None,
             pulls: Arc::default(),
             passed,
+            judges,
             _lease: Some(lease),
         })
     }
@@ -444,11 +470,24 @@ pub(super) struct Materials {
     /// BLAKE3 of the worker's component, or of the tool's that is called in its place.
     pub(super) component: Digest,
     pub(super) checks: Vec<Option<Prepared>>,
+    /// What each check is.
+    pub(super) judges: Vec<Digest>,
     pub(super) toolboxes: BTreeMap<String, Toolbox>,
     /// What its children would run on.
     pub(super) children: BTreeMap<String, Parts>,
     pub(super) trees: Option<Trees>,
     pub(super) context: Option<Context>,
+}
+
+impl Materials {
+    /// All checks as one digest.
+    pub(super) fn all_judges(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new_derive_key(JUDGES_CONTEXT);
+        for judge in &self.judges {
+            hasher.update(judge.as_bytes());
+        }
+        Digest::from_bytes(*hasher.finalize().as_bytes())
+    }
 }
 
 /// The guest's own copy of the context.
@@ -468,14 +507,14 @@ impl Opened {
         let keeping = host.state.blobs().keeping().map_err(|error| not_admitted(format!("the blobs: {error}")))?;
         keep_components(&keeping, &job, &compiled)?;
         let children = compiled.parts().children;
-        let Compiled { prepared, component, checks, toolboxes, children: _ } = compiled;
+        let Compiled { prepared, component, checks, judges, toolboxes, children: _ } = compiled;
         let trees = copies(host, &job, run_dir, &keeping)?;
         let context = context_copy(host, &job, run_dir, &keeping)?;
         let seed = match spec.seed {
             Some(seed) => seed,
             None => fresh_seed()?,
         };
-        let materials = Materials { prepared, component, checks, toolboxes, children, trees, context };
+        let materials = Materials { prepared, component, checks, judges, toolboxes, children, trees, context };
         Ok(Self { job, lease, materials, seed, keeping })
     }
 }
@@ -485,6 +524,7 @@ pub(super) struct Compiled {
     pub(super) prepared: Option<Prepared>,
     pub(super) component: Digest,
     pub(super) checks: Vec<Option<Prepared>>,
+    pub(super) judges: Vec<Digest>,
     pub(super) toolboxes: BTreeMap<String, Toolbox>,
     pub(super) children: BTreeMap<String, Compiled>,
 }
@@ -524,6 +564,9 @@ pub(super) fn compile(host: &Runner, job: &Job) -> Result<Compiled, Verdict> {
             check.component.as_deref().map(|bytes| prepare(bytes, World::Verifier, &what)).transpose()
         })
         .collect::<Result<Vec<_>, _>>()?;
+    let judges =
+        job.checks.iter().zip(&checks).map(|(check, prepared)| checks::identity(&check.check, prepared.as_ref()));
+    let judges = judges.collect();
     let mut toolboxes = BTreeMap::new();
     for (name, spec) in &job.spec.tools {
         let what = format!("tool \"{name}\"");
@@ -552,7 +595,7 @@ pub(super) fn compile(host: &Runner, job: &Job) -> Result<Compiled, Verdict> {
         })?;
         children.insert(name.clone(), compiled);
     }
-    Ok(Compiled { prepared, component, checks, toolboxes, children })
+    Ok(Compiled { prepared, component, checks, judges, toolboxes, children })
 }
 
 /// Keeps the components' bytes, so that the run can be replayed when nobody else has them any more.

@@ -152,10 +152,11 @@ async fn close(runner: &Arc<Runner>, past: Past, run_dir: &RunDir) -> Result<Rec
         Meter::take_over(step.books.ledger, &meter, worked_ms, now_ms);
         let mut item = step.books.item(&scopes.item);
         // Unless it has had another attempt since, or an operator gave it up.
-        if item.resume(&serial, attempt, &[], now_ms).is_ok() {
-            if let Ok((marks, memory, _)) = recalled(&entries, item.memory.clone()) {
-                item.recover(&marks, memory);
+        if item.resume(&serial, attempt, now_ms).is_ok() {
+            if let Ok((_, memory, _)) = recalled(&entries, item.memory.clone()) {
+                item.recover(memory);
             }
+            item.seen.extend(&record.marks);
             let pull = end_item(step.books, &scopes, item, &Verdict::Accepted, !record.marks.is_empty(), &spec);
             debug_assert!(pull.is_none(), "an accepted run stops no line");
         }

@@ -1,7 +1,7 @@
 //! What the operator has done around a run: hooks before it, after it, and at each pull of its line.
 //!
-//! Never: changes a verdict, spends of a run's budget. Invariants here: a hook that says no before a run costs no attempt; one
-//! that runs out of its time is nobody's failure, and stops the line once the run is on its way or over.
+//! Never: changes a verdict, spends of a run's budget. Invariants here: a run begins only if every hook before it says yes in
+//! its time, and one that was refused costs no attempt; a hook that runs out of its time stops the line.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) struct Around {
     /// What every hook of the run is told; the moment is another each time.
     event: HookEvent,
     place: Place,
-    /// Hooks before the run that ran out of their time.
+    /// Pulls for hooks that ran out of their time.
     due: Vec<Pull>,
 }
 
@@ -31,7 +31,7 @@ impl Around {
     /// Runs the hooks before a run.
     ///
     /// # Errors
-    /// [`Verdict::NotAdmitted`]: one of them says no, or could not be run.
+    /// [`Verdict::NotAdmitted`]: one of them did not say yes, whatever else it did. The line of one out of time is stopped.
     pub(super) async fn begin(runner: &Arc<Runner>, job: &Job, serial: &str, item: &str) -> Result<Self, Verdict> {
         let line = Scopes::of(&job.spec, item, serial).line;
         let event = HookEvent {
@@ -47,17 +47,22 @@ impl Around {
         };
         let mut around =
             Self { hooks: job.hooks.clone(), event, place: Place::of_run(&line, serial, item), due: Vec::new() };
+        let mut noes = Vec::new();
         for end in around.hooks.run(&around.event).await {
             around.due.extend(end.pull());
             match end.end {
-                HookResult::Done | HookResult::TimedOut { .. } => {}
-                HookResult::Refused { why } | HookResult::Broken { why } => {
-                    around.give_up(runner).await;
-                    return Err(Verdict::NotAdmitted { why: vec![format!("{} says no: {why}", end.hook)] });
+                HookResult::Done => {}
+                HookResult::Refused { .. } | HookResult::Broken { .. } | HookResult::TimedOut { .. } => {
+                    noes.push(format!("{}: {}", end.hook, end.end));
                 }
             }
         }
-        Ok(around)
+        if noes.is_empty() {
+            return Ok(around);
+        }
+        let pulls = around.pull_for_hooks(runner).await;
+        around.tell(runner, pulls).await;
+        Err(Verdict::NotAdmitted { why: noes })
     }
 
     /// Executes the run, and runs the hooks that come after.
@@ -69,10 +74,8 @@ impl Around {
         run_dir: &RunDir,
         mut record: Record,
     ) -> Record {
-        // The run is on its way, or was not admitted: a lock comes too late to be taken for a reason not to admit it.
-        let mut pulls = self.pull_for_hooks(runner).await;
         let was_admitted = admitted.is_ok();
-        pulls.extend(launch::execute(runner, admitted, apply, run_dir, &mut record).await);
+        let mut pulls = launch::execute(runner, admitted, apply, run_dir, &mut record).await;
         if was_admitted {
             self.event.attempt = Some(record.attempt);
             let event = HookEvent { moment: Moment::AfterRun, record: Some(record.clone()), ..self.event.clone() };
@@ -87,12 +90,6 @@ impl Around {
         }
         self.tell(runner, pulls).await;
         record
-    }
-
-    /// Nothing runs. A hook that ran out of its time stops the line all the same, and the others hear of it.
-    pub(super) async fn give_up(&mut self, runner: &Arc<Runner>) {
-        let pulls = self.pull_for_hooks(runner).await;
-        self.tell(runner, pulls).await;
     }
 
     /// Stops the line for hooks that ran out of their time. Returns what was pulled.

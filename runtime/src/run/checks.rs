@@ -41,6 +41,9 @@ pub(super) type Change = ChangeKind;
 /// Evidence bytes that a verifier may attach: findings, not archives.
 const CHECK_DISK_BYTES: u64 = 1 << 20;
 
+/// Separates this use of BLAKE3 from every other; the number changes with the encoding.
+const CHECK_CONTEXT: &str = "jidoka check, encoding 1";
+
 /// Everything that a check needs of its run.
 pub(super) struct Bench<'a> {
     pub runner: &'a Arc<Runner>,
@@ -79,6 +82,19 @@ pub(super) fn artifact(
         changes: changes.iter().map(change).collect(),
         evidence: evidence.iter().map(|kept| (kept.kind.clone(), kept.name.clone(), kept.id.to_string())).collect(),
     }
+}
+
+/// What a check is: its name, and its component or its command with the files that it names. Blocking.
+pub(super) fn identity(check: &Check, prepared: Option<&Prepared>) -> Digest {
+    let what = match (&check.run, prepared) {
+        (CheckRun::Command(argv), _) => command::fingerprint(argv),
+        (CheckRun::Component(_), Some(prepared)) => prepared.digest,
+        // There is none in a replay of an erased component, which judges nothing.
+        (CheckRun::Component(_), None) => Digest::from_bytes([0; 32]),
+    };
+    let mut hasher = blake3::Hasher::new_derive_key(CHECK_CONTEXT);
+    hasher.update(what.as_bytes()).update(check.name.as_bytes());
+    Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
 /// A path to an open directory, whatever happened to its name since.

@@ -11,7 +11,7 @@ use crate::doors::clock::Clock;
 use crate::doors::state::{LeaseError, State};
 use crate::doors::store::{AtClock, Books, Durability, Need, RunRow, Store, StoreError, accept_clock, transact_at};
 use crate::doors::tree::Manifest;
-use crate::rules::andon::{Category, LineRecord, Lock, NotStopped, Pull, Pulled};
+use crate::rules::andon::{Category, LineRecord, Lock, NotStopped, OtherLock, Pull, Pulled, SeenLock};
 use crate::rules::digest::Digest;
 use crate::rules::effect::Effect;
 use crate::rules::explanation::{Explanation, explain};
@@ -87,6 +87,12 @@ pub enum DeskError {
     /// The run asks nothing.
     #[error("there is no question {0}; `jidoka answer` lists those that are open")]
     NoQuestion(String),
+    /// Its run does not go on, so nobody would hear the answer.
+    #[error("run {run} does not go on: its item {item} {why}; nothing was answered")]
+    NobodyAsks { run: String, item: ScopeId, why: String },
+    /// The lock is not the one that was looked at.
+    #[error("{0}; look at it: jidoka andon list")]
+    OtherLock(#[from] OtherLock),
     /// The answer does not count.
     #[error(transparent)]
     Answer(#[from] AnswerError),
@@ -99,6 +105,12 @@ impl Desk {
     /// A desk over these books.
     pub fn new(store: Arc<dyn Store>, state: State, clock: Clock) -> Self {
         Self { store, state, clock }
+    }
+
+    /// A past run of which nothing is erased, as it is: one that is not what was written stops no line.
+    pub(super) async fn look_at(&self, serial: &str) -> Result<Past, PastError> {
+        let (store, run) = (Arc::clone(&self.store), serial.to_owned());
+        blocking_past(move || Past::open(&store, &run)).await
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z: windows are told at this time.
@@ -120,8 +132,7 @@ impl Desk {
     /// # Errors
     /// [`PastError`].
     pub async fn past(&self, serial: &str) -> Result<Past, PastError> {
-        let (store, run) = (Arc::clone(&self.store), serial.to_owned());
-        let past = blocking_past(move || Past::open(&store, &run)).await;
+        let past = self.look_at(serial).await;
         line::stop_for_flaw(&self.store, serial, past).await
     }
 
@@ -337,20 +348,26 @@ impl Desk {
         line::stop(&self.store, Place::of_person(line, &because.by), pull).await
     }
 
-    /// Lets a line go on, with the cause of the stop as the reason and what is other from now on.
+    /// Lets a line go on, with the cause of the stop as the reason and what is other from now on. `seen` is the lock that is
+    /// meant; without it, it is the one that is there.
     ///
     /// # Errors
-    /// [`DeskError::NotStopped`].
+    /// [`DeskError::NotStopped`]. [`DeskError::OtherLock`]: another lock is there, or it was pulled since.
     pub async fn clear_line(
         &self,
         line: &ScopeId,
+        seen: Option<SeenLock>,
         policy_change: Option<String>,
         because: Because,
     ) -> Result<Act, DeskError> {
         let line = line.clone();
         let needs = vec![Need::Line(line.clone())];
+        let pulls = self.pulls().await?.into_iter().filter(|pulled| pulled.line == line).collect::<Vec<_>>();
         self.act_on(needs, AtClock::NotBehind, because, move |books| {
             let mut record = books.line(&line);
+            if let (Some(seen), Some(lock)) = (seen, &record.lock) {
+                seen.is(lock, &pulls)?;
+            }
             let Lock { number: lock, pulls, .. } = record.clear()?;
             books.remember_line(&line, record);
             Ok(Deed::ClearLine { line, lock, pulls, policy_change })
@@ -358,23 +375,13 @@ impl Desk {
         .await
     }
 
-    /// Lets an item be tried again, with all its attempts before it.
+    /// Lets an item be tried again, with all its attempts before it, and forgets what it has shown.
     ///
     /// # Errors
     /// [`DeskError`]: a run works on it, or there is nothing to revive.
     pub async fn revive(&self, item: &ScopeId, because: Because) -> Result<Act, DeskError> {
         let reason = because.reason.clone();
-        // What a run has shown that was killed, whatever became of its journal otherwise.
-        let (store, known) = (Arc::clone(&self.store), self.items().await?);
-        let open = known.into_iter().find(|(id, _)| id == item).and_then(|(_, record)| record.open);
-        let marks = match open {
-            Some(run) => blocking(move || store.marks(&run)).await?,
-            None => Vec::new(),
-        };
-        let revive = move |record: &mut ItemRecord, now_ms| {
-            marks.into_iter().for_each(|mark| record.seen.insert(mark));
-            record.revive(&reason, now_ms)
-        };
+        let revive = move |record: &mut ItemRecord, now_ms| record.revive(&reason, now_ms);
         self.act_on_item(item, AtClock::NotBehind, because, revive, |item, was| Deed::Revive { item, was }).await
     }
 
@@ -426,7 +433,18 @@ impl Desk {
     /// [`DeskError`]: there is none, its time is over, or it has no such option.
     pub async fn answer(&self, id: &QuestionId, choice: u32, note: String, because: Because) -> Result<Act, DeskError> {
         let (id, by) = (id.clone(), because.by.clone());
-        self.act_on(vec![Need::Question(id.clone())], AtClock::NotBehind, because, move |books| {
+        let (store, run) = (Arc::clone(&self.store), id.run.to_string());
+        let row = blocking(move || store.run(&run)).await?;
+        // A child's is not known; its caller's attempt is.
+        let item = row.map(|row| ScopeId::host().child(&row.tenant).child(&row.line).child(&row.item));
+        let needs = item.iter().cloned().map(Need::Item).chain([Need::Question(id.clone())]).collect();
+        self.act_on(needs, AtClock::NotBehind, because, move |books| {
+            if let Some(item) = item.filter(|item| books.knows(item)) {
+                let record = books.item(&item);
+                if let Some(why) = record.gone_from(&id.run) {
+                    return Err(DeskError::NobodyAsks { run: id.run.to_string(), item, why });
+                }
+            }
             let Some(mut question) = books.question(&id).cloned() else {
                 return Err(DeskError::NoQuestion(id.to_string()));
             };

@@ -27,7 +27,6 @@ use crate::rules::digest::Digest;
 use crate::rules::effect::{Answer, Body, Denied, Effect, Entry, Kind, Reason};
 use crate::rules::expectation::Expectation;
 use crate::rules::facts::Facts;
-use crate::rules::guard::Memory;
 use crate::rules::ledger::{Amounts, LimitKind, Line, Totals};
 use crate::rules::left_out::LeftOut;
 use crate::rules::model::{Request, Usage};
@@ -361,7 +360,7 @@ impl Opened {
         let remembered = transact(&*runner.store, needs, Durability::Lazy, move |books| {
             let mut item = books.item(&id);
             item.attempts = before;
-            item.recover(&seen, Memory::default());
+            item.seen = seen.into_iter().collect();
             books.remember(&id, item);
         });
         remembered.await?;

@@ -15,12 +15,12 @@ use crate::rules::effect::{Entry, FORMAT, OpenedJob, Parent, RunOrigin};
 use crate::rules::record::Record;
 use crate::rules::verdict::Verdict;
 
-use super::admission::{Admitted, Ready, Scopes, chain, faulted, fresh_key, not_admitted};
+use super::admission::{Admitted, Ready, Scopes, chain, close_dead_runs, faulted, fresh_key, not_admitted};
 use super::children::Lineage;
 use super::cord::Cord;
 use super::journal::Beginning;
 use super::past::Past;
-use super::recovery::{self, Left};
+use super::recovery::Left;
 use super::resume::restored;
 use super::runner::{Job, Runner};
 use super::sandbox::ENGINE_NAME;
@@ -66,9 +66,7 @@ pub(super) async fn admit(
     });
     let (job, lease, keeping, materials, parent_dir) =
         opened.await.map_err(|error| faulted(format!("the admission panicked: {error}")))??;
-    recovery::close_dead_runs(&runner.store, &runner.state)
-        .await
-        .map_err(|error| not_admitted(format!("the ledger: {error}")))?;
+    close_dead_runs(runner, &job).await?;
     let scopes = Scopes::of(&job.spec, &record.item, serial);
     let origin = RunOrigin {
         format: FORMAT,
@@ -96,7 +94,8 @@ pub(super) async fn admit(
         lease,
         keeping,
     };
-    let begun = ready.begin(runner, origin, opened, (Left::Nothing, past.first_ms()), beginning, watcher, record).await;
+    let begun =
+        ready.begin(runner, origin, opened, (Left::default(), past.first_ms()), beginning, watcher, record).await;
     drop(parent_dir);
     begun
 }

@@ -108,10 +108,16 @@ impl Admitted {
     }
 
     /// Whether the item has not shown it before; if so it is a mark from now on. What an item has shown is not in a run's
-    /// journal, so a replay believes the journal.
+    /// journal, so the journal is believed as long as it tells.
     pub(super) fn is_new(&self, progress: &Arc<Mutex<Progress>>, mark: Mark) -> bool {
-        let told = !self.journal.is_shut() || self.journal.marks_next(mark.kind);
-        told && lock(progress).observe(mark)
+        if !self.journal.is_telling() {
+            return !self.journal.is_shut() && lock(progress).observe(mark);
+        }
+        let told = self.journal.marks_next(mark.kind);
+        if told {
+            lock(progress).retell(mark);
+        }
+        told
     }
 
     /// One check of one tree, or what the journal says of it.
@@ -186,22 +192,17 @@ impl Admitted {
 
     /// All that a check is shown, and what the check is, as one digest.
     fn subject_of(&self, place: usize, look: &Look, evidence: &[Evidence]) -> Digest {
-        let (check, prepared) = (&self.job.checks[place].check, &self.checks[place]);
         let mut hasher = blake3::Hasher::new_derive_key(JUDGED_CONTEXT);
         let mut put = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
         };
-        put(check.name.as_bytes());
+        put(self.judges[place].as_bytes());
         put(&look.end.as_ref().map_or([0; 32], |end| *end.digest(&["."]).as_bytes()));
-        match prepared {
-            // A component is shown the task, the context, what changed and the evidence, too.
-            Some(prepared) => {
-                put(self.job.spec.task.text.as_bytes());
-                put(format!("{:?} {:?}", self.origin.base, self.origin.context).as_bytes());
-                put(prepared.digest.as_bytes());
-                evidence.iter().for_each(|evidence| put(format!("{evidence:?}").as_bytes()));
-            }
-            None => put(format!("{:?}", check.run).as_bytes()),
+        // A component is shown the task, the context, what changed and the evidence, too.
+        if self.checks[place].is_some() {
+            put(self.job.spec.task.text.as_bytes());
+            put(format!("{:?} {:?}", self.origin.base, self.origin.context).as_bytes());
+            evidence.iter().for_each(|evidence| put(format!("{evidence:?}").as_bytes()));
         }
         Digest::from_bytes(*hasher.finalize().as_bytes())
     }

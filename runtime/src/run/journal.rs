@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -20,11 +21,16 @@ use crate::rules::verdict::{CheckResult, Stop, UsedUp};
 
 use super::RunEnd;
 use super::lock;
+use super::recovery::blocking;
 use super::senses::VirtualClock;
 use super::tape::{Retold, Tape, Then, Untold};
 
 /// Bytes of entries that wait in memory for a durable one: what a guest makes the host write must not pile up.
 const MAX_WAITING_BYTES: usize = 1 << 20;
+
+/// Between two tries to close a journal that the store refused, in milliseconds. A store that another process holds, or a
+/// disk that is full for a moment, is there again after some seconds; who waits for the verdict waits no longer.
+const CLOSE_PAUSES_MS: [u64; 6] = [100, 200, 400, 800, 1_600, 3_200];
 
 /// The journal of one run.
 pub struct Journal {
@@ -56,6 +62,8 @@ struct State {
     last_mark: Option<u64>,
     /// Why a transaction failed: entries are lost, and nothing may be appended after the gap.
     broken: Option<String>,
+    /// Where the journal was before it was tried to close it, as long as nobody knows what came of that.
+    closing: Option<(Sealer, Vec<Sealed>)>,
 }
 
 /// One step of a run: the books, and entries about what is done to them.
@@ -98,7 +106,8 @@ impl Journal {
     ) -> Self {
         let Beginning { sealer, tape, resumption } = beginning;
         let key = sealer.key();
-        let state = State { sealer, waiting: Vec::new(), waiting_bytes: 0, last_mark: None, broken: None };
+        let state =
+            State { sealer, waiting: Vec::new(), waiting_bytes: 0, last_mark: None, broken: None, closing: None };
         let pages = Pages { serial: serial.into(), key, clock, time, watcher, state: Mutex::new(state) };
         pages.time.hurry(tape.is_telling());
         Self { store, pages: Arc::new(pages), tape: Mutex::new(tape), next_call: AtomicU64::new(1), resumption }
@@ -346,6 +355,78 @@ impl Journal {
             }
             Err(RunEnd::Fault(format!("the journal could not be written: {error}; jidoka resume lets the run go on")))
         })
+    }
+}
+
+impl Journal {
+    /// As [`Journal::step`], for the last step of the run: while the store refuses it is tried again, for some seconds. What
+    /// an earlier transaction lost stays lost, and nothing of it stands in the journal. `None`: it is kept, and what the
+    /// change returned is not known.
+    ///
+    /// # Errors
+    /// [`RunEnd::Fault`]: the journal stays open.
+    pub async fn close<T: Send + 'static>(
+        &self,
+        needs: Vec<Need>,
+        change: impl FnOnce(&mut Step<'_, '_>) -> T + Clone + Send + 'static,
+    ) -> Result<Option<T>, RunEnd> {
+        let mut pauses = CLOSE_PAUSES_MS.into_iter();
+        loop {
+            let end = match self.try_to_close(needs.clone(), change.clone()).await {
+                Err(end @ RunEnd::Fault(_)) => end,
+                done => return done,
+            };
+            if let Ok(true) = self.mend().await {
+                return Ok(None);
+            }
+            let Some(pause_ms) = pauses.next() else { return Err(end) };
+            tracing::warn!(run = &*self.pages.serial, "{end}; the end of the run is written again in {pause_ms} ms");
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        }
+    }
+
+    async fn try_to_close<T: Send + 'static>(
+        &self,
+        needs: Vec<Need>,
+        change: impl FnOnce(&mut Step<'_, '_>) -> T + Send + 'static,
+    ) -> Result<Option<T>, RunEnd> {
+        self.mend().await?;
+        {
+            let mut state = lock(&self.pages.state);
+            state.closing = Some((state.sealer.clone(), state.waiting.clone()));
+        }
+        self.step_at_any_time(needs, Durability::Durable, change).await.map(Some)
+    }
+
+    /// Takes a journal that is broken back to what the store has. Returns whether it was closed after all.
+    async fn mend(&self) -> Result<bool, RunEnd> {
+        if lock(&self.pages.state).broken.is_none() {
+            return Ok(false);
+        }
+        let failed = |error: StoreError| RunEnd::Fault(format!("the journal could not be written: {error}"));
+        // All that was submitted before is over then.
+        let settled = transact_at(&*self.store, vec![], Durability::Lazy, AtClock::Any, |_| ()).await.map_err(failed);
+        let (store, serial) = (Arc::clone(&self.store), Arc::clone(&self.pages.serial));
+        let kept = blocking(move || store.journal(&serial)).await.map_err(failed)?;
+        let Some(kept) = kept else { return Err(RunEnd::Fault("the journal is not in the store".into())) };
+        let mut state = lock(&self.pages.state);
+        if state.closing.as_ref().is_some_and(|(before, _)| kept.head.entries > before.next_seq()) {
+            return Ok(true);
+        }
+        settled?;
+        match state.closing.take() {
+            Some((sealer, waiting)) => {
+                state.sealer = sealer;
+                state.waiting = waiting.into_iter().filter(|entry| entry.seq >= kept.head.entries).collect();
+            }
+            None => {
+                state.sealer = Sealer::after(self.pages.key, kept.head, &kept.pieces);
+                state.waiting.clear();
+            }
+        }
+        state.waiting_bytes = state.waiting.iter().map(Sealed::bytes).sum();
+        state.broken = None;
+        Ok(false)
     }
 }
 

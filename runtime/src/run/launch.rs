@@ -23,10 +23,14 @@ use super::children::Birth;
 use super::cord::Cord;
 use super::fork::{self, Branch};
 use super::lock;
+use super::lost;
 use super::past::Past;
 use super::resume::readmit;
 use super::runner::{Apply, Job, Runner};
 use super::sandbox::ENGINE_NAME;
+
+/// The file of a run's record in its directory.
+pub(super) const VERDICT: &str = "verdict.json";
 
 /// The record of a run of which nothing is known yet.
 pub(super) fn blank_record(spec: &RunSpec, serial: &str) -> Record {
@@ -143,16 +147,16 @@ pub(super) async fn resume(
         // All that was left to do was to say so.
         return record;
     }
-    let mut around = match Around::begin(&runner, &job, &past.serial, &record.item).await {
+    let around = match Around::begin(&runner, &job, &past.serial, &record.item).await {
         Ok(around) => around,
         Err(verdict) => return judged(record, &verdict),
     };
     match readmit(&runner, job, past, &run_dir, cord, watcher, &mut record).await {
-        Ok(admitted) => around.end(&runner, Ok(admitted), apply, &run_dir, record).await,
-        Err(verdict) => {
-            around.give_up(&runner).await;
-            judged(record, &verdict)
+        Ok(admitted) => {
+            outdated(&run_dir);
+            around.end(&runner, Ok(admitted), apply, &run_dir, record).await
         }
+        Err(verdict) => judged(record, &verdict),
     }
 }
 
@@ -196,7 +200,7 @@ fn judged(mut record: Record, verdict: &Verdict) -> Record {
 /// Writes down the verdict on a run of which nothing runs.
 fn refused(run_dir: &RunDir, mut record: Record, verdict: &Verdict) -> Record {
     record.judge(verdict);
-    write(run_dir, &mut record, None);
+    write(run_dir, &record, None);
     record
 }
 
@@ -221,17 +225,44 @@ pub(super) async fn execute(
         }
         Err(verdict) => {
             record.judge(&verdict);
-            None
+            unbegun(runner, record).await
         }
     };
     write(run_dir, record, head);
     pulls
 }
 
-fn write(run_dir: &RunDir, record: &mut Record, journal: Option<Head>) {
-    if let Err(error) = run_dir.write("verdict.json", &VerdictFile { record, journal }) {
-        // The verdict stands; the caller has it, and is told that the disk does not.
-        record.why = format!("{} (and verdict.json could not be written: {error})", record.why);
+/// Closes the journal of a run that was not admitted, if the store kept its opening and said that it had not.
+async fn unbegun(runner: &Arc<Runner>, record: &mut Record) -> Option<Head> {
+    let fault = Verdict::Fault { why: record.why.clone() };
+    match lost::close(&runner.store, &record.serial, &fault).await {
+        Ok(Some(closed)) => {
+            *record = closed.record;
+            closed.head
+        }
+        Ok(None) => None,
+        Err(error) => {
+            tracing::warn!(run = record.serial, "the run could not be looked for in the store: {error}");
+            None
+        }
+    }
+}
+
+fn write(run_dir: &RunDir, record: &Record, journal: Option<Head>) {
+    if let Err(error) = run_dir.write(VERDICT, &VerdictFile { record, journal }) {
+        // The journal has it. What an earlier end of the run wrote would contradict it.
+        tracing::warn!(run = record.serial, "{VERDICT} could not be written: {error}; `jidoka show` has the verdict");
+        outdated(run_dir);
+    }
+}
+
+/// Removes the verdict of an earlier end of a run that goes on.
+fn outdated(run_dir: &RunDir) {
+    match run_dir.dir().remove_file(VERDICT) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!("an old {VERDICT} could not be removed: {error}");
+        }
+        Ok(()) | Err(_) => {}
     }
 }
 

@@ -65,10 +65,10 @@ pub fn pull(books: &mut Books<'_>, place: Place, pull: Pull) -> Pulled {
 pub fn is_clear(books: &Books<'_>, line: &ScopeId) -> Result<(), Verdict> {
     match books.line(line).lock {
         None => Ok(()),
-        Some(Lock { first, pulls, .. }) => Err(Verdict::NotAdmitted {
+        Some(Lock { number, first, pulls, .. }) => Err(Verdict::NotAdmitted {
             why: vec![format!(
-                "line {} is stopped, pulled {pulls} times, first ({}): {}; a person clears it: jidoka andon clear {} \
-                 --cause TEXT (--policy-change TEXT | --no-policy-change)",
+                "line {} is stopped, pulled {pulls} times, first ({}): {}; a person clears it: jidoka andon clear \
+                 {}/{number} --pulls {pulls} --cause TEXT (--policy-change TEXT | --no-policy-change)",
                 line.path(),
                 first.category.name(),
                 first.reason,

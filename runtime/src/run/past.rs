@@ -14,7 +14,7 @@ pub use crate::doors::store::RunRow;
 use crate::doors::store::{Store, StoreError};
 pub use crate::doors::tree::{Change, ChangeKind, Entry as FileEntry, Manifest};
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, Caller, Kind, OpenedJob, Opening, Parts, RunOrigin};
+use crate::rules::effect::{Body, Caller, Class, Kind, OpenedJob, Opening, Parts, RunOrigin};
 use crate::rules::facts::Facts;
 use crate::rules::progress::Mark;
 use crate::rules::record::Record;
@@ -22,6 +22,9 @@ use crate::rules::spec::RunSpec;
 
 use super::gate::call_id;
 use super::shape::MAX_COMPONENT_BYTES;
+
+/// Verdicts on a run that was not judged to its end: it goes on also where its worker had ended by itself.
+pub(super) const INTERRUPTED: [&str; 4] = ["cancelled", "halted", "fault", "lost"];
 
 /// Forks of forks that are followed back.
 const MAX_GENERATIONS: usize = 64;
@@ -234,7 +237,9 @@ impl Past {
         let was_applied = own.iter().any(|entry| matches!(entry.facts, Facts::Applying));
         match verdict {
             // What could not be applied may be, once a person has mended what was in the way.
-            Some(verdict) if by_itself && verdict != "fault" && !(verdict == "rejected" && was_applied) => {
+            Some(verdict)
+                if by_itself && !INTERRUPTED.contains(&verdict.as_str()) && !(verdict == "rejected" && was_applied) =>
+            {
                 return Err(PastError::Ended { serial: self.serial.clone(), verdict });
             }
             _ => {}
@@ -267,6 +272,33 @@ impl Past {
     pub fn is_applying(&self) -> bool {
         let last = story(self.entries.clone()).into_iter().next_back();
         !self.imported && last.is_some_and(|last| matches!(last.facts, Facts::Applying))
+    }
+
+    /// Whether a resume goes on with it: there is something to go on with, and no call of which nobody knows how it ended and
+    /// that must not be made twice.
+    ///
+    /// # Errors
+    /// As [`Past::goes_on_after`].
+    pub fn can_go_on(&self) -> Result<(), PastError> {
+        let after = self.goes_on_after()?;
+        let mut open = BTreeMap::new();
+        for entry in self.told_until(after) {
+            match &entry.facts {
+                Facts::Intent { call, kind, .. } => drop(open.insert(*call, *kind)),
+                Facts::Answered { call, .. } => drop(open.remove(call)),
+                _ => {}
+            }
+        }
+        match open.into_iter().find(|(_, kind)| kind.class() == Class::Unsafe) {
+            None => Ok(()),
+            Some((call, kind)) => {
+                let why = format!(
+                    "call {call} ({}) has no recorded result and must not be made twice: fork it instead",
+                    kind.name()
+                );
+                Err(PastError::NotResumable { serial: self.serial.clone(), why })
+            }
+        }
     }
 
     /// The entry at which a fork leaves this run: `at` itself, where every call has its answer.

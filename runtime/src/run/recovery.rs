@@ -10,36 +10,37 @@ use std::sync::Arc;
 use crate::doors::chain::{Flaw, KeptEntry, story};
 use crate::doors::state::State;
 use crate::doors::store::{AtClock, Durability, Need, Store, StoreError, transact, transact_at};
-use crate::rules::andon::{Category, Pull};
+use crate::rules::andon::{Category, Pull, Pulled};
 use crate::rules::effect::{Answer, Body, Denied, Effect, Kind};
 use crate::rules::facts::Facts;
 use crate::rules::guard::{self, Memory};
 use crate::rules::ledger::ScopeId;
-use crate::rules::progress::Mark;
 use crate::rules::spec::Guards;
 use crate::rules::verdict::Stop;
 
 use super::admission::Scopes;
 use super::line::{self, Place};
+use super::lost::{self, Dead};
 
-/// Closes the scopes of dead runs, and returns them.
+/// Closes the scopes of dead runs. Returns the pulls of lines whose jobs want that.
 ///
 /// # Errors
 /// [`StoreError`]: they stay as they are.
-pub(super) async fn close_dead_runs(store: &Arc<dyn Store>, state: &State) -> Result<Vec<ScopeId>, StoreError> {
-    let (books, state) = (Arc::clone(store), state.clone());
-    let dead = blocking(move || Ok(dead(&state, books.open_attempts()?))).await?;
+pub(super) async fn close_dead_runs(store: &Arc<dyn Store>, state: &State) -> Result<Vec<Pulled>, StoreError> {
+    let (books, host) = (Arc::clone(store), state.clone());
+    let dead = blocking(move || Ok(dead(&host, books.open_attempts()?))).await?;
     if dead.is_empty() {
-        return Ok(dead);
+        return Ok(vec![]);
     }
+    let pulled = lost::pull_for_lost(store, state, &dead).await?;
     let needs = dead.iter().cloned().map(Need::Tree).collect();
     transact_at(&**store, needs, Durability::Durable, AtClock::Any, move |books| {
         for attempt in &dead {
             books.ledger.close(attempt, books.now_ms);
         }
-        dead
     })
     .await
+    .map(|()| pulled)
 }
 
 /// Those of the attempts whose process is gone. Of whom nobody can say whether it is alive, it is.
@@ -48,19 +49,25 @@ pub(super) fn dead(state: &State, mut open: Vec<ScopeId>) -> Vec<ScopeId> {
     open
 }
 
-/// What a run left that had the item and did not say how it ended.
-pub(super) enum Left {
-    /// There is no such run.
-    Nothing,
-    Behind {
-        marks: Vec<Mark>,
-        memory: Memory,
-        /// What stopped it, if something did: it was killed before it could say how it ended.
-        stop: Option<Box<Stop>>,
-    },
+/// What the latest run of an item left that did not say how it ended.
+#[derive(Default)]
+pub(super) struct Left {
+    /// What the item is to remember of it.
+    pub(super) behind: Option<Behind>,
+    /// The run, which has no end.
+    pub(super) dead: Option<Box<Dead>>,
 }
 
-/// What the run left that had the item and did not say how it ended, if there is one. If its journal is not what was
+/// What a run left that had the item and did not say how it ended.
+pub(super) struct Behind {
+    /// It has shown something.
+    pub(super) marked: bool,
+    pub(super) memory: Memory,
+    /// What stopped it, if something did: it was killed before it could say how it ended.
+    pub(super) stop: Option<Stop>,
+}
+
+/// What the latest run of the item left, if it did not say how it ended. If its journal is not what was
 /// written, the line is pulled.
 ///
 /// # Errors
@@ -69,14 +76,16 @@ pub(super) async fn what_was_left(store: &Arc<dyn Store>, scopes: &Scopes) -> Re
     let id = scopes.item.clone();
     let item = transact(&**store, vec![Need::Item(id.clone())], Durability::Lazy, move |books| books.item(&id));
     let item = item.await?;
-    let Some(run) = item.open else { return Ok(Left::Nothing) };
+    let (books, latest) = (Arc::clone(store), item.latest.clone());
+    let dead = blocking(move || Ok(latest.and_then(|latest| Dead::read(&books, &latest)).map(Box::new))).await?;
+    let Some(run) = item.open else { return Ok(Left { behind: None, dead }) };
     let (books, serial) = (Arc::clone(store), run.clone());
     let opened = blocking(move || {
-        let Some(kept) = books.journal(&serial)? else { return Ok(Ok((vec![], Memory::default(), None))) };
+        let Some(kept) = books.journal(&serial)? else { return Ok(Ok((false, Memory::default(), None))) };
         Ok(kept.open().and_then(|entries| recalled(&entries, item.memory)))
     });
     match opened.await? {
-        Ok((marks, memory, stop)) => Ok(Left::Behind { marks, memory, stop: stop.map(Box::new) }),
+        Ok((marked, memory, stop)) => Ok(Left { behind: Some(Behind { marked, memory, stop }), dead }),
         Err(flaw) => {
             let place = Place::of_run(&scopes.line, &run, scopes.item.name());
             let pull = Pull::by_host(Category::JournalCorrupt, format!("the journal of run {run}: {flaw}"));
@@ -86,8 +95,8 @@ pub(super) async fn what_was_left(store: &Arc<dyn Store>, scopes: &Scopes) -> Re
     }
 }
 
-/// The marks in a journal, and what the calls in it came to, after what was known before. What is erased is forgotten.
-pub(super) fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(Vec<Mark>, Memory, Option<Stop>), Flaw> {
+/// Whether a journal has marks, and what the calls in it came to, after what was known before. What is erased is forgotten.
+pub(super) fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(bool, Memory, Option<Stop>), Flaw> {
     let mut guards = Guards::default();
     let mut tools = BTreeMap::new();
     let (mut asked, mut fetched, mut stopped, mut open_question) = (BTreeMap::new(), BTreeMap::new(), None, None);
@@ -148,11 +157,8 @@ pub(super) fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(Vec
     }
     let parked = open_question.map(|(_, question)| Stop::Parked { question });
     // Marks are facts, also where contents are erased.
-    let mark = |entry: &KeptEntry| match entry.facts {
-        Facts::Marked { mark, .. } => Some(mark),
-        _ => None,
-    };
-    Ok((entries.iter().filter_map(mark).collect(), memory.for_next_run(), stopped.or(parked)))
+    let marked = entries.iter().any(|entry| matches!(entry.facts, Facts::Marked { .. }));
+    Ok((marked, memory.for_next_run(), stopped.or(parked)))
 }
 
 /// Reads away from the threads that guests run on.

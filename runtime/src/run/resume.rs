@@ -24,8 +24,8 @@ use crate::rules::record::Record;
 use crate::rules::verdict::Verdict;
 
 use super::admission::{
-    Admitted, Compiled, Context, Known, Materials, Scopes, Told, Trees, chain, compile, faulted, ignored, not_admitted,
-    not_now, refused,
+    Admitted, Compiled, Context, Materials, Scopes, Told, Trees, chain, close_dead_runs, compile, faulted, ignored,
+    not_admitted, not_now, refused,
 };
 use super::children::Lineage;
 use super::cord::Cord;
@@ -33,7 +33,6 @@ use super::journal::{Beginning, Journal};
 use super::line;
 use super::meter::Meter;
 use super::past::Past;
-use super::recovery;
 use super::runner::{Job, Runner};
 use super::senses::VirtualClock;
 use super::tape::{Tape, Then};
@@ -63,9 +62,7 @@ pub(super) async fn readmit(
     };
     let (job, lease, materials) =
         restored.await.map_err(|error| faulted(format!("the admission panicked: {error}")))??;
-    recovery::close_dead_runs(&runner.store, &runner.state)
-        .await
-        .map_err(|error| not_admitted(format!("the ledger: {error}")))?;
+    close_dead_runs(runner, &job).await?;
     let tools = Tools::of(past.job.tools.clone(), &materials.toolboxes).map_err(not_admitted)?;
     let resumption = past.resumptions() + 1;
     let tape = Tape::of(past.told_until(after), Then::Live).map_err(not_admitted)?;
@@ -83,13 +80,14 @@ pub(super) async fn readmit(
     let own = [Need::Tree(scopes.attempt.clone()), Need::Item(scopes.item.clone()), Need::Line(scopes.line.clone())];
     let meters = prepaid.iter().chain(lost.iter().map(|(meter, _)| meter));
     let needs = own.into_iter().chain(meters.cloned().map(Need::Call)).collect();
-    let (ids, spec, metered, shown) = (scopes.clone(), job.spec.clone(), call.clone(), past.marks());
+    let (ids, spec, metered, checks) = (scopes.clone(), job.spec.clone(), call.clone(), materials.all_judges());
     let (run, attempt) = (serial.clone(), past.origin.attempt);
     let begun = journal.step(needs, Durability::Durable, move |step| {
         line::is_clear(step.books, &ids.line)?;
         let mut item = step.books.item(&ids.item);
-        let known = Known { marks: shown.clone(), left: item.left.clone() };
-        item.resume(&run, attempt, &shown, step.books.now_ms).map_err(|why| match why {
+        let known = item.left.clone();
+        item.judged_by(checks);
+        item.resume(&run, attempt, step.books.now_ms).map_err(|why| match why {
             NotNow::MovedOn { .. } => {
                 not_admitted(format!("run {run} cannot go on: {why}, and this is attempt {attempt}; fork it instead"))
             }
@@ -157,7 +155,7 @@ impl Begun {
     ) -> Admitted {
         let Self { past, job, run_dir, materials, cord, lease } = self;
         let Past { serial, origin, job: opened, .. } = past;
-        let Materials { prepared, component: _, checks, toolboxes: _, children: _, trees, context } = materials;
+        let Materials { prepared, component: _, checks, judges, toolboxes: _, children: _, trees, context } = materials;
         Admitted {
             job,
             serial,
@@ -178,9 +176,10 @@ impl Begun {
             offers: opened.offers,
             edits: opened.edits,
             told: Told { item: opened.item, attempt: opened.attempt },
-            known: Known::default(),
+            known: None,
             pulls: Arc::default(),
             passed: opened.passed,
+            judges,
             _lease: lease,
         }
     }
@@ -188,7 +187,7 @@ impl Begun {
 
 /// Compiles the components and lays out the files as they were at the start. Blocking.
 pub(super) fn restored(host: &Runner, job: &Job, origin: &RunOrigin, run_dir: &RunDir) -> Result<Materials, Verdict> {
-    let Compiled { prepared, component, checks, toolboxes, children: _ } = compile(host, job)?;
+    let Compiled { prepared, component, checks, judges, toolboxes, children: _ } = compile(host, job)?;
     let blobs = host.state.blobs();
     let failed = |error: &dyn std::error::Error| not_admitted(format!("the run's files: {}", chain(error)));
     let trees = match &origin.tree {
@@ -215,7 +214,7 @@ pub(super) fn restored(host: &Runner, job: &Job, origin: &RunOrigin, run_dir: &R
     };
     // They are where the run began, and what it keeps of them too.
     let children = origin.children.clone();
-    Ok(Materials { prepared, component, checks, toolboxes, children, trees, context })
+    Ok(Materials { prepared, component, checks, judges, toolboxes, children, trees, context })
 }
 
 fn laid_out(blobs: &Blobs, tree: &crate::doors::tree::Manifest, run_dir: &RunDir, name: &str) -> Result<Dir, Verdict> {

@@ -33,6 +33,7 @@ use super::fork::Branch;
 use super::hooks::Hooks;
 use super::launch;
 use super::line;
+use super::lost;
 use super::past::{Past, PastError};
 use super::replay::{self, Replayed};
 use super::sandbox::Sandbox;
@@ -298,8 +299,15 @@ impl Runner {
             match tokio::spawn(run(Arc::clone(&runner), run_cord, watcher)).await {
                 Ok(record) => record,
                 Err(panic) => {
-                    blank.judge(&Verdict::Fault { why: format!("the host panicked: {panic}") });
-                    blank
+                    let verdict = Verdict::Fault { why: format!("the host panicked: {panic}") };
+                    blank.judge(&verdict);
+                    match lost::close(&runner.store, &blank.serial, &verdict).await {
+                        Ok(Some(closed)) => {
+                            closed.write(&runner.state);
+                            closed.record
+                        }
+                        Ok(None) | Err(_) => blank,
+                    }
                 }
             }
         });

@@ -20,7 +20,7 @@ use crate::rules::digest::Digest;
 use crate::rules::effect::{Answer, Body, Effect, OutcomeName, Stream};
 use crate::rules::item::{ItemRecord, Retries};
 use crate::rules::policy::{MAX_EVIDENCE, MAX_SUMMARY_BYTES};
-use crate::rules::progress::{Mark, Progress};
+use crate::rules::progress::{Mark, Progress, judges_the_work};
 use crate::rules::record::{Evidence, LedgerRecord, Record};
 use crate::rules::spec::{FileGrant, MarkKind, RunSpec};
 use crate::rules::tool::{Reach, ToolCall};
@@ -77,7 +77,8 @@ impl Admitted {
     pub(super) async fn execute(mut self, runner: &Arc<Runner>, apply: Apply, record: &mut Record) -> Verdict {
         let spec = self.job.spec.clone();
         let base = self.base_mark();
-        let progress = Progress::new(spec.done.marks.clone(), std::mem::take(&mut self.item.seen), base);
+        let seen = std::mem::take(&mut self.item.seen);
+        let progress = Progress::new(spec.done.marks.clone(), seen.clone(), base);
         let progress = progress.having_passed(self.passed.clone());
         let progress = Arc::new(Mutex::new(progress));
         let gate = match self.gate(runner, &progress) {
@@ -102,17 +103,19 @@ impl Admitted {
         if self.journal.is_shut() {
             return self.compare_end(verdict, record).await;
         }
-        self.item.passed = lock(&progress).passed().clone();
-        self.item.seen = lock(&progress).clone().into_seen();
-        let known = std::mem::take(&mut self.known);
-        known.marks.into_iter().for_each(|mark| self.item.seen.insert(mark));
-        self.item.left = if all_told { Some(gate.memory()) } else { known.left };
+        // What was interrupted counts when it is done again.
+        self.item.seen = seen;
+        if judges_the_work(&verdict, &record.gates) {
+            self.item.passed = lock(&progress).passed().clone();
+            self.item.seen = lock(&progress).clone().into_seen();
+        }
+        self.item.left = if all_told { Some(gate.memory()) } else { self.known.take() };
         self.item.was_judged(std::mem::take(&mut lock(&self.pulls).judged));
         let (scopes, item) = (self.scopes.clone(), self.item.clone());
         let needs = vec![Need::Tree(scopes.attempt.clone()), Need::Line(scopes.line.clone())];
         let (judged, mut written) = (verdict.clone(), record.clone());
         let (due, place, spec) = (self.due_pulls(&verdict), self.place(), self.job.spec.clone());
-        let closed = self.journal.step_at_any_time(needs, Durability::Durable, move |step| {
+        let closed = self.journal.close(needs, move |step| {
             step.books.ledger.close(&scopes.attempt, step.books.now_ms);
             let pulls = end_item(step.books, &scopes, item, &judged, !written.marks.is_empty(), &spec);
             let pulls = due.into_iter().chain(pulls).map(|pull| line::pull(step.books, place.clone(), pull));
@@ -125,7 +128,7 @@ impl Admitted {
             (ledger, pulls)
         });
         match closed.await {
-            Ok((ledger, pulls)) => {
+            Ok(Some((ledger, pulls))) => {
                 record.ledger = ledger;
                 lock(&self.pulls).kept.extend(pulls);
                 if let (true, Some(Ok(real))) = (record.applied, self.job.workspace.as_ref().map(Dir::try_clone)) {
@@ -133,9 +136,16 @@ impl Admitted {
                 }
                 verdict
             }
-            // What was applied was accepted: the next run in the directory finds that and says so.
-            Err(_) if record.applied => verdict,
-            Err(end) => faulted(end.to_string()),
+            // It was kept, and the store said that it was not.
+            Ok(None) => match runner.past(&self.serial).await.map(|past| past.record()) {
+                Ok(Some(kept)) => {
+                    *record = kept;
+                    record.verdict()
+                }
+                Ok(None) => faulted("the journal has no end, and the store said that it has"),
+                Err(error) => faulted(chain(&error)),
+            },
+            Err(end) => unrecorded(&verdict, &end, record.applied),
         }
     }
 
@@ -686,6 +696,20 @@ impl Admitted {
 /// Whether the real directory is the one that its name leads to.
 fn is_found(real: &Dir, find: &Find) -> bool {
     find().and_then(|found| workspace::is_same(&found, real)).unwrap_or(false)
+}
+
+/// The verdict on a run whose end could not be written down: the store says that it is open, so nobody may say that it ended
+/// well. What is applied stays, and whoever goes on with the run finds it so.
+fn unrecorded(verdict: &Verdict, end: &RunEnd, applied: bool) -> Verdict {
+    let (what, then) = match (applied, verdict) {
+        (true, _) => ("its changes are applied", "that it was accepted"),
+        (false, Verdict::Fault { why }) => (why.as_str(), "that"),
+        (false, _) => ("it ended", "its verdict"),
+    };
+    faulted(format!(
+        "{what}, and {then} ({}) could not be written down: {end}; when the store can be written, the run goes on from its journal",
+        verdict.name()
+    ))
 }
 
 /// Whether the pull that a run was halted by is not among those that are kept: a child's may be.

@@ -43,10 +43,10 @@ pub(super) async fn toggle() {
     assert_eq!(end.notes(), ["two true 1", "one false 1", "two false 1", "one false 1", "two false 1"]);
     assert_eq!(end.record.marks.len(), 1);
     // A second attempt of the same item shows nothing new, although its files differ from the real ones.
-    let first = Bench::new(hostile::TOGGLE).item("toggle").command("no", &["false"], "10s").file("a.txt", "one");
-    let first = first.run().await;
+    let attempt = || Bench::new(hostile::TOGGLE).item("toggle").command("no", &["false"], "10s");
+    let first = attempt().file("a.txt", "one").run().await;
     first.expect("rejected");
-    let second = Bench::new(hostile::TOGGLE).item("toggle").at(&first.home).run().await;
+    let second = attempt().at(&first.home).run().await;
     second.expect("no-progress");
     assert!(second.record.marks.is_empty());
 }

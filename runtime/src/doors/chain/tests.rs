@@ -54,6 +54,7 @@ pub(crate) fn opened(serial: &str) -> Body {
         edits: BTreeMap::new(),
         passed: Default::default(),
         left_out: Default::default(),
+        lost: None,
     };
     Body::Opened { opening: Box::new(Opening { origin, job }) }
 }

@@ -22,7 +22,7 @@ pub struct Mistake {
 
 impl Mistake {
     /// A mistake of the command line: what is allowed, and what to write instead.
-    pub(super) fn of_flag(message: String, allowed: String, write: &str) -> Self {
+    pub fn of_flag(message: String, allowed: String, write: &str) -> Self {
         let help = format!("allowed: {allowed}\nwrite: {write}");
         Self { span: None, message, label: String::new(), help }
     }

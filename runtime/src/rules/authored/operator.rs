@@ -71,10 +71,22 @@ pub struct Policy {
     pub caps: Caps,
     /// The least that stands between a guest and this host.
     pub wall: Wall,
+    /// Which items jobs may be of.
+    pub items: Items,
     /// To whom jobs may send requests, without secrets. A job's rule is within one of them.
     pub http: Vec<HttpGrant>,
     /// The settings above with their origins; of `budget` and `caps` those that are written.
     pub settings: Vec<Setting>,
+}
+
+/// Which items jobs may be of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Items {
+    /// Also of one that has no name, which each run is for itself.
+    #[default]
+    Any,
+    /// Only of one that the job or the command line names.
+    Named,
 }
 
 impl Default for Policy {
@@ -88,6 +100,7 @@ impl Default for Policy {
             budget: BTreeMap::new(),
             caps: caps::WIDEST,
             wall: Wall::None,
+            items: Items::Any,
             http: Vec::new(),
             settings: Vec::new(),
         };
@@ -98,6 +111,7 @@ impl Default for Policy {
             (pin::POLICY.name, "[]".to_owned()),
             (MAX_WALL.name, MAX_WALL.kind.show(&policy.max_wall_ms)),
             (WALL.name, WALL.kind.show(&policy.wall)),
+            (ITEMS.name, ITEMS.kind.show(&policy.items)),
             (http::HTTP, http::NONE.to_owned()),
         ]
         .map(|(key, value)| Setting { key: format!("policy.{key}"), value, origin: Origin::Default })
@@ -132,6 +146,9 @@ const MAX_WALL: Key<Amount> =
     Key { name: "max-wall", kind: Amount::new(Unit::Duration, 1, MOST_MS), example: "\"1h\"" };
 const WALL: Key<Choice<Wall>> =
     Key { name: "wall", kind: Choice(&[("none", Wall::None), ("process", Wall::Process)]), example: "\"process\"" };
+
+const ITEMS: Key<Choice<Items>> =
+    Key { name: "items", kind: Choice(&[("any", Items::Any), ("named", Items::Named)]), example: "\"named\"" };
 
 /// Reads an operator's file.
 ///
@@ -197,6 +214,7 @@ fn policy_of(
                 .found()
                 .map_or(caps::WIDEST, |found| caps::ceilings(found.value, reader)),
             wall: section.or_default(reader, &WALL, Wall::None),
+            items: section.or_default(reader, &ITEMS, Items::Any),
             http: http::rules(&mut section, reader),
             settings: Vec::new(),
         }

@@ -4,6 +4,7 @@ use super::*;
 use crate::rules::andon::{Category, Pull, Puller};
 use crate::rules::digest::Digest;
 use crate::rules::ledger::Line;
+use crate::rules::progress::{Mark, Seen};
 use crate::rules::spec::MarkKind;
 
 const RETRIES: Retries = Retries { max: 2, backoff: Backoff { first_ms: 100, most_ms: 150 } };
@@ -57,6 +58,7 @@ fn verdicts() -> Vec<Verdict> {
         Verdict::AttemptsExhausted { attempts: 1, max: 1 },
         Verdict::NotAdmitted { why: vec![] },
         Verdict::Cancelled,
+        Verdict::Lost,
         Verdict::Fault { why: why("x") },
     ]
 }
@@ -99,7 +101,7 @@ fn every_verdict_of_a_run_leads_to_one_state_that_is_not_running() {
             Verdict::NeedsHuman { .. } => State::Parked,
             Verdict::NoProgress { .. } => State::Abandoned,
             Verdict::Halted { .. } => State::Halted,
-            Verdict::Cancelled | Verdict::Fault { .. } => State::Ready,
+            Verdict::Cancelled | Verdict::Lost | Verdict::Fault { .. } => State::Ready,
             Verdict::Rejected { .. }
             | Verdict::Unable { .. }
             | Verdict::Exhausted { .. }
@@ -138,7 +140,7 @@ fn the_cap_itself_is_allowed_and_one_more_is_not_whatever_the_causes() {
     let before = item.clone();
     assert_eq!(item.start("c", 2, 500), Err(NotNow::Spent { attempts: 2, max: 2 }));
     assert_eq!(item, before);
-    item.resume("b", 2, &[], 600).expect("the same attempt goes on");
+    item.resume("b", 2, 600).expect("the same attempt goes on");
     item.end(&Verdict::Unable { why: why("x") }, false, RETRIES, 700).expect("ends");
     assert_eq!(item.state, State::Abandoned, "the last attempt came to nothing");
     assert_eq!(item.start("c", 2, 800), Err(NotNow::Spent { attempts: 2, max: 2 }));
@@ -169,7 +171,7 @@ fn an_end_is_left_only_by_an_operator() {
         item.start("a", 5, 0).expect("is ready");
         item.end(&verdict, false, RETRIES, 1).expect("ends");
         assert!(matches!(item.start("b", 5, u64::MAX), Err(NotNow::Illegal { .. })));
-        assert!(matches!(item.resume("a", 1, &[], u64::MAX), Err(NotNow::Illegal { .. })));
+        assert!(matches!(item.resume("a", 1, u64::MAX), Err(NotNow::Illegal { .. })));
         item.revive("look again", 2).expect("is at its end");
         assert_eq!(item.start("b", 5, 3), Ok(2));
     }
@@ -181,17 +183,32 @@ fn a_run_goes_on_only_as_long_as_no_other_began() {
     item.start("a", 5, 0).expect("is ready");
     item.end(&Verdict::Cancelled, false, RETRIES, 1).expect("ends");
     item.start("b", 5, 2).expect("is ready");
-    assert_eq!(item.resume("a", 1, &[], 3), Err(NotNow::MovedOn { attempts: 2 }));
+    assert_eq!(item.resume("a", 1, 3), Err(NotNow::MovedOn { attempts: 2 }));
+}
+
+fn shown(byte: u8) -> ItemRecord {
+    let mark = Mark { kind: MarkKind::Tree, digest: Digest::from_bytes([byte; 32]) };
+    let judged = vec![Judged { of: Digest::from_bytes([byte; 32]), passed: false }];
+    ItemRecord { seen: [mark].into_iter().collect(), judged, ..ItemRecord::default() }
 }
 
 #[test]
-fn what_a_run_that_crashed_has_shown_is_remembered() {
-    let mark = Mark { kind: MarkKind::Tree, digest: Digest::from_bytes([7; 32]) };
-    let mut item = ItemRecord::default();
-    item.recover(&[mark], Memory::default());
-    let mut seen = Seen::default();
-    seen.insert(mark);
-    assert_eq!(item.seen, seen);
+fn a_revival_forgets_what_the_item_has_shown() {
+    let mut item = ItemRecord { state: State::Abandoned, attempts: 2, ..shown(7) };
+    item.revive("the check was wrong", 5).expect("is abandoned");
+    assert_eq!((item.seen, item.judged, item.forgiven), (Seen::default(), vec![], 2));
+}
+
+#[test]
+fn what_other_checks_refused_is_not_judged_yet() {
+    let digest = |byte: u8| Digest::from_bytes([byte; 32]);
+    let mut item = shown(7);
+    item.judged_by(digest(1));
+    assert_eq!((&item.seen, item.judged.len()), (&shown(7).seen, 1), "there were none before");
+    item.judged_by(digest(1));
+    assert_eq!((&item.seen, item.judged.len()), (&shown(7).seen, 1), "they are the same");
+    item.judged_by(digest(2));
+    assert_eq!((&item.seen, item.judged.len()), (&Seen::default(), 0));
 }
 
 #[test]

@@ -314,6 +314,7 @@ fn every_other_verdict_has_its_chain() {
         (Verdict::NotAdmitted { why: vec!["no".into()] }, EndedBy::Admission),
         (Verdict::Diverged(Box::new(divergence)), EndedBy::Host),
         (Verdict::Cancelled, EndedBy::Person),
+        (Verdict::Lost, EndedBy::Host),
         (Verdict::Fault { why: "the disk".into() }, EndedBy::Host),
     ] {
         let why = why(&verdict);

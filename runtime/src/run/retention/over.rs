@@ -8,6 +8,8 @@ use crate::doors::store::{RunRow, Store, StoreError};
 use crate::rules::item::{ItemRecord, State};
 use crate::rules::ledger::ScopeId;
 
+use super::super::past::INTERRUPTED;
+
 /// The item that a run is an attempt of.
 pub(super) fn item_of(run: &RunRow) -> ScopeId {
     ScopeId::host().child(&run.tenant).child(&run.line).child(&run.item)
@@ -21,7 +23,9 @@ pub(super) fn may_go_on(run: &RunRow, item: &ItemRecord) -> bool {
     }
     match item.state {
         State::Running | State::Parked | State::Halted => true,
-        State::Ready | State::RetryWait => !run.by_itself || run.verdict.as_deref() == Some("fault"),
+        State::Ready | State::RetryWait => {
+            !run.by_itself || run.verdict.as_deref().is_some_and(|verdict| INTERRUPTED.contains(&verdict))
+        }
         State::Accepted | State::Abandoned => false,
     }
 }

@@ -117,6 +117,7 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "guards.cluster-items = 3 (Default)",
             "guards.cluster-runs = 20 (Default)",
             "andon.on-pull = drain (Default)",
+            "andon.on-lost = leave (Default)",
             "done.marks = [artifact] (Job)",
             "done.tree = [] (Default)",
             "done.ignore = [] (Default)",
@@ -135,6 +136,7 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "policy.signed-by = [] (Default)",
             "policy.max-wall = 1h (Default)",
             "policy.wall = none (Default)",
+            "policy.items = any (Default)",
             "policy.http = none (Default)",
         ]
     );

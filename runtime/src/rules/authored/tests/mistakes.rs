@@ -94,6 +94,7 @@ const ROWS: &[Row] = &[
     ("wall = \"20s\"\n", "wall = \"20s\"\n[guards]\ncluster-items = 21\ncluster-runs = 20\n", "20", "`guards.cluster-runs` is 20, and `guards.cluster-items` is 21", "allowed: from 21 to 1000\nwrite: cluster-runs = 21"),
     ("wall = \"20s\"\n", "wall = \"20s\"\n[guards]\ncluster-runs = 2\n", "2", "`guards.cluster-runs` is 2, and `guards.cluster-items` is 3", "write: cluster-runs = 3"),
     ("wall = \"20s\"\n", "wall = \"20s\"\n[guards]\ncluster-items = \"x\"\ncluster-runs = 2\n", "\"x\"", "`guards.cluster-items` is a text", "write: cluster-items = 3"),
+    ("wall = \"20s\"\n", "wall = \"20s\"\n[andon]\non-lost = \"stop\"\n", "\"stop\"", "`andon.on-lost` is \"stop\", which it cannot be", "allowed: \"leave\", \"pull\"\nwrite: on-lost = \"pull\""),
     ("wall = \"20s\"\n", "wall = \"20s\"\n[andon]\non-pull = \"halt\"\n", "\"halt\"", "`andon.on-pull` is \"halt\", which it cannot be", "allowed: \"drain\", \"freeze\"\nwrite: on-pull = \"freeze\""),
     ("wall = \"20s\"\n", "wall = \"20s\"\n[andon]\nonpull = \"drain\"\n", "onpull", "unknown key `andon.onpull`", "write: on-pull = \"freeze\""),
     ("files = \"read-write\"\n", "files = \"read-write\"\nhuman = \"yes\"\n", "\"yes\"", "`grants.human` is a text", "allowed: true or false\nwrite: human = true"),
