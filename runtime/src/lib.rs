@@ -203,19 +203,25 @@ pub mod front {
     mod calendar;
     pub mod call;
     pub mod cli;
+    pub mod doctor;
+    mod failure;
     mod fixture;
+    pub mod help;
     mod inspect;
     pub mod items;
     pub mod load;
     pub mod machine;
     pub mod mcp;
     pub mod overrides;
+    mod patch;
     pub mod quote;
     mod repository;
     pub mod runs;
     pub mod screen;
+    mod serial;
     pub mod serve;
     mod served;
+    pub mod show;
     mod sign;
     mod table;
     pub mod template;
@@ -225,4 +231,5 @@ pub mod front {
     mod trace;
     mod watch;
     mod why;
+    pub mod wrap;
 }

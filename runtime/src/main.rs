@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, anyhow};
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use clap::Parser;
+use console::Term;
 use futures_util::future::BoxFuture;
 use jidoka::doors::cache::Cache;
 use jidoka::doors::clock::{Clock, millis};
@@ -34,11 +34,14 @@ use jidoka::doors::state::State;
 use jidoka::doors::store::{MemoryStore, Store};
 use jidoka::doors::toolchain::Words;
 use jidoka::doors::{evidence, toolchain};
-use jidoka::front::cli::{self, Arguments};
+use jidoka::front::cli;
+use jidoka::front::doctor::Mend;
+use jidoka::front::help;
 use jidoka::front::load::MAX_TEXT_BYTES;
 use jidoka::front::machine::{Health, Machine, Scratch, Unfinished};
 use jidoka::front::mcp::{self, MAX_MESSAGE_BYTES, ServeError, Served};
 use jidoka::front::terminal;
+use jidoka::front::wrap::{self, Columns};
 use jidoka::rules::authored::OperatorFile;
 use jidoka::rules::hook::Hook;
 use jidoka::rules::secret::SecretSource;
@@ -69,9 +72,10 @@ fn main() -> ExitCode {
     }
     terminal::begin();
     std::panic::set_hook(Box::new(terminal::panicked));
-    let arguments = match Arguments::try_parse() {
+    wrap::set(Columns { stdout: columns(&Term::stdout()), stderr: columns(&Term::stderr()) });
+    let arguments = match help::read(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
-        Err(error) => return ExitCode::from(cli::misparsed(&error)),
+        Err(code) => return ExitCode::from(code),
     };
     log();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -109,6 +113,14 @@ fn ignored_signals() -> BTreeSet<i32> {
     let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     (1..=64).filter(|signal| mask.unwrap_or(0) >> (signal - 1) & 1 == 1).collect()
 }
+/// Columns of a stream's terminal; of one that is none, what `COLUMNS` says, if somebody sets it for us.
+fn columns(stream: &Term) -> Option<usize> {
+    let said = || std::env::var("COLUMNS").ok()?.parse().ok();
+    stream.size_checked().map(|(_, columns)| usize::from(columns)).or_else(said)
+}
+
+/// What to do where Rust is not installed.
+const NO_RUST: &str = "install Rust (https://rustup.rs) to build workers; to run components nothing is missing";
 
 /// This very program, whatever happened to its name since.
 fn program() -> Program {
@@ -177,6 +189,9 @@ impl RealMachine {
 
     fn state(&self) -> anyhow::Result<State> {
         let path = self.state_path()?;
+        if path.is_file() {
+            return Err(anyhow!("{} is a file, and the host's directory is none: --state DIR", path.display()));
+        }
         let open = || {
             // The journals hold what workers read: for the owner alone.
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
@@ -444,7 +459,12 @@ impl Machine for RealMachine {
     }
 
     fn user(&self) -> String {
-        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned())
+        let said = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok().filter(|name| !name.is_empty());
+        said.unwrap_or_else(|| {
+            let id = nix::unistd::getuid();
+            let known = nix::unistd::User::from_uid(id).ok().flatten();
+            known.map_or_else(|| format!("user {id}"), |user| user.name)
+        })
     }
 
     fn runner(&self, least: Wall) -> anyhow::Result<Arc<Runner>> {
@@ -497,11 +517,25 @@ impl Machine for RealMachine {
         Ok(serial(self.clock().unix_ms(), u32::from_le_bytes(chance)))
     }
 
-    fn health(&self) -> Vec<Health> {
-        let fine = |what, found: String| Health { what, found, remedy: None };
-        let ill = |what, found: String, remedy: &str| Health { what, found, remedy: Some(remedy.to_owned()) };
+    fn has_program(&self, word: &str) -> bool {
+        if word.contains('/') {
+            return self.beside().join(word).is_file();
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|directory| directory.join(word).is_file())
+    }
+
+    fn has_secret(&self, source: &SecretSource) -> anyhow::Result<()> {
+        self.secret(source).map(drop)
+    }
+
+    fn health(&self, mend: Mend) -> Vec<Health> {
+        let fine = |what: &str, found: String| Health { what: what.to_owned(), found, remedy: None };
+        let ill =
+            |what: &str, found: String, remedy: &str| Health { remedy: Some(remedy.to_owned()), ..fine(what, found) };
         let mut health = vec![fine("host", ENGINE_NAME.to_owned())];
-        health.push(match self.sandbox() {
+        // Without a directory for its cache: that is another finding.
+        health.push(match self.bench() {
             Ok(_) => fine("engine", format!("starts with {SLOTS} slots")),
             Err(error) => ill("engine", format!("{error:#}"), "the machine needs address space: check `ulimit -v`"),
         });
@@ -512,39 +546,27 @@ impl Machine for RealMachine {
                 false => fine("process wall", format!("none, and nothing asks for it: {error}")),
             },
         });
+        health.push(match toolchain::version_of("cargo") {
+            Some(version) => fine("cargo", version),
+            None => ill("cargo", "not found".to_owned(), NO_RUST),
+        });
+        if mend == Mend::Yes
+            && let Err(error) = toolchain::install_target(Words::Told(&tell))
+        {
+            health.push(ill("installation", error.to_string(), "see what it says above"));
+        }
+        health.push(match toolchain::has_target() {
+            Ok(true) => fine("guest target", toolchain::TARGET.to_owned()),
+            Ok(false) => ill(
+                "guest target",
+                format!("{} is not installed", toolchain::TARGET),
+                "jidoka doctor --fix installs it",
+            ),
+            Err(_) => ill("guest target", "nobody knows: there is no `rustc`".to_owned(), NO_RUST),
+        });
         health.push(match self.state() {
             Ok(_) => fine("state", self.state_dir().display().to_string()),
             Err(error) => ill("state", format!("{error:#}"), "name a directory that you can write: --state DIR"),
-        });
-        health.push(match self.store() {
-            Ok(_) => fine("store", "opens, and nothing of it is missing".to_owned()),
-            Err(error) => ill("store", format!("{error:#}"), "no run can begin before that is mended"),
-        });
-        health.push(match self.operator_path() {
-            Err(error) => ill("operator's file", format!("{error:#}"), "name one: --host FILE"),
-            Ok(None) => fine("operator's file", "none: no providers, no commands".to_owned()),
-            Ok(Some(path)) => match std::fs::read_to_string(path) {
-                Err(error) => {
-                    ill("operator's file", format!("{}: {error}", path.display()), "name another: --host FILE")
-                }
-                Ok(text) => match jidoka::rules::authored::operator(&text) {
-                    Ok(_) => fine("operator's file", path.display().to_string()),
-                    Err(mistakes) => {
-                        let found = format!("{}: {} mistakes", path.display(), mistakes.len());
-                        ill("operator's file", found, "run any command with it to see them")
-                    }
-                },
-            },
-        });
-        health.push(match toolchain::version_of("cargo") {
-            Some(version) => fine("cargo", version),
-            None => {
-                ill("cargo", "not found".to_owned(), "install Rust to build workers; running components needs none")
-            }
-        });
-        health.push(match toolchain::ensure_target(Words::Told(&tell)) {
-            Ok(()) => fine("guest target", toolchain::TARGET.to_owned()),
-            Err(error) => ill("guest target", error.to_string(), "rustup target add wasm32-wasip2"),
         });
         health
     }

@@ -207,7 +207,7 @@ fn a_tenants_daily_limit_refuses_and_is_raised_where_it_stands() {
     let refused = "model refused: asked 154 of tokens; allowed 114 left in scope tenant; to change it: \
                    [tenants.acme.budget.day] tokens in the operator's file";
     said.refused(20, &[refused]);
-    assert!(said.stdout.contains("budget line tokens of scope tenant is used up"), "{}", said.stdout);
+    assert!(said.stdout.contains("the limit on tokens of tenant acme is used up"), "{}", said.stdout);
 
     let top_up = host.budget(&["top-up", "acme", "tokens=5000", "--reason", "another chapter"]);
     top_up.refused(1, &["acme has no limit on tokens", "lines that have one: none", "operator's file: tokens/day"]);

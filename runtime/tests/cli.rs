@@ -162,7 +162,8 @@ usd = "1"
     std::fs::write(&job, text).unwrap();
     let output = run(&state, &["run", job.to_str().unwrap(), "--json"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(output.stdout.is_empty());
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["error"]["kind"], "mistakes");
     let stderr = String::from_utf8(output.stderr).unwrap();
     for expected in ["colour", "[done]", "[attempts]", "10 parsecs", "unlimited", "usd-per-mtok-in", "nothing ran"] {
         assert!(stderr.contains(expected), "{expected} is not in\n{stderr}");
@@ -362,7 +363,7 @@ fn doctor_finds_what_a_run_needs() {
     let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let names: Vec<&str> =
         findings.as_array().unwrap().iter().map(|finding| finding["what"].as_str().unwrap()).collect();
-    assert_eq!(names, ["host", "engine", "process wall", "state", "store", "operator's file", "cargo", "guest target"]);
+    assert_eq!(names, ["host", "engine", "process wall", "cargo", "guest target", "state", "store", "operator's file"]);
 }
 
 #[test]
@@ -409,4 +410,219 @@ fn words_that_make_no_sense_are_usage() {
     let state = state();
     assert_eq!(run(&state, &["rum"]).status.code(), Some(2));
     assert_eq!(run(&state, &["run", "x", "--model", "coder"]).status.code(), Some(2));
+}
+
+/// A process with these columns, and what it says on stdout and stderr.
+fn said(state: &TempDir, columns: &str, arguments: &[&str]) -> (i32, String, String) {
+    let output = jidoka(state, arguments).env("COLUMNS", columns).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn help_is_in_groups_and_no_word_of_it_is_broken() {
+    let state = state();
+    let (code, help, _) = said(&state, "60", &["--help"]);
+    assert_eq!(code, 0);
+    for group in ["Run:", "Inspect:", "Replay:", "Operate:", "Build:", "Options:"] {
+        assert!(help.lines().any(|line| line == group), "{group}: {help}");
+    }
+    assert!(help.lines().all(|line| line.chars().count() <= 60), "{help}");
+    let (_, show, _) = said(&state, "80", &["show", "--help"]);
+    assert!(!show.contains("--host") && !show.contains("--state"), "said once, on the first page: {show}");
+}
+
+#[test]
+fn a_variable_of_the_environment_is_no_part_of_a_usage() {
+    let state = state();
+    let output = jidoka(&state, &["show"]).env("JIDOKA_TENANT", "acme").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("Usage: jidoka show [OPTIONS] <RUN>"), "{stderr}");
+    let output = jidoka(&state, &["run"]).env("JIDOKA_TENANT", "acme").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("Usage: jidoka run [OPTIONS] <PATH>"), "{stderr}");
+}
+
+#[test]
+fn shells_and_the_manual_know_every_command() {
+    let state = state();
+    let (code, bash, _) = said(&state, "80", &["completions", "bash"]);
+    assert!(code == 0 && bash.contains("write-off") && bash.contains("--no-policy-change"), "{bash}");
+    let (code, page, _) = said(&state, "80", &["man"]);
+    assert!(code == 0 && page.contains(".TH jidoka"), "{page}");
+    let pages = state.path().join("man");
+    assert_eq!(said(&state, "80", &["man", "--dir", pages.to_str().unwrap()]).0, 0);
+    assert!(pages.join("jidoka.1").exists() && pages.join("jidoka-budget-top-up.1").exists());
+}
+
+#[test]
+fn what_went_wrong_is_one_object_where_json_was_asked_for() {
+    let state = state();
+    let job = state.path().join("jidoka.toml");
+    std::fs::write(&job, "line = \"x\"\ncolour = \"red\"\n").unwrap();
+    for (arguments, code, kind) in [
+        (&["runs", "--json", "--colour"][..], 2, "usage"),
+        (&["answer", "@", "--json"][..], 1, "failed"),
+        (&["show", "nobody", "--json"][..], 1, "failed"),
+        (&["prune", "--json"][..], 2, "usage"),
+        (&["run", job.to_str().unwrap(), "--json"][..], 2, "mistakes"),
+    ] {
+        let (exit, stdout, stderr) = said(&state, "80", arguments);
+        assert_eq!(exit, code, "{arguments:?}: {stderr}");
+        let document: serde_json::Value = serde_json::from_str(&stdout).unwrap_or_else(|_| panic!("{stdout}"));
+        assert_eq!(document["error"]["kind"], kind, "{document}");
+        assert!(!document["error"]["message"].as_str().unwrap().is_empty(), "{document}");
+        assert!(!stderr.is_empty());
+    }
+    let (_, stdout, _) = said(&state, "80", &["run", job.to_str().unwrap(), "--json"]);
+    let document: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let unknown = document["error"]["mistakes"].as_array().unwrap().iter();
+    let unknown = unknown.clone().find(|mistake| mistake["message"].as_str().unwrap().contains("colour")).unwrap();
+    assert_eq!(unknown["line"], 2, "{document}");
+    assert!(said(&state, "80", &["show", "nobody"]).1.is_empty(), "nobody asked for JSON");
+}
+
+#[test]
+fn a_run_is_named_by_a_part_of_its_number_and_shown_though_nothing_of_it_ran() {
+    let state = state();
+    let (_, none, why) = said(&state, "80", &["show", "@"]);
+    assert!(none.is_empty() && why.contains("no run is in"), "{why}");
+    let first = run(&state, &["run", example("hello").to_str().unwrap(), "--json"]).stdout;
+    let first: serde_json::Value = serde_json::from_slice(&first).unwrap();
+    let serial = first["serial"].as_str().unwrap();
+    let broken = state.path().join("broken.wasm");
+    std::fs::write(&broken, b"\0asm broken").unwrap();
+    let text = "line = \"x\"\n[worker]\ncomponent = \"broken.wasm\"\n[task]\ntext = \"t\"\n[budget]\nwall = \"5s\"\n\
+                [attempts]\nmax = 1\nbackoff = \"0s\"\n[done]\nmarks = [\"artifact\"]\n";
+    std::fs::write(state.path().join("jidoka.toml"), text).unwrap();
+    assert_eq!(run(&state, &["run", state.path().join("jidoka.toml").to_str().unwrap()]).status.code(), Some(30));
+
+    for part in [serial, &serial[..10], &serial[serial.len() - 6..], &format!("runs/{serial}")] {
+        let (code, shown, why) = said(&state, "200", &["show", part]);
+        assert!(code == 0 && shown.starts_with("accepted: the host saw a new mark; the job has no checks"), "{why}");
+        assert!(shown.contains("evidence  ") && shown.contains("wall      none"), "{shown}");
+    }
+    let (code, latest, _) = said(&state, "200", &["show", "@"]);
+    assert!(code == 0 && latest.starts_with("not-admitted: "), "{latest}");
+    let (_, listed, _) = said(&state, "200", &["runs"]);
+    assert_eq!(listed.matches("not-admitted").count(), 1, "{listed}");
+    let (code, _, why) = said(&state, "200", &["trace", "01"]);
+    assert!(code == 1 && why.contains("01 fits 2 runs: ") && why.contains(serial), "{why}");
+    let (code, _, why) = said(&state, "200", &["trace", "zz"]);
+    let place = state.path().display().to_string();
+    assert!(code == 1 && why.contains(&place) && why.contains("jidoka runs"), "{why}");
+}
+
+#[test]
+fn an_erased_run_is_shown_as_far_as_it_is_there() {
+    let state = state();
+    let verdict = run(&state, &["run", example("hello").to_str().unwrap(), "--json"]).stdout;
+    let verdict: serde_json::Value = serde_json::from_slice(&verdict).unwrap();
+    let name = verdict["evidence"][0]["name"].as_str().unwrap();
+    assert!(!run(&state, &["show", "@", "--evidence", name]).stdout.is_empty());
+    assert_eq!(run(&state, &["prune", "--older-than", "0ms", "--keep", "0B"]).status.code(), Some(0));
+    let (code, shown, why) = said(&state, "200", &["show", "@"]);
+    assert!(code == 0 && shown.starts_with("accepted") && shown.contains("erased"), "{shown}{why}");
+}
+
+#[test]
+fn what_a_worker_changed_is_a_patch_and_nothing_else() {
+    let state = state();
+    let fixer = example("fixer");
+    let run_one = run(&state, &["run", fixer.to_str().unwrap(), "--no-apply", "--json"]);
+    let verdict: serde_json::Value = serde_json::from_slice(&run_one.stdout).unwrap();
+    let (code, patch, _) = said(&state, "60", &["show", "@", "--diff"]);
+    assert_eq!(code, 0);
+    // A person who ran the example before has a project that is fixed.
+    if verdict["verdict"] == "accepted" {
+        assert!(
+            patch.starts_with("diff --git a/src/basket.rhai b/src/basket.rhai\n--- a/src/basket.rhai\n"),
+            "{patch}"
+        );
+        assert!(patch.contains("\n@@ ") && !patch.contains("accepted"), "{patch}");
+    }
+}
+
+#[test]
+fn a_mistake_of_a_transcript_is_shown_where_it_stands_before_anything_is_built() {
+    let state = state();
+    let text = "line = \"x\"\n[worker]\ncrate = \"nowhere\"\n[task]\ntext = \"t\"\n[grants]\nmodels = [\"m\"]\n[models.m]\n\
+                script = \"t.toml\"\nwindow = 100\nmax-output = 5\nusd-per-mtok-in = \"0\"\nusd-per-mtok-out = \"0\"\n\
+                [budget]\nwall = \"5s\"\ntokens = 10\nmodel-calls = 1\nusd = \"0\"\n[attempts]\nmax = 1\nbackoff = \"0s\"\n\
+                [done]\nmarks = [\"artifact\"]\n";
+    std::fs::write(state.path().join("jidoka.toml"), text).unwrap();
+    std::fs::write(state.path().join("t.toml"), "[[turn]]\ntext = \"a\"\ntool_calls = []\n").unwrap();
+    let (code, _, stderr) = said(&state, "200", &["run", state.path().join("jidoka.toml").to_str().unwrap()]);
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("tool_calls") && stderr.contains("t.toml:3"), "{stderr}");
+}
+
+#[test]
+fn what_is_not_there_is_said_to_be_not_there() {
+    let state = state();
+    let path = |name: &str| state.path().join(name).display().to_string();
+    std::fs::write(path("jidoka.toml"), "").unwrap();
+    for (arguments, code, why) in [
+        (&["build", &path("nope")][..], 1, "nope does not exist"),
+        (&["--host", &path("nope.toml"), "runs"][..], 2, "nope.toml does not exist"),
+        (&["--state", &path("jidoka.toml"), "runs"][..], 1, "jidoka.toml is a file"),
+        (&["new", &path("worker"), "--sdk", &path("sdk")][..], 1, "is not the guest SDK"),
+        (&["run", "x", "--seed", "abc"][..], 2, "expected a whole number"),
+        (&["fork", "x", "--at", "abc"][..], 2, "expected the number of an entry"),
+        (&["test", example("hello").to_str().unwrap()][..], 1, "its own tests: `cargo test`"),
+    ] {
+        let (exit, _, stderr) = said(&state, "400", arguments);
+        assert!(exit == code && stderr.contains(why), "{arguments:?}: {exit} {stderr}");
+    }
+}
+
+#[test]
+fn a_worker_is_made_in_a_directory_that_is_there_and_never_twice() {
+    let state = state();
+    let dir = state.path().join("greeter");
+    std::fs::create_dir(&dir).unwrap();
+    let new = |path: &str| jidoka(&state, &["new", path]).current_dir(&dir).output().unwrap();
+    let made = new(".");
+    assert_eq!(made.status.code(), Some(0), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(std::fs::read_to_string(dir.join("Cargo.toml")).unwrap().contains("name = \"greeter\""));
+    let again = new(".");
+    let why = String::from_utf8(again.stderr).unwrap();
+    assert!(again.status.code() == Some(1) && why.contains("is there already"), "{why}");
+}
+
+#[test]
+fn doctor_opens_what_it_names() {
+    let state = state();
+    let host = state.path().join("host.toml");
+    let text = "[models.gpt]\ndialect = \"openai\"\nurl = \"https://example.com/v1\"\nmodel = \"m\"\nkey-env = \"JIDOKA_NO_SUCH_KEY\"\n\
+                window = 1000\nmax-output = 100\nusd-per-mtok-in = \"1\"\nusd-per-mtok-out = \"1\"\n\
+                [[hook]]\non = \"before-run\"\ncommand = [\"/no/such/program\"]\nwall = \"5s\"\n";
+    std::fs::write(&host, text).unwrap();
+    let (code, found, stderr) = said(&state, "200", &["--host", host.to_str().unwrap(), "doctor"]);
+    assert_eq!(code, 1, "{found}{stderr}");
+    for ill in ["✗ model gpt", "JIDOKA_NO_SUCH_KEY", "✗ hook 1", "/no/such/program"] {
+        assert!(found.contains(ill), "{ill}: {found}{stderr}");
+    }
+    std::fs::write(&host, "colour = 1\n").unwrap();
+    let (code, found, stderr) = said(&state, "200", &["--host", host.to_str().unwrap(), "doctor"]);
+    assert!(code == 1 && found.contains("✗ operator's file") && stderr.contains("colour"), "{found}{stderr}");
+    let (code, found, _) = said(&state, "200", &["--host", "/no/such/file", "doctor"]);
+    assert!(code == 1 && found.contains("✗ operator's file"), "{found}");
+    std::fs::write(state.path().join("ledger.sqlite"), "this is no store, whatever its name says").unwrap();
+    let (code, found, _) = said(&state, "200", &["doctor"]);
+    assert!(code == 1 && found.contains("✗ store") && found.contains("ledger.sqlite"), "{found}");
+}
+
+#[test]
+fn inspect_reads_a_module_that_call_takes_as_it_is() {
+    let state = state();
+    let file = state.path().join("noop.wasm");
+    let module = wat::parse_str("(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
+    std::fs::write(&file, module).unwrap();
+    let (code, shown, why) = said(&state, "200", &["inspect", file.to_str().unwrap()]);
+    assert_eq!(code, 0, "{why}");
+    assert!(shown.starts_with("module of WASI preview 1, a tool as it is blake3:"), "{shown}");
+    assert!(shown.contains("  fits     tool\n") && shown.contains("memory   64KiB"), "{shown}");
+    assert_eq!(run(&state, &["call", file.to_str().unwrap(), "run"]).status.code(), Some(0));
 }

@@ -203,6 +203,6 @@ fn a_run_that_nobody_knows_is_a_clear_error() {
     for command in ["show", "trace", "replay", "resume"] {
         let (code, _, stderr) = host.run(&[command, "01aaaaaaaa-aaaaaa"]);
         assert_eq!(code, 1);
-        assert!(stderr.contains("no run 01aaaaaaaa-aaaaaa has a journal here"), "{command}: {stderr}");
+        assert!(stderr.contains("no run 01aaaaaaaa-aaaaaa is in"), "{command}: {stderr}");
     }
 }

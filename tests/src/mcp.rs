@@ -13,8 +13,8 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use jidoka::doors::lines::Lines;
 use jidoka::front::mcp::{
-    self, Answered, CallEnd, Entry, HttpServe, Length, MAX_MESSAGE_BYTES, Question, Reach, Reply, ServeError, Served,
-    ServedCall, ServedTool, Step, Times,
+    self, Answered, CallEnd, Entry, HttpServe, Length, MAX_MESSAGE_BYTES, May, Question, Reach, Reply, ServeError,
+    Served, ServedCall, ServedTool, Step, Times,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
@@ -129,6 +129,7 @@ impl Served for Toolbox {
             input_schema: r#"{"type":"object"}"#.to_owned(),
             output_schema: None,
             length,
+            may: May { change: false, reach_out: false },
         };
         let short = short.iter().map(|name| tool(name, Length::Short));
         short.chain(["job", "ask-job"].iter().map(|name| tool(name, Length::Long))).collect()

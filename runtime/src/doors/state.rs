@@ -287,6 +287,15 @@ impl State {
         }
     }
 
+    /// The serials of all runs that have a directory.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn run_names(&self) -> io::Result<Vec<String>> {
+        let names = self.dir.open_dir("runs")?.entries()?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        names.filter_map(Result::transpose).collect()
+    }
+
     fn new_run_dir(&self, below: &str, name: &str) -> io::Result<RunDir> {
         let runs = self.dir.open_dir(below)?;
         // Until it is locked, whoever clears must not take it for one that a crash has left. Opened anew: a lock is one of

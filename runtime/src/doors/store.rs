@@ -147,7 +147,9 @@ pub enum StoreError {
     )]
     Locked { waited_ms: u64 },
     /// What is there is not what was written.
-    #[error("the store is damaged: {0}")]
+    #[error(
+        "the store is damaged: {0}; put a copy of the host's directory back, or move it away to begin with a new one"
+    )]
     Corrupt(String),
     /// There is none, and runs have left something.
     #[error(

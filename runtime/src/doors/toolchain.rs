@@ -19,11 +19,16 @@ const TARGET_SCRIPT: &str = include_str!("../../wasm-target.sh");
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
+    #[error("start `{program}`, which must be on the PATH: install Rust (https://rustup.rs) to build workers")]
+    Rust { program: &'static str, source: std::io::Error },
     #[error("start `{program}`, which must be on the PATH")]
     Start { program: &'static str, source: std::io::Error },
+    /// Nothing is installed unasked.
+    #[error("find the Rust target {TARGET}: `jidoka doctor --fix` installs it, or `rustup target add {TARGET}`")]
+    Target,
     /// The script said why.
     #[error("install the Rust target {TARGET}")]
-    Target,
+    Install,
     /// Cargo said why.
     #[error("build {crate_dir:?}")]
     Cargo { crate_dir: PathBuf },
@@ -40,18 +45,37 @@ pub enum Words<'a> {
     Told(&'a (dyn Fn(&str) + Sync)),
 }
 
-/// Makes sure that the target is installed. At once if it is.
+/// Whether the target is installed.
 ///
 /// # Errors
-/// It is missing and cannot be installed here.
+/// There is no Rust compiler.
 #[expect(clippy::disallowed_methods, reason = "this door is where toolchain processes are started")]
-pub fn ensure_target(words: Words<'_>) -> Result<(), BuildError> {
+pub fn has_target() -> Result<bool, BuildError> {
+    let mut rustc = Command::new("rustc");
+    let asked = rustc.args(["--print", "target-libdir", "--target", TARGET]).stdin(Stdio::null()).output();
+    let output = asked.map_err(|source| BuildError::Rust { program: "rustc", source })?;
+    let libraries = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let is_std = |name: &str| name.starts_with("libstd-") && name.ends_with(".rlib");
+    let mut names = std::fs::read_dir(&libraries).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let has_std = output.status.success() && names.any(|name| name.to_str().is_some_and(is_std));
+    Ok(has_std && libraries.join("self-contained/libc.a").is_file())
+}
+
+/// Installs the target. At once if it is there.
+///
+/// # Errors
+/// It cannot be installed here; the script said why.
+#[expect(clippy::disallowed_methods, reason = "this door is where toolchain processes are started")]
+pub fn install_target(words: Words<'_>) -> Result<(), BuildError> {
+    if has_target()? {
+        return Ok(());
+    }
     let mut bash = Command::new("bash");
     // Output goes where errors do: stdout is for data.
     bash.args(["-c", "exec bash -s 1>&2"]).stdout(Stdio::null());
     let ended = finished(bash, TARGET_SCRIPT, words);
     let ended = ended.map_err(|source| BuildError::Start { program: "bash", source })?;
-    if ended.status.success() { Ok(()) } else { Err(BuildError::Target) }
+    if ended.status.success() { Ok(()) } else { Err(BuildError::Install) }
 }
 
 /// Runs a process to its end, with a text on its standard input. Its standard output is kept if it is piped.
@@ -84,7 +108,9 @@ fn finished(mut command: Command, input: &str, words: Words<'_>) -> io::Result<O
 /// [`BuildError`]; the compiler's own words say more.
 #[expect(clippy::disallowed_methods, reason = "this door is where toolchain processes are started")]
 pub fn build(crate_dir: &Path, words: Words<'_>) -> Result<PathBuf, BuildError> {
-    ensure_target(words)?;
+    if !has_target()? {
+        return Err(BuildError::Target);
+    }
     let mut cargo = Command::new("cargo");
     cargo
         .args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"])
@@ -95,7 +121,7 @@ pub fn build(crate_dir: &Path, words: Words<'_>) -> Result<PathBuf, BuildError> 
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .stdout(Stdio::piped());
-    let output = finished(cargo, "", words).map_err(|source| BuildError::Start { program: "cargo", source })?;
+    let output = finished(cargo, "", words).map_err(|source| BuildError::Rust { program: "cargo", source })?;
     if !output.status.success() {
         return Err(BuildError::Cargo { crate_dir: crate_dir.to_owned() });
     }

@@ -8,10 +8,12 @@ use serde::Serialize;
 use crate::rules::authored::limit;
 use crate::rules::ledger::{Amounts, CallState, Ledger, Level, LimitKind, Line, Scope, ScopeId};
 use crate::rules::units;
+use crate::rules::window::LetsGo;
 
 use super::calendar::utc;
 use super::screen;
 use super::table::{Side, Table};
+use super::wrap;
 
 /// The books of some scopes at one moment.
 #[derive(Debug, Serialize)]
@@ -48,6 +50,9 @@ struct Row {
     carved: u64,
     left: Option<u64>,
     debt: u64,
+    /// When a window next lets something go, and how much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lets_go: Option<LetsGo>,
 }
 
 /// A call whose cost nobody knows.
@@ -115,12 +120,25 @@ impl Books {
             right("carved"),
             right("left"),
             right("debt"),
-        ]);
+        ])
+        .missing(&["reserved", "carved"]);
         for page in &self.scopes {
             table.heading(page.heading());
             page.rows.iter().for_each(|row| table.row(row.cells()));
         }
         let mut lines = table.lines();
+        let windows = self.scopes.iter().flat_map(|page| page.rows.iter().map(|row| (&page.scope, row)));
+        let letting = windows.filter_map(|(scope, row)| Some((scope, row, row.lets_go?)));
+        let letting = letting.map(|(scope, row, LetsGo { at_ms, amount })| {
+            let name = name(row.line, row.limit_kind);
+            let line = format!("  {scope} {name} · {} more at {}", limit::show(row.line, amount), utc(at_ms));
+            wrap::out(&line, 4)
+        });
+        let letting: Vec<String> = letting.collect();
+        if !letting.is_empty() {
+            lines.push(style("windows: what leaves one may be spent again").bold().to_string());
+            lines.extend(letting);
+        }
         if !self.held.is_empty() {
             lines.push(style("held: nobody knows what these cost, so they count in full").bold().to_string());
         }
@@ -201,6 +219,7 @@ fn rows(scope: &Scope, now_ms: u64) -> Vec<Row> {
             carved: scope.carved.get(line),
             left,
             debt: 0,
+            lets_go: None,
         };
         let (spent, held) = (scope.spent.get(line), scope.held.get(line));
         let limit = scope.terms.limits.get(line);
@@ -213,7 +232,9 @@ fn rows(scope: &Scope, now_ms: u64) -> Vec<Row> {
             let Some(limit) = limits.get(line) else { continue };
             let spent_in = scope.spent_in(span, now_ms).get(line);
             let counted = spent_in.saturating_add(committed.get(line) - spent);
-            rows.push(row(span.into(), Some(limit), spent_in, held, Some(limit.saturating_sub(counted))));
+            let left = Some(limit.saturating_sub(counted));
+            let lets_go = scope.lets_go(span, line, now_ms);
+            rows.push(Row { lets_go, ..row(span.into(), Some(limit), spent_in, held, left) });
         }
         if let Some((left, kind)) = scope.gap_left(line).filter(|_| !scope.closed) {
             let gap = if kind == LimitKind::FirstGap { &scope.terms.first_gap } else { &scope.terms.gap };
@@ -310,6 +331,8 @@ mod tests {
                 "  tokens           -         90         20    30       -          -     -",
                 "  tokens/gap     200        120         20     -       -         60     -",
                 "  usd          $1.00  $0.000005  $0.000001     -       -  $0.999994     -",
+                "windows: what leaves one may be spent again",
+                "  acme tokens/day · 90 more at 2026-11-22 13:15:00 UTC",
                 "held: nobody knows what these cost, so they count in full",
                 "  c of acme/triage/fix/run · since 2026-11-21 13:08:06 UTC (61s)",
                 "    30 tokens",

@@ -14,7 +14,7 @@ use crate::run::desk::{Because, Desk, DeskError};
 
 use super::books::{self, Books, Shown};
 use super::calendar::utc;
-use super::load::LoadError;
+use super::load::{self, LoadError};
 use super::machine::Machine;
 use super::quote::{self, QuoteArguments};
 use super::screen;
@@ -132,13 +132,21 @@ pub(super) async fn run(machine: &dyn Machine, command: BudgetCommand) -> Result
     })
 }
 
-async fn survey(desk: &Desk) -> anyhow::Result<Ledger> {
-    desk.survey().await.context("read the ledger")
+/// The ledger, with the scopes that the operator's file defines although nothing was spent in them yet.
+async fn survey(machine: &dyn Machine, desk: &Desk) -> Result<Ledger, LoadError> {
+    let defined = load::operator(machine)?.scopes();
+    let mut ledger = desk.survey().await.context("read the ledger")?;
+    for (id, terms) in defined {
+        if ledger.scope(&id).is_none() {
+            ledger.open(&id, terms, desk.now_ms()).with_context(|| format!("open the scope {id}"))?;
+        }
+    }
+    Ok(ledger)
 }
 
-async fn show(machine: &dyn Machine, scope: &str, shown: Shown, json: bool) -> anyhow::Result<u8> {
+async fn show(machine: &dyn Machine, scope: &str, shown: Shown, json: bool) -> Result<u8, LoadError> {
     let desk = machine.desk()?;
-    let ledger = survey(&desk).await?;
+    let ledger = survey(machine, &desk).await?;
     let root = match named(scope) {
         // Nothing is there before the first run.
         root if root == ScopeId::host() => root,
@@ -153,18 +161,18 @@ async fn show(machine: &dyn Machine, scope: &str, shown: Shown, json: bool) -> a
     Ok(0)
 }
 
-async fn top_up(machine: &dyn Machine, scope: &str, amounts: Amounts, why: &Why) -> anyhow::Result<u8> {
+async fn top_up(machine: &dyn Machine, scope: &str, amounts: Amounts, why: &Why) -> Result<u8, LoadError> {
     let desk = machine.desk()?;
-    let ledger = survey(&desk).await?;
+    let ledger = survey(machine, &desk).await?;
     let (id, books) = known(&ledger, named(scope))?;
     if books.closed {
-        return Err(anyhow!("{id} is over: nothing can be spent in it any more"));
+        return Err(anyhow!("{id} is over: nothing can be spent in it any more").into());
     }
     if let Some((line, _)) = amounts.iter().find(|(line, _)| books.limit(*line).is_none()) {
-        return Err(anyhow!(no_limit(&id, books, line)));
+        return Err(anyhow!(no_limit(&id, books, line)).into());
     }
-    let act = desk.top_up(&id, amounts, why.because(machine)).await;
-    why.tell(&act.with_context(|| format!("raise the limits of {id}"))?)
+    let act = desk.top_up(&id, load::operator(machine)?.scopes(), amounts, why.because(machine)).await;
+    Ok(why.tell(&act.with_context(|| format!("raise the limits of {id}"))?)?)
 }
 
 /// Why a line cannot be raised: which can, and where the limits are that cannot.
@@ -183,20 +191,20 @@ fn no_limit(id: &ScopeId, scope: &Scope, line: Line) -> String {
     text
 }
 
-async fn write_off(machine: &dyn Machine, call: &CallId, spent: Amounts, why: &Why) -> anyhow::Result<u8> {
+async fn write_off(machine: &dyn Machine, call: &CallId, spent: Amounts, why: &Why) -> Result<u8, LoadError> {
     let desk = machine.desk()?;
     // What dead runs left behind is held from here on.
-    let ledger = survey(&desk).await?;
+    let ledger = survey(machine, &desk).await?;
     match desk.write_off(call, spent, why.because(machine)).await {
-        Ok(act) => why.tell(&act),
+        Ok(act) => Ok(why.tell(&act)?),
         Err(DeskError::Denied(Denial::NotOpen { state, .. })) => {
             let books = Books::of(&ledger, &ScopeId::host(), Shown::All, desk.now_ms());
             let held: Vec<&str> = books.held().collect();
             let held = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
             let state = state.map_or("unknown", CallState::name);
-            Err(anyhow!("call {call} is {state}, not held; held calls: {held}"))
+            Err(anyhow!("call {call} is {state}, not held; held calls: {held}").into())
         }
-        Err(error) => Err(anyhow::Error::from(error).context(format!("write off call {call}"))),
+        Err(error) => Err(anyhow::Error::from(error).context(format!("write off call {call}")).into()),
     }
 }
 

@@ -5,28 +5,32 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use console::style;
 
 use crate::rules::authored::Overrides;
 use crate::rules::spec::Origin;
+use crate::rules::units;
 use crate::run::runner::Apply;
 use crate::run::shape::MAX_COMPONENT_BYTES;
 
 use super::andon::{self, AndonCommand};
 use super::budget::{self, BudgetCommand};
 use super::call::{self, CallArguments};
+use super::doctor::{self, Mend};
+use super::failure::{self, Kind};
 use super::fixture::{self, FixtureArguments, TestArguments};
+use super::help;
 use super::inspect;
 use super::items::{self, AnswerArguments, ItemsCommand};
 use super::load::{self, LoadError, Loaded};
 use super::machine::{Machine, Unfinished};
 use super::overrides::OverrideArguments;
-use super::runs::{
-    self, ForkArguments, PruneArguments, ReplayArguments, ResumeArguments, RunsArguments, ShowArguments,
-};
+use super::runs::{self, ForkArguments, PruneArguments, ReplayArguments, ResumeArguments, RunsArguments};
 use super::serve::{self, McpArguments, ServeArguments};
+use super::show::{self, ShowArguments};
 use super::sign::{self, SignArguments};
 use super::template;
 use super::terminal::{self, Purpose, Spinner, UNEXPECTED, USAGE, note, say};
@@ -34,6 +38,7 @@ use super::ticket;
 use super::tools::{self, ToolsCommand};
 use super::watch::{Interrupts, follow, unless_interrupted};
 use super::why;
+use super::wrap;
 
 /// Runs AI-agent workers that nobody has to trust.
 ///
@@ -45,7 +50,7 @@ use super::why;
 pub struct Arguments {
     /// The operator's file: models, prices, policy. Default: `$JIDOKA_HOST`, else `jidoka/jidoka-host.toml` in the
     /// configuration directory, if it is there.
-    #[arg(long, global = true, value_name = "FILE", env = "JIDOKA_HOST")]
+    #[arg(long, global = true, value_name = "FILE", env = "JIDOKA_HOST", hide_env_values = true)]
     pub host: Option<PathBuf>,
     /// The host's own directory: runs, items, compiled code. Default: `$JIDOKA_STATE`, else `jidoka` in the state directory.
     #[arg(long, global = true, value_name = "DIR")]
@@ -54,7 +59,7 @@ pub struct Arguments {
     pub command: Command,
 }
 
-/// What to do.
+/// What to do. In which group of the help a command stands, `help.rs` says.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a job's worker to its verdict.
@@ -96,7 +101,7 @@ pub enum Command {
     Show(ShowArguments),
     /// Show what a run did, a line for each effect: what, tokens, money, time, how it ended.
     Trace {
-        /// The run's serial number.
+        /// The run: its serial number, a part that only it has, or `@` for the latest.
         run: String,
         /// One JSON document a line, an entry each, with all that is in it.
         #[arg(long)]
@@ -104,7 +109,7 @@ pub enum Command {
     },
     /// Show why a run ended as it did: from the verdict through the entries that led there to the setting that allowed it.
     Why {
-        /// The run's serial number; or a line that was stopped, as TENANT/LINE or TENANT/LINE/LOCK.
+        /// The run, as for `show`; or a line that was stopped, as TENANT/LINE or TENANT/LINE/LOCK.
         #[arg(value_name = "RUN|LINE")]
         run: String,
         /// One JSON document.
@@ -113,7 +118,7 @@ pub enum Command {
     },
     /// Write a run as a ticket for a tracker, in Markdown: what happened, evidence, cost, where to look.
     Ticket {
-        /// The run's serial number.
+        /// The run: its serial number, a part that only it has, or `@` for the latest.
         run: String,
         /// One JSON document, with the Markdown as its `body`.
         #[arg(long)]
@@ -126,7 +131,7 @@ pub enum Command {
     /// Check a run, or a file that it was exported to: 0 if it is what was written, 51 if not, with the first entry that is
     /// wrong.
     Verify {
-        /// A run's serial number, or a file.
+        /// A run, as for `show`, or a file.
         what: String,
         /// One JSON document.
         #[arg(long)]
@@ -134,7 +139,7 @@ pub enum Command {
     },
     /// Write a run into one file that anybody can check and tell again.
     Export {
-        /// The run's serial number.
+        /// The run: its serial number, a part that only it has, or `@` for the latest.
         run: String,
         /// A file that is not there yet.
         file: PathBuf,
@@ -183,11 +188,25 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         sdk: Option<PathBuf>,
     },
-    /// Check that this machine has what Jidoka needs.
+    /// Check that this machine has what Jidoka needs, and what the operator's file names.
     Doctor {
+        /// Install what is missing and can be installed: the Rust target that workers are built for.
+        #[arg(long)]
+        fix: bool,
         /// One JSON document.
         #[arg(long)]
         json: bool,
+    },
+    /// Print what a shell needs to complete these words, for example `jidoka completions bash`.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the page of the manual.
+    Man {
+        /// Write a page for each command into this directory instead.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
 }
 
@@ -208,7 +227,8 @@ impl Command {
             | Command::Items(ItemsCommand::List { .. } | ItemsCommand::Show { .. })
             | Command::Andon(AndonCommand::List { .. } | AndonCommand::Log { .. })
             | Command::Build { .. }
-            | Command::Doctor { .. } => Purpose::Show,
+            | Command::Doctor { .. }
+            | Command::Completions { .. } => Purpose::Show,
             Command::Run(_)
             | Command::Call(_)
             | Command::Tools(ToolsCommand::Accept(_))
@@ -226,7 +246,8 @@ impl Command {
             | Command::Items(_)
             | Command::Andon(_)
             | Command::Answer(_)
-            | Command::New { .. } => Purpose::Act,
+            | Command::New { .. }
+            | Command::Man { .. } => Purpose::Act,
         }
     }
 }
@@ -270,6 +291,11 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
 }
 
 async fn perform(machine: &dyn Machine, command: Command) -> u8 {
+    // Who names a file means one that is there, also where nobody reads it.
+    let named = machine.operator_file().ok().flatten().filter(|file| !file.exists());
+    if let (Some(file), false) = (named, matches!(command, Command::Doctor { .. })) {
+        return terminal::usage(&format!("the operator's file {} does not exist", file.display()));
+    }
     let done = match command {
         Command::Run(arguments) => start(machine, arguments).await,
         Command::Inspect { path, json, overrides } => inspect::inspect(machine, &path, json, &overrides.overrides()),
@@ -280,7 +306,7 @@ async fn perform(machine: &dyn Machine, command: Command) -> u8 {
         Command::Sign(arguments) => sign::sign(machine, &arguments),
         Command::Explain { path, json, overrides } => explain(machine, &path, json, &overrides.overrides()),
         Command::Runs(arguments) => runs::runs(machine, arguments).await,
-        Command::Show(arguments) => unless_interrupted(machine, runs::show(machine, arguments)).await,
+        Command::Show(arguments) => unless_interrupted(machine, show::show(machine, arguments)).await,
         Command::Trace { run, json } => runs::trace(machine, &run, json).await,
         Command::Fixture(arguments) => unless_interrupted(machine, fixture::fixture(machine, arguments)).await,
         Command::Test(arguments) => unless_interrupted(machine, fixture::test(machine, arguments)).await,
@@ -301,19 +327,24 @@ async fn perform(machine: &dyn Machine, command: Command) -> u8 {
         Command::Answer(arguments) => items::answer(machine, arguments).await,
         Command::Build { path } => build(machine, &path),
         Command::New { path, sdk } => create(machine, &path, sdk),
-        Command::Doctor { json } => doctor(machine, json),
+        Command::Doctor { fix, json } => doctor::doctor(machine, if fix { Mend::Yes } else { Mend::No }, json).await,
+        Command::Completions { shell } => help::completions(shell),
+        Command::Man { dir } => help::man(machine, dir.as_deref()),
     };
     match done {
         Ok(code) => code,
         Err(LoadError::Mistakes(reports)) => {
             let count = reports.len();
+            let words = format!("{count} {}, nothing ran", if count == 1 { "mistake" } else { "mistakes" });
+            failure::document(Kind::Mistakes, &words, &reports);
             for report in reports {
                 note!("{report:?}");
             }
-            note!("{count} {}, nothing ran", if count == 1 { "mistake" } else { "mistakes" });
+            note!("{words}");
             USAGE
         }
         Err(LoadError::Other(error)) => {
+            failure::document(Kind::Failed, &format!("{error:#}"), &[]);
             terminal::error(&format!("{error:#}"));
             UNEXPECTED
         }
@@ -353,18 +384,25 @@ fn explain(machine: &dyn Machine, path: &std::path::Path, json: bool, overrides:
             Origin::Flag => style("command line").yellow(),
             Origin::Default => style("default").dim(),
         };
-        say!("{:keys$}  {:values$}  {origin}", setting.key, setting.value.replace('\n', " "));
+        let line = format!("{:keys$}  {:values$}  {origin}", setting.key, setting.value.replace('\n', " "));
+        say!("{}", wrap::out(&line, keys + 2));
     }
     Ok(0)
 }
 
 fn build(machine: &dyn Machine, path: &std::path::Path) -> Result<u8, LoadError> {
+    if !path.exists() {
+        return Err(anyhow!("{} does not exist", path.display()).into());
+    }
+    if !path.join("Cargo.toml").is_file() {
+        return Err(anyhow!("{} is not a worker crate: it has no Cargo.toml", path.display()).into());
+    }
     let component = machine.build(path)?;
     let bytes = machine
         .read_at_most(&component, MAX_COMPONENT_BYTES as u64)
         .with_context(|| format!("read {}", component.display()))?;
     let (digest, surface) = machine.inspect(&bytes)?;
-    note!("{digest} · {} bytes · fits {}", bytes.len(), surface.fits.join(", "));
+    note!("{digest} · {} · fits {}", units::show_about(bytes.len() as u64), surface.fits.join(", "));
     say!("{}", component.display());
     Ok(0)
 }
@@ -372,38 +410,25 @@ fn build(machine: &dyn Machine, path: &std::path::Path) -> Result<u8, LoadError>
 fn create(machine: &dyn Machine, path: &std::path::Path, sdk: Option<PathBuf>) -> Result<u8, LoadError> {
     let sdk = sdk.or_else(|| machine.sdk_dir()).context("find the guest SDK: name its directory with --sdk DIR")?;
     let sdk = std::path::absolute(&sdk).with_context(|| format!("find {}", sdk.display()))?;
+    if !sdk.join("Cargo.toml").is_file() {
+        return Err(anyhow!("{} is not the guest SDK: it has no Cargo.toml", sdk.display()).into());
+    }
+    // `.` is a directory with a name.
+    let whole = path.canonicalize().or_else(|_| std::path::absolute(path));
+    let whole = whole.with_context(|| format!("find {}", path.display()))?;
+    let files = template::worker(&whole, &sdk).map_err(anyhow::Error::msg)?;
+    if let Some(there) = files.iter().map(|file| path.join(file.name)).find(|file| file.exists()) {
+        let (what, there) = (path.display(), there.display());
+        return Err(anyhow!("{what} is there already, with {there}: nothing is written over it").into());
+    }
     let mut written = Vec::new();
-    for file in template::worker(path, &sdk).map_err(anyhow::Error::msg)? {
+    for file in files {
         let path = path.join(file.name);
         // In front, so that what fails is taken away in the order in which directories empty.
         written.insert(0, machine.write_new(&path, &file.text).with_context(|| format!("write {}", path.display()))?);
     }
     written.into_iter().for_each(Unfinished::keep);
-    say!("{} is ready: jidoka run {}", path.display(), path.display());
+    let (name, path) = (whole.file_name().unwrap_or_default().display(), path.display());
+    say!("{name} is ready: jidoka run {path}; its own test: cargo test in {path}");
     Ok(0)
-}
-
-fn doctor(machine: &dyn Machine, json: bool) -> Result<u8, LoadError> {
-    let findings = machine.health();
-    let ill = findings.iter().any(|finding| finding.remedy.is_some());
-    if json {
-        let rows: Vec<serde_json::Value> = findings
-            .iter()
-            .map(
-                |finding| serde_json::json!({ "what": finding.what, "found": finding.found, "remedy": finding.remedy }),
-            )
-            .collect();
-        say!("{}", serde_json::to_string_pretty(&rows).context("write the findings")?);
-    } else {
-        for finding in &findings {
-            match &finding.remedy {
-                None => say!("{} {:<18} {}", style("✓").green(), finding.what, finding.found),
-                Some(remedy) => {
-                    say!("{} {:<18} {}", style("✗").red(), finding.what, finding.found);
-                    say!("  {remedy}");
-                }
-            }
-        }
-    }
-    Ok(if ill { UNEXPECTED } else { 0 })
 }

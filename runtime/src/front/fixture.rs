@@ -18,6 +18,7 @@ use super::load::{self, LoadError, Signatures};
 use super::machine::Machine;
 use super::runs::another;
 use super::screen::{plain, plain_long};
+use super::serial;
 use super::table::{Side, Table};
 use super::terminal::{note, say};
 
@@ -27,7 +28,7 @@ const FAILED: u8 = 1;
 /// Words of `fixture`.
 #[derive(Debug, Args)]
 pub struct FixtureArguments {
-    /// The run's serial number.
+    /// The run: its serial number, a part that only it has, or `@` for the latest.
     run: String,
     /// A directory that is not there yet.
     dir: PathBuf,
@@ -53,6 +54,7 @@ pub struct TestArguments {
 pub(super) async fn fixture(machine: &dyn Machine, arguments: FixtureArguments) -> Result<u8, LoadError> {
     let FixtureArguments { run, dir, json } = arguments;
     let desk = machine.desk()?;
+    let run = serial::of(machine, &desk, &run).await?;
     let past = desk.past(&run).await.context("read the journal")?;
     let draft = Draft::of(&past, desk.state()).with_context(|| format!("make a fixture of run {run}"))?;
     let (target, unfinished) = machine.make_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
@@ -88,13 +90,16 @@ pub(super) async fn test(machine: &dyn Machine, arguments: TestArguments) -> Res
     let TestArguments { dir, with, json } = arguments;
     let component = with.as_deref().map(|path| another(machine, path)).transpose()?;
     let top = machine.open(&dir).with_context(|| format!("open {}", dir.display()))?;
+    let top_has_crate = top.exists("Cargo.toml");
     let fixtures = match fixture::is_fixture(&top) {
         true => vec![(name_of(&dir), top)],
         false => fixture::below(&top).with_context(|| format!("read {}", dir.display()))?,
     };
     if fixtures.is_empty() {
-        let what = fixture::FIXTURE_FILE;
-        return Err(anyhow!("{} is no fixture, and none is right below it: no {what}", dir.display()).into());
+        let (what, dir) = (fixture::FIXTURE_FILE, dir.display());
+        // A crate has tests of its own, which are cargo's.
+        let own = if top_has_crate { format!("; its own tests: `cargo test` in {dir}") } else { String::new() };
+        return Err(anyhow!("{dir} is no fixture, and none is right below it: no {what}{own}").into());
     }
     let operator = load::operator(machine)?;
     let mut tested = Vec::new();
@@ -174,7 +179,8 @@ fn table(tested: &[Tested]) {
         ("expected", Side::Left),
         ("got", Side::Left),
         ("why", Side::Left),
-    ]);
+    ])
+    .missing(&["expected"]);
     for one in tested {
         let show =
             |what: &Option<Expectation>| what.as_ref().map_or_else(|| "-".to_owned(), |it| plain(&it.to_string()));

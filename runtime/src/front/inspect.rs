@@ -15,12 +15,13 @@ use crate::rules::spec::{Budget, Caps, Grants, RunSpec};
 use crate::rules::units;
 use crate::run::anatomy::{Anatomy, Listed, Span};
 use crate::run::held::Held;
-use crate::run::shape::MAX_COMPONENT_BYTES;
+use crate::run::shape::{self, MAX_COMPONENT_BYTES};
 
 use super::load::{self, LoadError, Signatures};
 use super::machine::Machine;
 use super::screen::{plain, plain_long};
 use super::terminal::{Spinner, say};
+use super::wrap;
 
 /// What `inspect --json` prints.
 #[derive(Serialize)]
@@ -80,9 +81,15 @@ pub(super) fn inspect(machine: &dyn Machine, path: &Path, json: bool, overrides:
         load::read_pins(machine, &mut spec, &dir, Signatures::BesideComponents);
         (bytes?, Some(spec))
     };
-    let anatomy = Anatomy::of(&bytes).with_context(|| format!("inspect {}", path.display()))?;
+    let is_module = shape::is_module(&bytes);
+    let mut anatomy = Anatomy::of(&bytes).with_context(|| format!("inspect {}", path.display()))?;
     let (fits, misfit) = match machine.inspect(&bytes) {
-        Ok((_, surface)) => (surface.fits, None),
+        Ok((_, surface)) => {
+            if is_module {
+                anatomy.imports = Listed { listed: surface.imports, left_out: 0 };
+            }
+            (surface.fits, None)
+        }
         Err(why) => (Vec::new(), Some(plain_long(&format!("{why:#}")))),
     };
     let could: Vec<Could> = anatomy.imports.listed.iter().map(|import| could(import, job.as_ref())).collect();
@@ -92,18 +99,23 @@ pub(super) fn inspect(machine: &dyn Machine, path: &Path, json: bool, overrides:
         say!("{}", serde_json::to_string_pretty(&inspection).context("write the document")?);
         return Ok(0);
     }
-    say!("{} {} · {} bytes", style("component").bold(), anatomy.digest, anatomy.bytes);
+    let what = if is_module { "module of WASI preview 1, a tool as it is" } else { "component" };
+    say!("{} {} · {}", style(what).bold(), anatomy.digest, units::show_about(anatomy.bytes));
     let none = || "no world".to_owned();
-    say!("  fits     {}", if fits.is_empty() { misfit.unwrap_or_else(none) } else { fits.join(", ") });
+    row(&format!("  fits     {}", if fits.is_empty() { misfit.clone().unwrap_or_else(none) } else { fits.join(", ") }));
     parts(&anatomy);
+    if is_module && fits.is_empty() {
+        // What it asks for is known only of what it is wrapped in.
+        return Ok(0);
+    }
     say!("{}", style("could").bold());
     for line in could_lines(&could, &anatomy.imports) {
-        say!("{line}");
+        say!("{}", wrap::out(&line, 6));
     }
     if let Some(lets) = lets {
         say!("{}", style("this job lets it").bold());
         for line in lets_lines(&lets) {
-            say!("{line}");
+            row(&line);
         }
         let refused: Vec<&Could> =
             could.iter().filter(|could| matches!(could.standing, Some(Standing::Refused { .. }))).collect();
@@ -115,6 +127,11 @@ pub(super) fn inspect(machine: &dyn Machine, path: &Path, json: bool, overrides:
         }
     }
     Ok(0)
+}
+
+/// A line whose value hangs beside its key.
+fn row(line: &str) {
+    say!("{}", wrap::out(line, 11));
 }
 
 fn could(import: &str, job: Option<&RunSpec>) -> Could {
@@ -129,6 +146,8 @@ fn could(import: &str, job: Option<&RunSpec>) -> Could {
 
 fn could_lines(could: &[Could], imports: &Listed<String>) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
+    // Beside each other where there is room.
+    let wide = if wrap::stdout().is_some_and(|columns| columns < 90) { 0 } else { 40 };
     for Could { import, lets, needs, .. } in could {
         let gate = match (needs, interface::of(import).map(|known| known.gate)) {
             (Some(needs), _) => format!(" · if {needs}"),
@@ -139,7 +158,7 @@ fn could_lines(could: &[Could], imports: &Listed<String>) -> Vec<String> {
                 | None,
             ) => String::new(),
         };
-        lines.push(format!("  {import:<40} {}{gate}", lets.unwrap_or("nothing: no world here has it")));
+        lines.push(format!("  {import:<wide$} {}{gate}", lets.unwrap_or("nothing: no world here has it")));
     }
     if could.is_empty() {
         lines.push("  nothing but compute: it has no imports".to_owned());
@@ -157,41 +176,41 @@ fn parts(anatomy: &Anatomy) {
     let more = |left_out: u64| if left_out > 0 { format!(" and {left_out} more") } else { String::new() };
     let exports = &anatomy.exports;
     let shown = if exports.listed.is_empty() { "nothing".to_owned() } else { exports.listed.join(", ") };
-    say!("  exports  {shown}{}", more(exports.left_out));
-    say!(
+    row(&format!("  exports  {shown}{}", more(exports.left_out)));
+    row(&format!(
         "  code     {} in {} functions of {} modules and {} components; the largest has {}; {} start by themselves",
-        units::show_size(anatomy.code_bytes),
+        units::show_about(anatomy.code_bytes),
         anatomy.functions,
         anatomy.modules,
         anatomy.components,
-        units::show_size(anatomy.largest_function_bytes),
+        units::show_about(anatomy.largest_function_bytes),
         anatomy.starts
-    );
+    ));
     let spans = |listed: &Listed<Span>, show: fn(u64) -> String| {
         let span = |span: &Span| match span.maximum {
             Some(maximum) => format!("{} to {}", show(span.initial), show(maximum)),
-            None => format!("{} and no end", show(span.initial)),
+            None => format!("{}, growing without a bound of its own", show(span.initial)),
         };
         let shown: Vec<String> = listed.listed.iter().map(span).collect();
         let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
         format!("{shown}{}", more(listed.left_out))
     };
-    say!("  memory   {}", spans(&anatomy.memories, units::show_size));
-    say!("  tables   {}", spans(&anatomy.tables, |elements| elements.to_string()));
-    say!("  data     {} in {} segments", units::show_size(anatomy.data_bytes), anatomy.data_segments);
+    row(&format!("  memory   {}", spans(&anatomy.memories, units::show_about)));
+    row(&format!("  tables   {}", spans(&anatomy.tables, |elements| elements.to_string())));
+    row(&format!("  data     {} in {} segments", units::show_about(anatomy.data_bytes), anatomy.data_segments));
     for producer in &anatomy.producers.listed {
-        say!("  says     {} {} {}", producer.role, producer.name, producer.version);
+        row(&format!("  says     {} {} {}", producer.role, producer.name, producer.version));
     }
     let custom = |it: &crate::run::anatomy::CustomSection| {
         let times = if it.sections > 1 { format!(" x{}", it.sections) } else { String::new() };
-        format!("{}{times} {}", it.name, units::show_size(it.bytes))
+        format!("{}{times} {}", it.name, units::show_about(it.bytes))
     };
     let customs: Vec<String> = anatomy.custom_sections.listed.iter().map(custom).collect();
     if !customs.is_empty() {
-        say!("  custom   {}{}", customs.join(", "), more(anatomy.custom_sections.left_out));
+        row(&format!("  custom   {}{}", customs.join(", "), more(anatomy.custom_sections.left_out)));
     }
     if let Some(why) = &anatomy.refused {
-        say!("  refused  {why}");
+        row(&format!("  refused  {why}"));
     }
     if let Some(why) = &anatomy.unread {
         say!("  not read any further: {why}");
@@ -228,7 +247,7 @@ fn lets_lines(lets: &Lets<'_>) -> Vec<String> {
         format!("  pinned   {}", pinned(lets)),
     ];
     let Caps { memory_bytes, log_bytes, stdio_bytes, files, handles, lifted_bytes } = *lets.caps;
-    let size = units::show_size;
+    let size = units::show_about;
     lines.push(format!(
         "  caps     memory {} · log {} · stdio {} · files {files} · handles {handles} · lifted {}",
         size(memory_bytes),
@@ -236,7 +255,7 @@ fn lets_lines(lets: &Lets<'_>) -> Vec<String> {
         size(stdio_bytes),
         size(lifted_bytes)
     ));
-    lines.push(format!("  held     at most {} bytes of the host's memory", lets.held.total()));
+    lines.push(format!("  held     at most {} of the host's memory", size(lets.held.total())));
     let Budget { item, attempt, .. } = lets.budget;
     for (scope, amounts) in [("attempt", attempt), ("item", item)] {
         let shown: Vec<String> = amounts

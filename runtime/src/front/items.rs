@@ -18,8 +18,9 @@ use super::budget::{deed, reason};
 use super::calendar::utc;
 use super::load::LoadError;
 use super::machine::Machine;
-use super::runs;
+use super::runs::{self, ResumeArguments};
 use super::screen::{plain, plain_long};
+use super::serial;
 use super::table::{Side, Table};
 use super::terminal::{note, say, usage};
 
@@ -68,10 +69,6 @@ pub enum ItemsCommand {
     },
 }
 
-fn a_question(text: &str) -> Result<QuestionId, String> {
-    text.parse().map_err(|()| "a question is RUN/CALL, as `jidoka answer` lists them".to_owned())
-}
-
 fn one_of_the_states(text: &str) -> Result<Standing, String> {
     let all = || State::ALL.into_iter().map(Standing::State).chain([Standing::Lost]);
     let names = || all().map(Standing::name).collect::<Vec<_>>().join(", ");
@@ -81,14 +78,18 @@ fn one_of_the_states(text: &str) -> Result<Standing, String> {
 /// Words of `answer`.
 #[derive(Debug, Args)]
 pub struct AnswerArguments {
-    /// The question, as RUN/CALL. Without any, all open questions are listed.
-    #[arg(value_name = "RUN/CALL", requires = "choice", value_parser = a_question)]
-    question: Option<QuestionId>,
-    /// The option, counted from 1.
-    choice: Option<u32>,
+    /// The run that asks, as for `show`; RUN/CALL if it asks several questions. Without any, all open questions are listed.
+    #[arg(value_name = "RUN[/CALL]")]
+    question: Option<String>,
+    /// The option: its number from 1, or how it begins. Without it, what the run asks is listed.
+    #[arg(value_name = "OPTION")]
+    choice: Option<String>,
     /// What the worker is told besides.
     #[arg(long, value_name = "TEXT", default_value = "")]
     note: String,
+    /// Let the run go on at once.
+    #[arg(long, requires = "choice")]
+    resume: bool,
     /// One JSON document.
     #[arg(long)]
     json: bool,
@@ -164,23 +165,70 @@ pub(super) async fn run(machine: &dyn Machine, command: ItemsCommand) -> Result<
 
 /// `jidoka answer`.
 pub(super) async fn answer(machine: &dyn Machine, arguments: AnswerArguments) -> Result<u8, LoadError> {
-    let AnswerArguments { question, choice, note, json } = arguments;
+    let AnswerArguments { question, choice, note, resume, json } = arguments;
     let desk = machine.desk()?;
-    let (Some(id), Some(choice)) = (question, choice) else {
-        let now_ms = desk.now_ms();
-        let mut questions = desk.questions().await.context("read the questions")?;
-        questions.retain(|(_, question)| question.standing(now_ms) == question::Standing::Open);
+    let all = desk.questions().await.context("read the questions")?;
+    let now_ms = desk.now_ms();
+    let is_open = |question: &Question| question.standing(now_ms) == question::Standing::Open;
+    let Some(said) = question else {
+        let questions: Vec<_> = all.into_iter().filter(|(_, question)| is_open(question)).collect();
         return Ok(open(&questions, json)?);
     };
+    let (run, call) = said.rsplit_once('/').map_or((said.as_str(), None), |(run, call)| (run, Some(call)));
+    let run = serial::of(machine, &desk, run).await?;
+    let mut own: Vec<_> = all.into_iter().filter(|(id, _)| *id.run == *run).collect();
+    match call.map(str::parse::<u64>) {
+        Some(Ok(call)) => own.retain(|(id, _)| id.call == call),
+        Some(Err(_)) => {
+            return Ok(usage(&format!("{said:?}: a question is RUN or RUN/CALL, as `jidoka answer` lists them")));
+        }
+        None => own.retain(|(_, question)| is_open(question)),
+    }
+    let Some(choice) = choice else { return Ok(open(&own, json)?) };
+    let (id, question) = match own.as_slice() {
+        [one] => one,
+        [] => return Ok(usage(&format!("run {run} has no such open question; `jidoka answer` lists those that are"))),
+        several => {
+            let ids: Vec<String> = several.iter().map(|(id, _)| id.to_string()).collect();
+            return Ok(usage(&format!("run {run} asks {} questions: {}", several.len(), ids.join(", "))));
+        }
+    };
+    let choice = match option(&question.options, &choice) {
+        Ok(choice) => choice,
+        Err(why) => return Ok(usage(&why)),
+    };
     let because = Because { by: machine.user(), reason: note.clone() };
-    let code = told(desk.answer(&id, choice, note, because).await, json)?;
+    let code = told(desk.answer(id, choice, note, because).await, json && !resume)?;
+    if code == 0 && resume {
+        return runs::resume(machine, ResumeArguments::of(run, json)).await;
+    }
     if code == 0
         && !json
         && let Ok(Some(commands)) = desk.next(&id.run).await.map(|next| next.commands(&id.run))
     {
-        note!("it hears that when it goes on: {commands}");
+        note!("the run hears that when it goes on: {commands}");
     }
     Ok(code)
+}
+
+/// The number of the option that is meant, from 1: by this number, or by a beginning that only it has.
+fn option(options: &[String], said: &str) -> Result<u32, String> {
+    if let Ok(number) = said.parse() {
+        return Ok(number);
+    }
+    let said = said.to_lowercase();
+    let numbered = || (1..).zip(options.iter().map(|option| option.to_lowercase()));
+    let whole: Vec<u32> = numbered().filter(|(_, option)| *option == said).map(|(number, _)| number).collect();
+    let begin: Vec<u32> =
+        numbered().filter(|(_, option)| option.starts_with(&said)).map(|(number, _)| number).collect();
+    match (whole.as_slice(), begin.as_slice()) {
+        ([one], _) | (_, [one]) if !said.is_empty() => Ok(*one),
+        _ => {
+            let options: Vec<String> =
+                (1..).zip(options).map(|(number, option)| format!("{number} {}", plain(option))).collect();
+            Err(format!("{:?} is none of the options, or several: {}", plain(&said), options.join(", ")))
+        }
+    }
 }
 
 /// Tells what was done, or why nothing was.
@@ -217,7 +265,7 @@ fn open(questions: &[(QuestionId, Question)], json: bool) -> anyhow::Result<u8> 
         for (number, option) in (1..).zip(&question.options) {
             say!("    {number}  {}", plain_long(option));
         }
-        say!("  jidoka answer {id} NUMBER [--note TEXT]");
+        say!("  jidoka answer {id} OPTION [--note TEXT] [--resume]");
     }
     Ok(0)
 }
@@ -257,7 +305,8 @@ async fn list(desk: &Desk, only: Option<Standing>, json: bool) -> anyhow::Result
         ("attempts", Side::Right),
         ("latest run", Side::Left),
         ("why", Side::Left),
-    ]);
+    ])
+    .missing(&["attempts", "since"]);
     for (id, record) in &items {
         table.row([
             id.path().to_owned(),
@@ -305,4 +354,20 @@ async fn show(desk: &Desk, name: &str, json: bool) -> anyhow::Result<u8> {
         }
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_is_its_number_or_a_beginning_that_only_it_has() {
+        let options = ["yes, do it", "No", "not yet", "Yesterday's"].map(str::to_owned);
+        for (said, number) in [("1", 1), ("yes,", 1), ("NO", 2), ("not", 3), ("9", 9)] {
+            assert_eq!(option(&options, said), Ok(number), "{said}");
+        }
+        for said in ["yes", "n", "maybe", ""] {
+            assert!(option(&options, said).unwrap_err().contains("1 yes, do it, 2 No"), "{said}");
+        }
+    }
 }

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 
+use crate::doors::script::{ScriptError, ScriptedModel};
 use crate::rules::authored::again::{Changed, Whose};
 use crate::rules::authored::{self, Items, Mistake, OperatorFile, Overrides};
 use crate::rules::hook::Hook;
 use crate::rules::left_out::LeftOut;
 use crate::rules::mcp::McpSpec;
 use crate::rules::policy::MAX_CHILD_DEPTH;
-use crate::rules::spec::{CheckRun, ComponentSource, ModelSpec, RunSpec};
+use crate::rules::spec::{CheckRun, ComponentSource, ModelSpec, Reach, RunSpec};
 use crate::rules::tool::{ToolSource, ToolSpec};
 use crate::run::hooks::Hooks;
 use crate::run::past::{Components, Past};
@@ -125,8 +126,24 @@ fn load_text_at(
     spec.shared.declared = machine.operator_file()?.is_some();
     let dir = file.parent().map_or_else(PathBuf::new, Path::to_owned);
     let dir = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir };
+    transcripts(machine, &dir, &spec)?;
     let children = children(machine, &dir, &mut spec, overrides, depth)?;
     Ok(Loaded { dir, spec, children, hooks: operator.hooks.clone(), operator })
+}
+
+/// Reads the transcripts of scripted models for their mistakes. One that is not there is missed where it is opened.
+fn transcripts(machine: &dyn Machine, dir: &Path, spec: &RunSpec) -> Result<(), LoadError> {
+    let mut mistakes = Vec::new();
+    for model in spec.models.values() {
+        let Reach::Script { transcript } = &model.reach else { continue };
+        let file = dir.join(transcript);
+        let Ok(text) = read_text(machine, &file) else { continue };
+        if let Err(ScriptError { message, span, .. }) = ScriptedModel::parse(&text) {
+            let (label, help) = ("here".to_owned(), "a transcript is `[[turn]]` after `[[turn]]`".to_owned());
+            mistakes.extend(reports(&file, &text, vec![Mistake { message, span, label, help }]));
+        }
+    }
+    if mistakes.is_empty() { Ok(()) } else { Err(LoadError::Mistakes(mistakes)) }
 }
 
 /// Loads the jobs of a job's children, each where it stands. Below so many callers there are none.

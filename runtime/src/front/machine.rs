@@ -13,12 +13,14 @@ use cap_std::fs::Dir;
 use futures_util::future::BoxFuture;
 
 use crate::rules::hook::Hook;
+use crate::rules::secret::SecretSource;
 use crate::rules::spec::{ModelSpec, RunSpec, Wall};
 use crate::run::desk::Desk;
 use crate::run::hooks::Hooks;
 use crate::run::runner::{Account, Find, Reached, Runner, WebDoor};
 use crate::run::sandbox::Surface;
 
+use super::doctor::Mend;
 use super::mcp::{ServeError, Served};
 
 /// What a front end may ask of the machine.
@@ -153,8 +155,17 @@ pub trait Machine {
     /// The machine gives no randomness.
     fn serial(&self) -> anyhow::Result<String>;
 
+    /// Whether a program of the operator's is here: on the path, or where its word leads from the operator's file.
+    fn has_program(&self, word: &str) -> bool;
+
+    /// Whether a secret of the operator's can be read where it is kept.
+    ///
+    /// # Errors
+    /// It cannot. No error shows one.
+    fn has_secret(&self, source: &SecretSource) -> anyhow::Result<()>;
+
     /// What the machine has, for `doctor`: name, finding, and whether it will do.
-    fn health(&self) -> Vec<Health>;
+    fn health(&self, mend: Mend) -> Vec<Health>;
 }
 
 /// What a command has made that is not whole yet. It is gone with this, unless it is kept.
@@ -191,7 +202,7 @@ pub struct Scratch {
 /// One finding about the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    pub what: &'static str,
+    pub what: String,
     pub found: String,
     /// What to do about it; `None` if it will do.
     pub remedy: Option<String>,

@@ -68,6 +68,16 @@ pub struct ServedTool {
     /// A JSON schema; `None`: any JSON.
     pub output_schema: Option<String>,
     pub length: Length,
+    pub may: May,
+}
+
+/// What the host lets a call do. Whoever made the tool has no word in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct May {
+    /// Change something, in files or elsewhere.
+    pub change: bool,
+    /// Speak to anybody outside of this host.
+    pub reach_out: bool,
 }
 
 /// How long a tool may take.

@@ -12,13 +12,13 @@ use crate::rules::units;
 #[derive(Debug, Args)]
 pub struct SettingArguments {
     /// On whose account the run is: a tenant of the operator's file.
-    #[arg(long, value_name = "NAME", env = "JIDOKA_TENANT")]
+    #[arg(long, value_name = "NAME", env = "JIDOKA_TENANT", hide_env_values = true)]
     tenant: Option<String>,
     /// The item that this run is an attempt of.
     #[arg(long, value_name = "NAME")]
     item: Option<String>,
     /// Seed of the guest's randomness.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = seed)]
     seed: Option<u64>,
     /// Time of this attempt, for example `30s`.
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -38,8 +38,12 @@ pub struct OverrideArguments {
     models: Vec<(String, String)>,
 }
 
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
+}
+
 fn time(text: &str) -> Result<u64, String> {
-    units::duration_ms(text).map_err(|error| error.to_string())
+    units::duration_ms(text).map_err(|error| format!("it {error}; expected a time such as 250ms, 30s or 5m"))
 }
 
 fn wall(text: &str) -> Result<Wall, String> {

@@ -176,7 +176,8 @@ fn screen(explanation: &Explanation, counted_by: CountedBy) -> Vec<String> {
         ("left", Side::Right),
         ("in scope", Side::Left),
         ("by", Side::Left),
-    ]);
+    ])
+    .missing(&["least"]);
     for need in &explanation.lines {
         let [whole, least, left] = [need.whole, need.least, need.left].map(|amount| limit::show(need.line, amount));
         table.row([need.line.key().to_owned(), whole, least, left, scope(need), need.setting.clone()]);

@@ -12,25 +12,23 @@ use serde::Serialize;
 
 use crate::rules::authored::again::{Changed, Whose};
 use crate::rules::authored::limit;
-use crate::rules::digest::Digest;
 use crate::rules::divergence::Divergence;
-use crate::rules::facts::Facts;
 use crate::rules::record::Record;
 use crate::rules::units;
 use crate::rules::verdict::Verdict;
 use crate::run::desk::Desk;
 use crate::run::fork::Branch;
-use crate::run::past::{Change, ChangeKind, Manifest, Past, RunRow};
+use crate::run::past::{Past, RunRow};
 use crate::run::retention::{Pruned, Retention};
 use crate::run::runner::Apply;
 use crate::run::shape::MAX_COMPONENT_BYTES;
-use crate::run::standing::Next;
 use crate::run::transfer::{self, Summary, TransferError};
 
 use super::calendar::utc;
 use super::load::{self, LoadError};
 use super::machine::Machine;
 use super::screen;
+use super::serial;
 use super::table::{Side, Table};
 use super::terminal::{self, note, say, usage};
 use super::trace;
@@ -50,29 +48,10 @@ pub struct RunsArguments {
     json: bool,
 }
 
-/// Words of `show`.
-#[derive(Debug, Args)]
-pub struct ShowArguments {
-    /// The run's serial number.
-    run: String,
-    /// The files as they were when the worker had ended, or at another entry that kept them.
-    #[arg(long, value_name = "ENTRY", num_args = 0..=1)]
-    tree: Option<Option<u64>>,
-    /// What the worker changed in its files.
-    #[arg(long)]
-    diff: bool,
-    /// Write those files into a new directory.
-    #[arg(long, value_name = "DIR")]
-    restore: Option<PathBuf>,
-    /// One JSON document.
-    #[arg(long)]
-    json: bool,
-}
-
 /// Words of `replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArguments {
-    /// The run's serial number.
+    /// The run: its serial number, a part that only it has, or `@` for the latest.
     run: String,
     /// Another component in the place of the run's own: a file, a crate, or a job's directory. The first difference is
     /// named.
@@ -86,7 +65,7 @@ pub struct ReplayArguments {
 /// Words of `resume`.
 #[derive(Debug, Args)]
 pub struct ResumeArguments {
-    /// The run's serial number.
+    /// The run: its serial number, a part that only it has, or `@` for the latest.
     run: String,
     /// Print the verdict as one JSON document on stdout, and nothing else there.
     #[arg(long)]
@@ -96,13 +75,20 @@ pub struct ResumeArguments {
     no_apply: bool,
 }
 
+impl ResumeArguments {
+    /// As of a command line that says no more.
+    pub(super) fn of(run: String, json: bool) -> Self {
+        Self { run, json, no_apply: false }
+    }
+}
+
 /// Words of `fork`.
 #[derive(Debug, Args)]
 pub struct ForkArguments {
-    /// The serial number of the run to leave.
+    /// The run to leave: its serial number, or a part that only it has.
     run: String,
     /// The last entry that the fork shares with it: `jidoka trace` has the numbers.
-    #[arg(long, value_name = "ENTRY")]
+    #[arg(long, value_name = "ENTRY", value_parser = an_entry)]
     at: u64,
     /// Another model from there on: for all of the job's (`gpt`), or for one (`coder=gpt`).
     #[arg(long = "model", value_name = "[JOB=]OPERATOR")]
@@ -121,11 +107,16 @@ pub struct ForkArguments {
     json: bool,
 }
 
+/// The number of an entry.
+pub(super) fn an_entry(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected the number of an entry, as `jidoka trace` has them".to_owned())
+}
+
 /// `jidoka runs`.
 pub(super) async fn runs(machine: &dyn Machine, arguments: RunsArguments) -> Result<u8, LoadError> {
     let RunsArguments { item, open, json } = arguments;
     let desk = machine.desk()?;
-    let mut runs = desk.runs().await.context("read the runs")?;
+    let mut runs = serial::all(&desk).await?;
     runs.retain(|run| item.as_ref().is_none_or(|item| run.item == *item) && (!open || run.verdict.is_none()));
     if json {
         let rows: Vec<Listed<'_>> = runs.iter().map(|run| Listed { run, state: state(&desk, run) }).collect();
@@ -145,14 +136,17 @@ pub(super) async fn runs(machine: &dyn Machine, arguments: RunsArguments) -> Res
         ("entries", Side::Right),
         ("bytes", Side::Right),
         ("verdict", Side::Left),
-    ]);
+    ])
+    .missing(&["bytes", "entries", "attempt", "line"]);
     for run in runs {
         let verdict = verdict(&desk, &run);
+        // One that nobody named is the run's own.
+        let item = if run.item == run.serial { String::new() } else { run.item };
         table.row([
             run.serial,
             utc(run.opened_ms),
             run.line,
-            run.item,
+            item,
             run.attempt.to_string(),
             run.entries.to_string(),
             run.bytes.to_string(),
@@ -197,7 +191,9 @@ fn verdict(desk: &Desk, run: &RunRow) -> String {
 
 /// `jidoka trace`.
 pub(super) async fn trace(machine: &dyn Machine, serial: &str, json: bool) -> Result<u8, LoadError> {
-    let entries = machine.desk()?.entries(serial).await.context("read the journal")?;
+    let desk = machine.desk()?;
+    let serial = &serial::of(machine, &desk, serial).await?;
+    let entries = desk.entries(serial).await.context("read the journal")?;
     if json {
         for entry in &entries {
             say!("{}", entry.document().context("read the journal")?);
@@ -206,111 +202,6 @@ pub(super) async fn trace(machine: &dyn Machine, serial: &str, json: bool) -> Re
     }
     trace::lines(&entries).context("read the journal")?.iter().for_each(|line| say!("{line}"));
     Ok(0)
-}
-
-/// What `show --json` prints.
-#[derive(Serialize)]
-struct Shown {
-    serial: String,
-    entries: u64,
-    head: Digest,
-    /// The verdict's record, as in `verdict.json`; null while the run is open.
-    record: Option<Record>,
-    /// The commands that let it go on; null if none do.
-    next: Option<String>,
-    /// The files that were asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tree: Option<Manifest>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    diff: Option<Vec<Change>>,
-}
-
-/// `jidoka show`.
-pub(super) async fn show(machine: &dyn Machine, arguments: ShowArguments) -> Result<u8, LoadError> {
-    let ShowArguments { run, tree, diff, restore, json } = arguments;
-    let desk = machine.desk()?;
-    let past = desk.past(&run).await.context("read the journal")?;
-    let (record, next) = (past.record(), desk.next(&run).await.context("look what comes next of the run")?);
-    let wants_files = tree.is_some() || diff || restore.is_some();
-    let files = match wants_files {
-        true => Some(Files::of(&desk, &past, tree.flatten())?),
-        false => None,
-    };
-    if let (Some(files), Some(dir)) = (&files, &restore) {
-        let (target, unfinished) = machine.make_dir(dir).with_context(|| format!("make {}", dir.display()))?;
-        desk.state().blobs().restore(&files.shown, &target).context("restore the files")?;
-        unfinished.keep();
-        note!("{} files and links are in {}", files.shown.len(), dir.display());
-    }
-    let changes = files.as_ref().map(|files| Manifest::changes(&files.base, &files.shown));
-    if json {
-        let shown = Shown {
-            serial: past.serial.clone(),
-            entries: past.head.entries,
-            head: past.head.hash,
-            record,
-            next: next.commands(&past.serial),
-            tree: files.filter(|_| tree.is_some()).map(|files| files.shown),
-            diff: changes.filter(|_| diff),
-        };
-        say!("{}", serde_json::to_string_pretty(&shown).context("write the run")?);
-        return Ok(0);
-    }
-    match &record {
-        Some(record) => say!("{}", screen::verdict(record, &machine.state_dir().display().to_string())),
-        None if desk.is_dead(&past.serial) => say!("run {} is lost: its process is gone", past.serial),
-        None => say!("run {} is open: it is on its way", past.serial),
-    }
-    match &next {
-        Next::Over { why } if record.is_none() => say!("  over      {why}"),
-        Next::Running | Next::Over { .. } => {}
-        next => say!("  goes on   {}", next.commands(&past.serial).unwrap_or_default()),
-    }
-    if let (true, Some(files)) = (tree.is_some(), &files) {
-        for (path, entry) in files.shown.iter() {
-            say!("{}", screen::file(path, entry));
-        }
-    }
-    if let (true, Some(changes)) = (diff, changes) {
-        for change in changes {
-            let sign = match change.kind {
-                ChangeKind::Added => style("+").green(),
-                ChangeKind::Modified => style("~").yellow(),
-                ChangeKind::Removed => style("-").red(),
-            };
-            say!("{sign} {}", screen::plain_long(&change.path));
-        }
-    }
-    Ok(0)
-}
-
-/// Files of a run, as they were kept.
-struct Files {
-    base: Manifest,
-    shown: Manifest,
-}
-
-impl Files {
-    fn of(desk: &Desk, past: &Past, at: Option<u64>) -> anyhow::Result<Self> {
-        let base = past.origin.tree.ok_or_else(|| anyhow!("run {} had no workspace", past.serial))?;
-        let kept = |facts: &Facts| match facts {
-            Facts::Opened(origin) => origin.tree,
-            Facts::Marked { tree, .. } | Facts::Ended { tree, .. } => *tree,
-            _ => None,
-        };
-        let last = past.entries.iter().rev().filter(|entry| at.is_none_or(|at| entry.seq == at));
-        let address = last.filter_map(|entry| kept(&entry.facts)).next();
-        let address = address.ok_or_else(|| {
-            let kept: Vec<String> = past
-                .entries
-                .iter()
-                .filter(|entry| kept(&entry.facts).is_some())
-                .map(|entry| entry.seq.to_string())
-                .collect();
-            anyhow!("no tree was kept there; entries that kept one: {}", kept.join(", "))
-        })?;
-        Ok(Self { base: desk.tree(&base)?, shown: desk.tree(&address)? })
-    }
 }
 
 /// What `replay --json` prints.
@@ -328,7 +219,8 @@ struct Told<'a> {
 /// `jidoka replay`.
 pub(super) async fn replay(machine: &dyn Machine, arguments: ReplayArguments) -> Result<u8, LoadError> {
     let ReplayArguments { run, with, json } = arguments;
-    let past = machine.desk()?.past(&run).await.context("read the journal")?;
+    let desk = machine.desk()?;
+    let past = desk.past(&serial::of(machine, &desk, &run).await?).await.context("read the journal")?;
     let component = with.as_deref().map(|path| another(machine, path)).transpose()?;
     let least = load::operator(machine)?.policy.wall;
     let replayed = machine.runner(least)?.replay(past, component, &machine.serial()?).await;
@@ -377,7 +269,8 @@ pub(super) fn another(machine: &dyn Machine, path: &Path) -> Result<Vec<u8>, Loa
 /// `jidoka resume`.
 pub(super) async fn resume(machine: &dyn Machine, arguments: ResumeArguments) -> Result<u8, LoadError> {
     let ResumeArguments { run, json, no_apply } = arguments;
-    let past = machine.desk()?.past(&run).await.context("read the journal")?;
+    let desk = machine.desk()?;
+    let past = desk.past(&serial::of(machine, &desk, &run).await?).await.context("read the journal")?;
     past.goes_on_after().context("resume the run")?;
     let job = load::again(machine, &past, whose(&past), &Changed::default())?;
     let limits = job.spec.budget.attempt.clone();
@@ -399,7 +292,10 @@ pub(super) async fn verify(machine: &dyn Machine, what: &str, json: bool) -> Res
             let mut file = machine.open_file(path).with_context(|| format!("read {what}"))?;
             transfer::verify(&mut file)
         }
-        false => machine.desk()?.verify(what).await,
+        false => {
+            let desk = machine.desk()?;
+            desk.verify(&serial::of(machine, &desk, what).await?).await
+        }
     };
     match checked {
         Ok(summary) => told(&summary, json),
@@ -432,6 +328,7 @@ fn told(summary: &Summary, json: bool) -> Result<u8, LoadError> {
 /// `jidoka export`.
 pub(super) async fn export(machine: &dyn Machine, run: &str, path: &Path, json: bool) -> Result<u8, LoadError> {
     let desk = machine.desk()?;
+    let run = &serial::of(machine, &desk, run).await?;
     let (file, unfinished) = machine.new_file(path).with_context(|| format!("write {}", path.display()))?;
     let summary = desk.export(run, file).await.with_context(|| format!("export run {run}"))?;
     unfinished.keep();
@@ -463,11 +360,11 @@ pub struct PruneArguments {
 }
 
 fn time(text: &str) -> Result<u64, String> {
-    units::duration_ms(text).map_err(|error| error.to_string())
+    units::duration_ms(text).map_err(|error| format!("it {error}; expected a time such as 90m or 720h"))
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    units::size_bytes(text).map_err(|error| error.to_string())
+    units::size_bytes(text).map_err(|error| format!("it {error}; expected a size such as 512MiB or 10GiB"))
 }
 
 /// `jidoka prune`.
@@ -544,7 +441,7 @@ pub(super) async fn fork(machine: &dyn Machine, arguments: ForkArguments) -> Res
         edits.insert(number, String::from_utf8(text).with_context(|| format!("read {file}: it is not UTF-8"))?);
     }
     let desk = machine.desk()?;
-    let past = desk.past(&run).await.context("read the journal")?;
+    let past = desk.past(&serial::of(machine, &desk, &run).await?).await.context("read the journal")?;
     past.fork_at(at).context("fork the run")?;
     let whose = whose(&past);
     if past.is_foreign() && apply {

@@ -12,8 +12,14 @@ use crate::rules::record::Record;
 use crate::rules::verdict::{CheckEnd, Stop};
 use crate::run::past::FileEntry;
 
+use super::wrap;
+
 /// Characters of a guest's text on one line.
 const MAX_SHOWN_CHARS: usize = 100;
+
+/// Where the rest of a line hangs that is wider than the terminal, and that of a value beside its key.
+const HANG: usize = 4;
+const VALUE: usize = 12;
 
 /// Prints entries as they come, and keeps what a line needs of the ones before.
 pub struct Screen {
@@ -29,18 +35,18 @@ impl Screen {
         Self { asked: Default::default(), limits, used: Amounts::default() }
     }
 
-    /// The lines for an entry.
+    /// The lines for an entry, as wide as the terminal behind stderr lets them be.
     pub fn entry(&mut self, entry: &Entry) -> Vec<String> {
+        self.lines(entry).iter().map(|line| wrap::err(line, HANG)).collect()
+    }
+
+    fn lines(&mut self, entry: &Entry) -> Vec<String> {
         match &entry.body {
             Body::Opened { opening } => {
-                let run = format!(
-                    "{} {} · line {} · item {} · attempt {}",
-                    style("run").bold(),
-                    opening.origin.serial,
-                    opening.origin.line,
-                    opening.origin.item,
-                    opening.origin.attempt
-                );
+                let origin = &opening.origin;
+                let item = item(&origin.item, &origin.serial);
+                let (run, attempt) = (style("run").bold(), origin.attempt);
+                let run = format!("{run} {} · line {}{item} · attempt {attempt}", origin.serial, origin.line);
                 let lost = opening.job.lost.as_ref();
                 let lost =
                     lost.map(|lost| warn(&format!("the attempt before, run {lost}, was lost: its process is gone")));
@@ -166,6 +172,11 @@ impl Screen {
     }
 }
 
+/// The item of a run in a line of words. A run whose item nobody named is its own, and nothing is said of it.
+pub(super) fn item(item: &str, serial: &str) -> String {
+    if item == serial { String::new() } else { format!(" · item {}", plain(item)) }
+}
+
 /// A file of a kept tree.
 pub(super) fn file(path: &str, entry: &FileEntry) -> String {
     let path = plain_long(path);
@@ -186,9 +197,9 @@ pub fn verdict(record: &Record, state_dir: &str) -> String {
         _ => Style::new().red().bold(),
     };
     let (why, frames) = why_and_frames(&record.verdict, &record.why);
-    let mut lines = vec![format!("{}: {why}", heading.apply_to(&record.verdict))];
+    let mut lines = vec![wrap::out(&format!("{}: {why}", heading.apply_to(&record.verdict)), HANG)];
     lines.extend(frames.iter().map(|line| format!("  {line}")));
-    let mut row = |key: &str, value: String| lines.push(format!("  {:<9} {value}", key));
+    let mut row = |key: &str, value: String| lines.push(wrap::out(&format!("  {key:<9} {value}"), VALUE));
     if let Some(report) = &record.report {
         row("report", format!("{}: {}", report.status.name(), plain(&report.summary)));
     }
@@ -198,6 +209,9 @@ pub fn verdict(record: &Record, state_dir: &str) -> String {
     }
     row("spent", totals(&record.ledger.attempt));
     row("kept", format!("{state_dir}/{}", record.kept));
+    if let Some(wall) = record.wall {
+        row("wall", wall.name().to_owned());
+    }
     row("exit code", record.exit_code.to_string());
     lines.join("\n")
 }
@@ -229,7 +243,8 @@ fn totals(totals: &Totals) -> String {
             | Line::DiskBytes
             | Line::MemoryBytes => format!("{amount} {}", line.name()),
         };
-        parts.push(if held > 0 { format!("{shown} (of which in doubt: {held})") } else { shown });
+        let held = (held > 0).then(|| if line == Line::MicroUsd { dollars(held) } else { held.to_string() });
+        parts.push(held.map_or(shown.clone(), |held| format!("{shown} (of which in doubt: {held})")));
     }
     if parts.is_empty() { "nothing".to_owned() } else { parts.join(" · ") }
 }
@@ -239,9 +254,11 @@ pub(super) fn stop(stop: &Stop) -> String {
     match stop {
         Stop::Pulled { pull } => format!("cord pulled ({}): {}", pull.category.name(), pull.reason),
         Stop::Exhausted { scope, line, limit } => match limit {
-            LimitKind::Gap | LimitKind::FirstGap => format!("stopped: {} without a mark", line.name()),
+            LimitKind::Gap | LimitKind::FirstGap => {
+                format!("stopped: the gap of {} was spent without a mark", line.key())
+            }
             LimitKind::Total | LimitKind::Hour | LimitKind::Day | LimitKind::Week => {
-                format!("stopped: {} of scope {scope} is used up", line.name())
+                format!("stopped: the limit on {} of the {scope} is used up", line.key())
             }
         },
         Stop::Cancelled => "cancelled".to_owned(),
@@ -324,6 +341,13 @@ mod tests {
     fn money_is_shown_exactly() {
         assert_eq!(dollars(0), "$0.000000");
         assert_eq!(dollars(1_234_567), "$1.234567");
+    }
+
+    #[test]
+    fn money_in_doubt_is_money() {
+        let held = Amounts::of(Line::MicroUsd, 2_063);
+        let totals = Totals { held, spent: Amounts::of(Line::MicroUsd, 78), ..Totals::default() };
+        assert_eq!(self::totals(&totals), "$0.002141 (of which in doubt: $0.002063)");
     }
 
     #[test]

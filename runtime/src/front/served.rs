@@ -12,13 +12,13 @@ use crate::rules::effect::{Answer, Body, Kind};
 use crate::rules::question::QuestionId;
 use crate::rules::record::Record;
 use crate::rules::spec::FileGrant;
-use crate::rules::tool::{ToolCall, ToolOffer};
+use crate::rules::tool::{Reach, ToolCall, ToolOffer, ToolSpec};
 use crate::rules::verdict::{Stop, Verdict};
 use crate::run::cord::Cord;
 use crate::run::desk::{Because, Desk};
 use crate::run::runner::{Apply, Job, RunHandle, Runner};
 
-use super::mcp::{Answered, CallEnd, Length, Progress, Question, Reply, Served, ServedCall, ServedTool, Step};
+use super::mcp::{Answered, CallEnd, Length, May, Progress, Question, Reply, Served, ServedCall, ServedTool, Step};
 
 /// The input of the worker as a tool.
 const WORKER_INPUT: &str = r#"{"type":"object","properties":{"task":{"type":"string","minLength":1,"description":"What to do; without it, what the job says."}},"additionalProperties":false}"#;
@@ -52,12 +52,17 @@ impl Drop for Waited {
 
 impl Served for Shop {
     fn tools(&self) -> Vec<ServedTool> {
+        let tools = &self.job.spec.tools;
         let tool = |offer: &ToolOffer| ServedTool {
             name: offer.name.clone(),
             description: offer.description.clone(),
             input_schema: offer.schema.clone(),
             output_schema: offer.output.clone(),
             length: Length::Short,
+            may: May {
+                change: offer.writes || tools.get(&offer.toolbox).is_none_or(ToolSpec::may_send),
+                reach_out: offer.reach == Reach::Outside,
+            },
         };
         let worker = self.worker.as_ref().map(|name| ServedTool {
             name: name.clone(),
@@ -68,6 +73,7 @@ impl Served for Shop {
             input_schema: WORKER_INPUT.to_owned(),
             output_schema: Some(WORKER_OUTPUT.to_owned()),
             length: Length::Long,
+            may: May { change: true, reach_out: true },
         });
         self.offers.iter().map(tool).chain(worker).collect()
     }

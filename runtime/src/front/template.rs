@@ -8,12 +8,12 @@ pub struct NewFile {
     pub text: String,
 }
 
-/// The files of a worker named after `path`, that depends on the SDK in `sdk`.
+/// The files of a worker named after the whole path of its directory, that depends on the SDK in `sdk`.
 ///
 /// # Errors
 /// A sentence: the directory's name cannot be a crate's name, or the SDK's path is not UTF-8.
 pub fn worker(path: &Path, sdk: &Path) -> Result<Vec<NewFile>, String> {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path_name(path);
     let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() || !name.bytes().all(sound) || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
         return Err(format!("name the worker with lower-case letters, digits and `-`, a letter first; not {name:?}"));

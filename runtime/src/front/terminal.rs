@@ -20,6 +20,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::failure::{self, Kind};
 use super::screen::plain_long;
 
 /// Exit code of a command line, a job or an operator's file that does not make sense.
@@ -66,6 +67,24 @@ pub(super) fn data(line: fmt::Arguments<'_>) {
     }
 }
 
+/// Writes bytes to stdout as they are: a patch, or a piece of evidence.
+pub(super) fn bytes(bytes: &[u8]) {
+    settle();
+    if lost().is_some() {
+        return;
+    }
+    #[expect(clippy::disallowed_methods, reason = "this room writes to stdout")]
+    if let Err(error) = write_whole(io::stdout().as_fd(), bytes, &mut || ()) {
+        let _ = LOST.set(error);
+    }
+}
+
+/// Whether a person sees what stdout gets.
+#[expect(clippy::disallowed_methods, reason = "this room writes to stdout")]
+pub(super) fn is_shown() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// As [`note`], which is how it is called.
 pub fn words(line: fmt::Arguments<'_>) {
     stderr().push(format!("{line}\n"));
@@ -73,6 +92,7 @@ pub fn words(line: fmt::Arguments<'_>) {
 
 /// Writes what does not make sense on the command line, and returns the exit code that says so.
 pub(super) fn usage(what: &str) -> u8 {
+    failure::document(Kind::Usage, what, &[]);
     error(what);
     USAGE
 }

@@ -212,15 +212,19 @@ fn attached(record: &Record) -> Vec<Attached> {
 }
 
 fn capabilities(capabilities: &Capabilities) -> Vec<String> {
-    let Capabilities { granted, used } = capabilities;
+    let Capabilities { granted, used, named } = capabilities;
     let files = match granted.files {
         FileGrant::None => "none",
         FileGrant::ReadOnly => "read-only",
         FileGrant::ReadWrite => "read-write",
     };
     let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let used = used.iter().map(|kind| match named.get(kind) {
+        Some(names) => format!("{kind} ({})", names.iter().map(|name| cut(name)).collect::<Vec<_>>().join(", ")),
+        None => kind.clone(),
+    });
     vec![
-        format!("used: {}", list(used.iter().cloned().collect())),
+        format!("used: {}", list(used.collect())),
         format!("granted: files {files}, models {}", list(granted.models.iter().cloned().collect())),
     ]
 }

@@ -112,7 +112,8 @@ async fn show(machine: &dyn Machine, arguments: ToolsArguments, depth: Depth) ->
         ("wall", Side::Right),
         ("standing", Side::Left),
         ("says of itself", Side::Left),
-    ]);
+    ])
+    .missing(&["of", "wall", "reach"]);
     let mut problems = Vec::new();
     for survey in all? {
         let tools::Surveyed { toolbox, offers, standing } = &survey;

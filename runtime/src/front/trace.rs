@@ -30,7 +30,8 @@ pub(super) fn lines(entries: &[KeptEntry]) -> Result<Vec<String>, Flaw> {
         right("took"),
         right("waited"),
         ("how", Side::Left),
-    ]);
+    ])
+    .missing(&["waited", "in", "out", "took"]);
     let stands: std::collections::BTreeSet<u64> = story(entries.to_vec()).iter().map(|entry| entry.seq).collect();
     let mut asked: BTreeMap<(u64, Kind), (u64, String)> = BTreeMap::new();
     let mut total = Amounts::default();
@@ -87,8 +88,9 @@ pub(super) fn lines(entries: &[KeptEntry]) -> Result<Vec<String>, Flaw> {
                 row(what(*kind, body.as_ref()), &nothing, None, how);
             }
             Facts::Opened(origin) => {
-                let (line, item, attempt) = (&origin.line, &origin.item, origin.attempt);
-                table.heading(format!("run {} · line {line} · item {item} · attempt {attempt}", origin.serial));
+                let (line, attempt) = (&origin.line, origin.attempt);
+                let item = super::screen::item(&origin.item, &origin.serial);
+                table.heading(format!("run {} · line {line}{item} · attempt {attempt}", origin.serial));
                 if let Some(parent) = &origin.parent {
                     table.heading(format!("fork of run {} after its entry {}", parent.serial, parent.seq));
                 }
@@ -144,7 +146,9 @@ pub(super) fn sentences(entries: &[KeptEntry]) -> Result<BTreeMap<u64, String>, 
     for entry in entries {
         let body = entry.entry()?.map(|entry| entry.body);
         let sentence = match &entry.facts {
-            Facts::Opened(origin) => format!("opened: line {} · item {}", plain(&origin.line), plain(&origin.item)),
+            Facts::Opened(origin) => {
+                format!("opened: line {}{}", plain(&origin.line), super::screen::item(&origin.item, &origin.serial))
+            }
             Facts::Intent { call, kind, .. } => {
                 let what = what(*kind, body.as_ref());
                 asked.insert((*call, *kind), what.clone());

@@ -2,8 +2,6 @@
 //!
 //! Never: decides; the chain is of `rules/why.rs`. Text that a guest may have chosen is shown on one line and harmless.
 
-use std::io::Read as _;
-
 use anyhow::{Context, anyhow};
 use console::{Style, style};
 use serde::Serialize;
@@ -17,7 +15,6 @@ use crate::rules::record::Record;
 use crate::rules::signature::{self, Signature};
 use crate::rules::spec::{Origin, RunSpec};
 use crate::rules::why::{self, Allowed, EndedBy, Told, Why};
-use crate::run::desk::Desk;
 use crate::run::past::{Flaw, KeptEntry, PastError, story};
 
 use super::andon;
@@ -26,11 +23,10 @@ use super::calendar::utc;
 use super::load::LoadError;
 use super::machine::Machine;
 use super::screen::{plain_long, why_and_frames};
+use super::serial;
 use super::terminal::{note, say};
 use super::trace;
-
-/// Bytes of a `verdict.json` that are read: the host writes it, and a report in it has its own bounds.
-const MAX_RECORD_BYTES: u64 = 64 << 20;
+use super::wrap;
 
 /// What `why --json` prints, and what a ticket is made of.
 #[derive(Debug, Serialize)]
@@ -62,11 +58,12 @@ pub(super) struct Link {
 ///
 /// # Errors
 /// There is no such run, or its journal does not hold.
-pub(super) async fn explained(machine: &dyn Machine, serial: &str) -> anyhow::Result<Explained> {
+pub(super) async fn explained(machine: &dyn Machine, run: &str) -> anyhow::Result<Explained> {
     let desk = machine.desk()?;
+    let serial = &serial::of(machine, &desk, run).await?;
     let entries = match desk.entries(serial).await {
         Ok(entries) => story(entries),
-        Err(error @ PastError::NoRun { .. }) => match verdict_alone(&desk, serial) {
+        Err(error @ PastError::NoRun { .. }) => match desk.record_alone(serial) {
             Some(record) => return Ok(Explained::of_record(serial, record)),
             None => return Err(error).context("read the journal"),
         },
@@ -103,14 +100,6 @@ pub(super) async fn explained(machine: &dyn Machine, serial: &str) -> anyhow::Re
         spec,
         entries,
     })
-}
-
-/// The record of a run of which nothing ran, so that it has no journal.
-fn verdict_alone(desk: &Desk, serial: &str) -> Option<Record> {
-    let file = desk.state().run_dir(serial).ok()??.open("verdict.json").ok()?;
-    let mut text = String::new();
-    file.take(MAX_RECORD_BYTES).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
 }
 
 impl Explained {
@@ -169,6 +158,9 @@ struct Stop {
     run: Option<Explained>,
 }
 
+/// Where the rest of a value hangs that is wider than the terminal.
+const VALUE: usize = 13;
+
 /// Pulls of a lock that are shown.
 const MAX_PULLS: usize = 10;
 
@@ -205,7 +197,7 @@ async fn of_stop(machine: &dyn Machine, what: &str, json: bool) -> Result<u8, Lo
         stop.line,
         stop.pulls.len()
     );
-    let row = |key: &str, value: &str| say!("  {key:<10} {value}");
+    let row = |key: &str, value: &str| say!("{}", wrap::out(&format!("  {key:<10} {value}"), VALUE));
     for (place, pulled) in stop.pulls.iter().take(MAX_PULLS).enumerate() {
         row(if place == 0 { "pulled" } else { "" }, &andon::shown(pulled));
     }
@@ -232,6 +224,7 @@ pub(super) async fn why(machine: &dyn Machine, serial: &str, json: bool) -> Resu
         return of_stop(machine, serial, json).await;
     }
     let explained = explained(machine, serial).await?;
+    let serial = &explained.run;
     if json {
         say!("{}", serde_json::to_string_pretty(&explained).context("write the chain")?);
         return Ok(0);
@@ -250,9 +243,9 @@ fn show(explained: &Explained) {
     };
     let verdict = why.verdict.as_deref().unwrap_or(if why.ended_by == EndedBy::Host { "lost" } else { "open" });
     let (first, frames) = why_and_frames(verdict, &why.why);
-    say!("{}: {first}", heading.apply_to(plain_long(verdict)));
+    say!("{}", wrap::out(&format!("{}: {first}", heading.apply_to(plain_long(verdict))), VALUE));
     frames.iter().for_each(|line| say!("  {line}"));
-    let row = |key: &str, value: &str| say!("  {key:<10} {}", plain_long(value));
+    let row = |key: &str, value: &str| say!("{}", wrap::out(&format!("  {key:<10} {}", plain_long(value)), VALUE));
     row("move", why.turn);
     row("ended by", &format!("{}: {}", why.ended_by.name(), why.how));
     for (place, link) in told.iter().enumerate() {

@@ -242,7 +242,7 @@ impl Memory {
 
     fn failed(&mut self, guard: Guard, tool: &str, message: &str, guards: &Guards) {
         let tool = shown(tool);
-        let signature = fnv1a(normalised(message).as_bytes());
+        let signature = fnv1a(normalised(message).as_bytes()) & EXACT_IN_JSON;
         let known = self.failing.iter().position(|failing| failing.tool == tool);
         let before = known.and_then(|known| self.failing.remove(known));
         let times = match before {
@@ -349,12 +349,16 @@ fn repeats_at_the_end(calls: &VecDeque<Call>, period: usize, times: usize) -> bo
     (start + period..calls.len()).all(|place| calls[place].hash == calls[place - period].hash)
 }
 
+/// What every reader of JSON keeps of a number: many have it as a float.
+const EXACT_IN_JSON: u64 = (1 << 53) - 1;
+
 /// Texts as one number: each after its length, so that none runs into the next.
 fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
-    texts.into_iter().fold(fnv1a(&[]), |hash, text| {
+    let hash = texts.into_iter().fold(fnv1a(&[]), |hash, text| {
         let hash = fnv1a_onto(hash, &(text.len() as u64).to_le_bytes());
         fnv1a_onto(hash, text.as_bytes())
-    })
+    });
+    hash & EXACT_IN_JSON
 }
 
 /// Arguments in one spelling, whatever the order of their keys and the blanks between them.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::line::{Amounts, Limits, Line};
-use super::window::{Span, Window};
+use super::window::{LetsGo, Span, Window};
 
 /// Scopes from the host down to the innermost worker: a path longer than this is refused.
 pub const MAX_DEPTH: usize = 8;
@@ -212,6 +212,11 @@ impl Scope {
     /// What was spent in a window that ends now.
     pub fn spent_in(&self, span: Span, now_ms: u64) -> Amounts {
         self.windows.get(&span).map_or(Amounts::default(), |window| window.spent(span, now_ms))
+    }
+
+    /// When a window next lets something of a line go, and how much.
+    pub fn lets_go(&self, span: Span, line: Line, now_ms: u64) -> Option<LetsGo> {
+        self.windows.get(&span)?.lets_go(span, line, now_ms)
     }
 
     /// Whether what is spent of a line here is nothing to the scopes around it: of what was carved as long as this one is

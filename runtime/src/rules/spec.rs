@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::child::ChildSpec;
 use super::http::HttpGrant;
-use super::line::Line;
+use super::line::{Limits, Line};
 use super::model::Profile;
 use super::pin::Pin;
+use super::scope::Terms;
 use super::tool::{ToolCall, ToolSpec};
 use super::window::Span;
 
@@ -374,6 +375,13 @@ pub struct Allowance {
     pub total: BTreeMap<Line, u64>,
     /// In each hour, day or week, wherever it begins. Never of a line that is a level.
     pub windows: BTreeMap<Span, BTreeMap<Line, u64>>,
+}
+
+impl From<&Allowance> for Terms {
+    fn from(allowance: &Allowance) -> Self {
+        let windows = allowance.windows.iter().map(|(&span, limits)| (span, Limits::from(limits))).collect();
+        Self { limits: Limits::from(&allowance.total), windows, ..Self::default() }
+    }
 }
 
 /// What counts as done. There is no default: a job says it.

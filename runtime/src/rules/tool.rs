@@ -50,6 +50,13 @@ impl ToolSpec {
             (ToolSource::Component(_), false) | (ToolSource::Server(_), _) => Reach::Outside,
         }
     }
+
+    /// Whether a call can change anything elsewhere: by a request that does more than ask, or through a server, which nobody
+    /// sees.
+    pub fn may_send(&self) -> bool {
+        let only_asks = |grant: &HttpGrant| grant.methods.iter().all(|method| method == "GET" || method == "HEAD");
+        matches!(self.source, ToolSource::Server(_)) || !self.http.iter().all(only_asks)
+    }
 }
 
 /// Where tools come from.

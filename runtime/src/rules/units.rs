@@ -70,6 +70,18 @@ pub fn show_size(bytes: u64) -> String {
     show_with_unit(bytes, &SIZES, "0B")
 }
 
+/// A size as people compare them: one decimal of the largest unit of which there is one, cut, not rounded. It does not read
+/// back.
+pub fn show_about(bytes: u64) -> String {
+    match SIZES.iter().find(|(_, scale)| *scale > 1 && bytes >= *scale) {
+        Some((unit, scale)) => match bytes % scale * 10 / scale {
+            0 => format!("{}{unit}", bytes / scale),
+            tenth => format!("{}.{tenth}{unit}", bytes / scale),
+        },
+        None => format!("{bytes}B"),
+    }
+}
+
 /// Dollars with at least two decimals.
 pub fn show_usd(micro_usd: u64) -> String {
     format!("${}", show_decimal(micro_usd, DOLLAR_DECIMALS, 2))
@@ -193,6 +205,8 @@ mod tests {
         assert_eq!(show_size(64 << 20), "64MiB");
         assert_eq!(show_size(1_025), "1025B");
         assert_eq!(show_size(0), "0B");
+        assert_eq!([show_about(1_023), show_about(1 << 10), show_about(73_100)], ["1023B", "1KiB", "71.3KiB"]);
+        assert_eq!([show_about(662_560_608), show_about(u64::MAX)], ["631.8MiB", "17179869183.9GiB"]);
         assert_eq!(show_usd(250_000), "$0.25");
         assert_eq!(show_usd(1), "$0.000001");
         assert_eq!(show_usd(2_000_000), "$2.00");

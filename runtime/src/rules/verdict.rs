@@ -253,7 +253,7 @@ impl Verdict {
             Verdict::NeedsHuman { why } => format!("the worker needs a person: {why}"),
             Verdict::NoProgress { why } | Verdict::Trapped { why } | Verdict::Unverifiable { why } => why.clone(),
             Verdict::Exhausted { scope, line } => {
-                format!("budget line {} of scope {scope} is used up", line.name())
+                format!("the limit on {} of the {scope} is used up", line.key())
             }
             Verdict::Halted { pull } => format!("the cord was pulled ({}): {}", pull.category.name(), pull.reason),
             Verdict::ConstraintViolation { rule, paths } => {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::line::Amounts;
+use super::line::{Amounts, Line};
 
 /// How far back a window looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -60,8 +60,21 @@ pub struct Bucket {
 impl Bucket {
     /// Whether no part of it is in a window that ends now.
     fn is_gone(&self, span: Span, now_ms: u64) -> bool {
-        self.start_ms.saturating_add(span.bucket_ms() + span.ms()) <= now_ms
+        self.start_ms.saturating_add(bucket_end(span)) <= now_ms
     }
+}
+
+/// How long after its start a bucket is in its window no more. Milliseconds.
+fn bucket_end(span: Span) -> u64 {
+    span.bucket_ms() + span.ms()
+}
+
+/// What a window will let go, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LetsGo {
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub at_ms: u64,
+    pub amount: u64,
 }
 
 /// What was spent in the buckets of one window.
@@ -94,6 +107,13 @@ impl Window {
         gone.fold(self.total, |sum, bucket| sum.less(&bucket.spent))
     }
 
+    /// When the window next lets something of a line go, and how much. `None`: it holds nothing of it.
+    pub fn lets_go(&self, span: Span, line: Line, now_ms: u64) -> Option<LetsGo> {
+        let held = |bucket: &&Bucket| !bucket.is_gone(span, now_ms) && bucket.spent.get(line) > 0;
+        let bucket = self.buckets.iter().find(held)?;
+        Some(LetsGo { at_ms: bucket.start_ms + bucket_end(span), amount: bucket.spent.get(line) })
+    }
+
     /// Books what a call cost that was dispatched at `at_ms`, and forgets what no window that ends at `now_ms` or later
     /// has a part of.
     pub fn book(&mut self, span: Span, at_ms: u64, now_ms: u64, spent: &Amounts) {
@@ -112,8 +132,6 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::line::Line;
-
     const HOUR: u64 = 3_600_000;
 
     fn tokens(amount: u64) -> Amounts {
@@ -138,6 +156,20 @@ mod tests {
         window.book(Span::Hour, 9 * HOUR + HOUR / 2, 10 * HOUR, &tokens(3));
         assert_eq!(window.spent(Span::Hour, 10 * HOUR), tokens(8));
         assert_eq!(window.spent(Span::Hour, 10 * HOUR + 40 * 60_000), tokens(5));
+    }
+
+    #[test]
+    fn a_window_says_when_it_lets_go() {
+        let mut window = Window::default();
+        let at = 1_000 * HOUR + 7;
+        assert_eq!(window.lets_go(Span::Hour, Line::Tokens, at), None);
+        window.book(Span::Hour, at, at, &tokens(5));
+        window.book(Span::Hour, at + HOUR / 2, at + HOUR / 2, &tokens(3));
+        let next = window.lets_go(Span::Hour, Line::Tokens, at).expect("it holds something");
+        assert_eq!(next.amount, 5);
+        assert_eq!(window.spent(Span::Hour, next.at_ms - 1), tokens(8));
+        assert_eq!(window.spent(Span::Hour, next.at_ms), tokens(3));
+        assert_eq!(window.lets_go(Span::Hour, Line::MicroUsd, at), None);
     }
 
     #[test]

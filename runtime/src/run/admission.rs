@@ -29,7 +29,7 @@ use crate::rules::left_out::LeftOut;
 use crate::rules::model::Profile;
 use crate::rules::progress::Passed;
 use crate::rules::record::Record;
-use crate::rules::spec::{Allowance, RunSpec, Wall};
+use crate::rules::spec::{RunSpec, Wall};
 use crate::rules::tool::{ToolOffer, ToolSource};
 use crate::rules::verdict::{Verdict, used_up};
 
@@ -134,18 +134,13 @@ impl Scopes {
         for (scope, allowance) in shared {
             // Without an operator's file nobody speaks for the operator: what was said before stays in force.
             let known = ledger.scope(scope).map(|scope| scope.terms.clone()).unwrap_or_default();
-            let terms = if spec.shared.declared { terms(allowance) } else { known };
+            let terms = if spec.shared.declared { Terms::from(allowance) } else { known };
             ledger.open(scope, terms, now_ms)?;
         }
         let item = Terms { limits: Limits::from(&spec.budget.item), ..Terms::default() };
         ledger.open(&self.item, item, now_ms)?;
         ledger.open(&self.attempt, spec.terms_of_attempt(), now_ms)
     }
-}
-
-fn terms(allowance: &Allowance) -> Terms {
-    let windows = allowance.windows.iter().map(|(&span, limits)| (span, Limits::from(limits))).collect();
-    Terms { limits: Limits::from(&allowance.total), windows, ..Terms::default() }
 }
 
 pub(super) struct Trees {

@@ -103,12 +103,13 @@ pub struct CustomSection {
 }
 
 impl Anatomy {
-    /// Reads a component.
+    /// Reads a component, or a module of WASI preview 1: its imports are those of the component that it is wrapped in, which
+    /// only the compiler knows.
     ///
     /// # Errors
-    /// [`ShapeError`]: it is none, or larger than a component may be.
+    /// [`ShapeError`]: it is neither, or larger than a component may be.
     pub fn of(bytes: &[u8]) -> Result<Self, ShapeError> {
-        let refused = match shape::check(bytes) {
+        let refused = match shape::check_tool(bytes) {
             Ok(()) => None,
             Err(why @ ShapeError::TooMany { .. }) if bytes.len() <= shape::MAX_COMPONENT_BYTES => Some(why),
             Err(why @ ShapeError::Malformed(_)) if Parser::is_component(bytes) => Some(why),
@@ -119,7 +120,7 @@ impl Anatomy {
             bytes: bytes.len() as u64,
             imports: Listed::default(),
             exports: Listed::default(),
-            modules: 0,
+            modules: u64::from(shape::is_module(bytes)),
             components: 0,
             functions: 0,
             code_bytes: 0,
@@ -178,6 +179,11 @@ impl Reading {
             Payload::ComponentExportSection(section) if self.depth == 1 => {
                 for export in section {
                     anatomy.exports.push(name(&export?.name));
+                }
+            }
+            Payload::ExportSection(section) if self.depth == 1 => {
+                for export in section {
+                    anatomy.exports.push(text(export?.name));
                 }
             }
             Payload::CodeSectionEntry(body) => {

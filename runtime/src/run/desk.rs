@@ -2,6 +2,7 @@
 //!
 //! Never: is reached by a guest, acts without a reason. Each act is kept with what it did, in the same transaction.
 
+use std::collections::HashSet;
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
@@ -16,12 +17,14 @@ use crate::rules::digest::Digest;
 use crate::rules::effect::Effect;
 use crate::rules::explanation::{Explanation, explain};
 use crate::rules::item::{self, ItemRecord, NotNow};
-use crate::rules::ledger::{Amounts, CallId, Denial, Ledger, Level, ScopeId};
+use crate::rules::ledger::{Amounts, CallId, Denial, Ledger, Level, ScopeId, Terms};
 use crate::rules::model::Request;
 use crate::rules::operate::{self, Act, Deed};
 use crate::rules::policy::{self, Counts};
 use crate::rules::question::{AnswerError, Decision, Question, QuestionId};
 use crate::rules::quote;
+use crate::rules::record::Record;
+use crate::rules::scope::upward;
 use crate::rules::spec::RunSpec;
 
 use super::admission::Scopes;
@@ -32,6 +35,9 @@ use super::recovery::{self, blocking, close_dead_runs};
 use super::retention::{self, PruneError, Pruned, Retention};
 use super::runner::Reached;
 use super::transfer::{self, Summary, TransferError};
+
+/// Bytes of a `verdict.json` that are read: the host writes it, and a report in it has its own bounds.
+const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 /// The books, for an operator.
 #[derive(Clone)]
@@ -101,6 +107,21 @@ pub enum DeskError {
     NoModel(String),
 }
 
+/// Opens a scope and those around it, if they are defined and nothing ever ran in them.
+fn open_around(
+    ledger: &mut Ledger,
+    scope: &ScopeId,
+    defined: Vec<(ScopeId, Terms)>,
+    now_ms: u64,
+) -> Result<(), Denial> {
+    for (id, terms) in defined {
+        if ledger.scope(&id).is_none() && upward(scope.path()).any(|around| around == id.path()) {
+            ledger.open(&id, terms, now_ms)?;
+        }
+    }
+    Ok(())
+}
+
 impl Desk {
     /// A desk over these books.
     pub fn new(store: Arc<dyn Store>, state: State, clock: Clock) -> Self {
@@ -162,6 +183,25 @@ impl Desk {
     pub async fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
         let store = Arc::clone(&self.store);
         blocking(move || store.runs()).await
+    }
+
+    /// What `verdict.json` says of a run. `None`: there is none that can be read. Blocking.
+    pub fn record_alone(&self, serial: &str) -> Option<Record> {
+        let file = self.state.run_dir(serial).ok()??.open("verdict.json").ok()?;
+        let mut text = String::new();
+        file.take(MAX_RECORD_BYTES).read_to_string(&mut text).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// The records of the runs beside these: of those that have a verdict and no journal, because nothing of them ran.
+    /// Blocking.
+    ///
+    /// # Errors
+    /// The directories cannot be read.
+    pub fn records_alone(&self, beside: &[RunRow]) -> std::io::Result<Vec<Record>> {
+        let known: HashSet<&str> = beside.iter().map(|run| run.serial.as_str()).collect();
+        let names = self.state.run_names()?.into_iter().filter(|name| !known.contains(name.as_str()));
+        Ok(names.filter_map(|name| self.record_alone(&name)).collect())
     }
 
     /// A tree that a run left. Blocking.
@@ -275,13 +315,24 @@ impl Desk {
         blocking(move || store.acts()).await
     }
 
-    /// Raises limits of a scope; all of them, or none. A run that is on its way has them at once.
+    /// Raises limits of a scope; all of them, or none. A run that is on its way has them at once. A scope of `defined` need
+    /// not be open yet.
     ///
     /// # Errors
     /// [`DeskError`]: nothing was raised.
-    pub async fn top_up(&self, scope: &ScopeId, amounts: Amounts, because: Because) -> Result<Act, DeskError> {
+    pub async fn top_up(
+        &self,
+        scope: &ScopeId,
+        defined: Vec<(ScopeId, Terms)>,
+        amounts: Amounts,
+        because: Because,
+    ) -> Result<Act, DeskError> {
         let (needs, scope) = (vec![Need::Scope(scope.clone())], scope.clone());
-        self.act(needs, because, move |ledger, now_ms| operate::top_up(ledger, &scope, &amounts, now_ms)).await
+        self.act(needs, because, move |ledger, now_ms| {
+            open_around(ledger, &scope, defined, now_ms)?;
+            operate::top_up(ledger, &scope, &amounts, now_ms)
+        })
+        .await
     }
 
     /// Ends a held call with what it cost.

@@ -39,6 +39,7 @@ use crate::rules::digest::Digest;
 use crate::rules::effect::{
     Answer, Body, Cost, Denied, Effect, Failure, FailureKind, Heard, Kind, Level, Reason, Refusal, Stream,
 };
+use crate::rules::egress::Target;
 use crate::rules::guard::Memory;
 use crate::rules::http::{HttpBody, HttpRequest};
 use crate::rules::ledger::{Amounts, CallId, Denial, Dispatched, Line, Reservation, ScopeId, Shortfall};
@@ -221,7 +222,8 @@ struct State {
     exhausted: Option<UsedUp>,
     repaid: u64,
     kept: Vec<Kept>,
-    used: BTreeSet<&'static str>,
+    /// The kinds of effects that passed, with the names that they were about.
+    used: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A piece of evidence that this run attached.
@@ -513,8 +515,8 @@ impl Gate {
         self.state().kept.clone()
     }
 
-    /// The kinds of effects that passed.
-    pub fn used(&self) -> BTreeSet<&'static str> {
+    /// The kinds of effects that passed, with the models, tools, children and sites that they were about.
+    pub fn used(&self) -> BTreeMap<String, BTreeSet<String>> {
         self.state().used.clone()
     }
 
@@ -596,7 +598,7 @@ impl Gate {
             Effect::Fetch { .. } => state.counts.fetches += 1,
             Effect::Model { .. } | Effect::Count { .. } | Effect::Tool { .. } | Effect::Child { .. } => {}
         }
-        state.used.insert(effect.kind().name());
+        state.used.entry(effect.kind().name().to_owned()).or_default().extend(named(effect));
     }
 
     /// A call's name in the ledger and on the wire. One that is made again in a resumption is another.
@@ -736,6 +738,10 @@ impl Gate {
         let id = dispatched.id().clone();
         let (pulls, line) = (Arc::clone(&self.passage.pulls), self.passage.line.clone());
         let place = Place::of_run(&line, &self.passage.serial, self.passage.item());
+        let is_script = match &admitted.ask.effect {
+            Effect::Model { request } => !self.door(request).way.model.uses_network(),
+            _ => false,
+        };
         let needs = vec![Need::Call(id), Need::Line(line)];
         let durability = match kind {
             // It is made again if its answer is lost, unless somebody could sweep away the tree that the answer names.
@@ -757,7 +763,10 @@ impl Gate {
             step.write(Body::Answered { call, kind, heard: told, cost, tree });
             let Some((line, amount)) = overrun.iter().next() else { return Ok(None) };
             // The provider broke the cap that the host put on the wire: its numbers cannot bound the next call either.
-            let reason = format!("call {call} cost {amount} of {} more than was reserved for it", line.name());
+            let mut reason = format!("call {call} cost {amount} of {} more than was reserved for it", line.name());
+            if is_script {
+                reason += ": the transcript's `usage` says more than the prompt and its cap can have";
+            }
             let pull = Pull { by: Puller::Ledger, category: Category::MeterOverrun, reason, evidence: vec![] };
             lock(&pulls).kept.push(line::pull(step.books, place, pull.clone()));
             Ok::<_, Denial>(Some(pull))
@@ -824,6 +833,18 @@ fn written(text: &str) -> u64 {
         _ => 1,
     };
     text.bytes().map(byte).sum()
+}
+
+/// What an effect is about, if the grants name such: a model, a tool, a child, or a site on the web.
+fn named(effect: &Effect) -> Option<String> {
+    match effect {
+        Effect::Model { request } => Some(request.model.clone()),
+        Effect::Count { model: name } | Effect::Tool { name, .. } | Effect::Child { name, .. } => Some(name.clone()),
+        Effect::Fetch { request } => Target::read(&request.url).ok().map(|target| target.site().to_string()),
+        Effect::Human { .. } | Effect::Attach { .. } | Effect::CheckIn { .. } | Effect::Sleep { .. } | Effect::Left => {
+            None
+        }
+    }
 }
 
 /// Bytes of an effect's texts that a refusal keeps in the journal: what was refused need not be kept whole.

@@ -37,6 +37,7 @@ pub(super) fn blank_record(spec: &RunSpec, serial: &str) -> Record {
     Record {
         format: RECORD_FORMAT,
         serial: serial.to_owned(),
+        tenant: Some(spec.tenant.clone()),
         line: spec.line.clone(),
         item: spec.item.clone().unwrap_or_else(|| serial.to_owned()),
         attempt: 0,
@@ -52,8 +53,9 @@ pub(super) fn blank_record(spec: &RunSpec, serial: &str) -> Record {
         applied: false,
         ledger: LedgerRecord::default(),
         waste: Default::default(),
-        capabilities: Capabilities { granted: spec.grants.clone(), used: Default::default() },
+        capabilities: Capabilities { granted: spec.grants.clone(), ..Capabilities::default() },
         component: None,
+        wall: Some(spec.wall),
         repaid: 0,
         resumptions: 0,
         kept: format!("runs/{serial}"),

@@ -380,17 +380,22 @@ impl Sandbox {
     /// The imports and exports of a component, as its type says.
     ///
     /// # Errors
-    /// As [`Sandbox::prepare`], except that any world will do.
+    /// As [`Sandbox::prepare`], except that any world will do. A module of WASI preview 1 can only be a tool.
     pub fn inspect(&self, bytes: &[u8]) -> Result<Surface, LoadError> {
-        shape::check(bytes)?;
+        shape::check_tool(bytes)?;
+        let worlds: &[World] = match shape::is_module(bytes) {
+            true => &[World::Tool],
+            false => &[World::Worker, World::Verifier, World::Tool],
+        };
         let digest = Digest::from_bytes(*blake3::hash(bytes).as_bytes());
         let component = self.cached(&digest).map_or_else(|| self.compile(bytes, &digest), Ok)?;
         let ty = component.component_type();
         Ok(Surface {
             imports: ty.imports(&self.engine).map(|(name, _)| name.to_owned()).collect(),
             exports: ty.exports(&self.engine).map(|(name, _)| name.to_owned()).collect(),
-            fits: [World::Worker, World::Verifier, World::Tool]
-                .into_iter()
+            fits: worlds
+                .iter()
+                .copied()
                 .filter(|&world| self.link(&component, world).is_ok())
                 .map(World::name)
                 .collect(),

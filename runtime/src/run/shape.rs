@@ -52,12 +52,17 @@ pub fn check(bytes: &[u8]) -> Result<(), ShapeError> {
     Ok(())
 }
 
+/// Whether these bytes are a core module, which is no component.
+pub fn is_module(bytes: &[u8]) -> bool {
+    Parser::is_core_wasm(bytes)
+}
+
 /// As [`check`], and a core module passes too: one of WASI preview 1 is wrapped where it is compiled.
 ///
 /// # Errors
 /// As [`check`].
 pub fn check_tool(bytes: &[u8]) -> Result<(), ShapeError> {
-    if !Parser::is_core_wasm(bytes) {
+    if !is_module(bytes) {
         return check(bytes);
     }
     at_most("bytes", bytes.len() as u64, MAX_COMPONENT_BYTES as u64)?;

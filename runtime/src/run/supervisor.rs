@@ -161,6 +161,7 @@ impl Admitted {
         record.repaid = told.repaid;
         record.resumptions = told.resumptions;
         record.host.clone_from(&told.host);
+        record.in_words_of(&told);
         let closed = Body::Closed { record: Box::new(record.clone()) };
         match self.journal.append(closed, Durability::Lazy).await {
             Ok(()) => verdict,
@@ -451,7 +452,8 @@ impl Admitted {
         record.changes = look.changed.iter().chain(&look.stray).cloned().collect();
         record.evidence =
             gate.kept().into_iter().map(|kept| Evidence { kind: kept.kind, name: kept.name, id: kept.id }).collect();
-        record.capabilities.used = gate.used().into_iter().map(str::to_owned).collect();
+        record.capabilities.used = gate.used().into_keys().collect();
+        record.capabilities.named = gate.used().into_iter().filter(|(_, names)| !names.is_empty()).collect();
         if let Outcome::Returned(report) = &outcome {
             record.report = Some(report.clone());
         }

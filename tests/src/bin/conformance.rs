@@ -12,8 +12,8 @@ use futures_util::future::BoxFuture;
 use jidoka::doors::lines::Lines;
 use jidoka::front::mcp::token::Token;
 use jidoka::front::mcp::{
-    self, Answered, CallEnd, Entry, HttpServe, Length, MAX_MESSAGE_BYTES, Question, Reach, Reply, Served, ServedCall,
-    ServedTool, Step, Times,
+    self, Answered, CallEnd, Entry, HttpServe, Length, MAX_MESSAGE_BYTES, May, Question, Reach, Reply, Served,
+    ServedCall, ServedTool, Step, Times,
 };
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -138,6 +138,7 @@ fn tool(name: &str, input: &Value, length: Length) -> ServedTool {
         input_schema: input.to_string(),
         output_schema: None,
         length,
+        may: May { change: false, reach_out: false },
     }
 }
 

@@ -99,6 +99,7 @@ fn record(verdict: &Verdict) -> Box<Record> {
     let mut record = Record {
         format: RECORD_FORMAT,
         serial: "s".into(),
+        tenant: Some("acme".into()),
         line: "l".into(),
         item: "i".into(),
         attempt: 1,
@@ -116,6 +117,7 @@ fn record(verdict: &Verdict) -> Box<Record> {
         waste: Amounts::default(),
         capabilities: Default::default(),
         component: None,
+        wall: None,
         repaid: 0,
         resumptions: 0,
         kept: "runs/s".into(),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use rmcp::model::{JsonObject, ListToolsResult, Tool};
+use rmcp::model::{JsonObject, ListToolsResult, Tool, ToolAnnotations};
 use serde_json::Value;
 
 use super::ServedTool;
@@ -58,6 +58,11 @@ pub(super) fn told(tool: &ServedTool, version: &str) -> Option<Tool> {
     }
     let description = clean(&tool.description, MAX_DESCRIPTION_CHARS);
     let mut told = Tool::new(tool.name.clone(), description, Arc::new(input));
+    told.title = Some(tool.name.replace(['-', '_', '.'], " "));
+    let mut hints = ToolAnnotations::new();
+    hints.read_only_hint = Some(!tool.may.change);
+    hints.open_world_hint = Some(tool.may.reach_out);
+    told.annotations = Some(hints);
     if let Some(output) = &tool.output_schema {
         let output = schema(output, "output")?;
         if version > OBJECTS_ONLY || output.get("type") == Some(&Value::from("object")) {
@@ -92,7 +97,7 @@ pub(super) fn clean(text: &str, most_chars: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Length;
+    use super::super::{Length, May};
     use super::*;
 
     fn tool(name: &str) -> ServedTool {
@@ -102,10 +107,19 @@ mod tests {
             input_schema: r#"{"type":"object"}"#.to_owned(),
             output_schema: None,
             length: Length::Short,
+            may: May { change: false, reach_out: true },
         }
     }
 
     const NEW: &str = "2026-07-28";
+
+    #[test]
+    fn a_client_is_told_what_the_host_lets_a_tool_do() {
+        let told = told(&tool("read-page"), NEW).unwrap();
+        let hints = told.annotations.unwrap();
+        assert_eq!(told.title.as_deref(), Some("read page"));
+        assert_eq!((hints.read_only_hint, hints.open_world_hint), (Some(true), Some(true)));
+    }
 
     #[test]
     fn a_tool_that_no_client_could_take_is_left_out() {

@@ -384,6 +384,9 @@ impl Draft {
                 }
             }
         }
+        if self.item.is_empty() {
+            reader.set("budget.item".to_owned(), gap::NONE.to_owned(), Origin::Default);
+        }
         for (line, bound) in &self.item {
             reader.set(format!("budget.item.{}", line.key()), amount(*line).show(&bound.amount), bound.origin);
         }

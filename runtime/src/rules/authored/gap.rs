@@ -15,6 +15,9 @@ use crate::rules::spec::{Origin, Setting};
 const GAP: &str = "gap";
 const FIRST_GAP: &str = "first-gap";
 
+/// What is shown of a table that is not there.
+pub(super) const NONE: &str = "none";
+
 /// What is spent again and again. What is on the disk or in memory stays there, whatever is marked.
 const LINES: [Line; 10] = [
     Line::TokensIn,
@@ -94,6 +97,11 @@ impl Gaps {
     /// Notes what is written and what follows from it.
     pub(super) fn note(self, reader: &mut Reader) {
         reader.adopt(self.settings);
+        for (name, limits) in [(GAP, &self.gap), (FIRST_GAP, &self.first)] {
+            if self.gap.is_empty() && limits.is_empty() {
+                reader.set(format!("budget.{name}"), NONE.to_owned(), Origin::Default);
+            }
+        }
         for (&line, gap) in self.gap.iter().filter(|(line, _)| !self.first.contains_key(line)) {
             let shown = limit::amount(line).show(&gap.value);
             reader.set(format!("budget.{FIRST_GAP}.{}", line.key()), shown, Origin::Default);

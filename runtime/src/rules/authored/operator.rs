@@ -18,12 +18,14 @@ use super::mistake::Mistake;
 use super::provider::{self, OperatorModel};
 use super::reader::{Key, Reader, Section};
 use super::shared::{self, Shared};
-use super::tenant::{self, Tenant};
+use super::tenant::{self, Tenant, TenantLines};
 use super::{caps, document, http, mcp, models, pin, secrets};
 use crate::rules::hook::Hook;
 use crate::rules::http::HttpGrant;
+use crate::rules::ledger::ScopeId;
 use crate::rules::line::Line;
 use crate::rules::mcp::McpSpec;
+use crate::rules::scope::Terms;
 use crate::rules::secret::SecretSpec;
 use crate::rules::spec::{Caps, FileGrant, Origin, Setting, Wall};
 
@@ -49,6 +51,23 @@ pub struct OperatorFile {
     pub secrets: BTreeMap<String, SecretSpec>,
     /// Programs that serve tools, by the names that jobs have for them.
     pub mcp: BTreeMap<String, McpSpec>,
+}
+
+impl OperatorFile {
+    /// The scopes that it gives a budget, from the outside in: the host, its tenants, and the lines that a tenant lists.
+    pub fn scopes(&self) -> Vec<(ScopeId, Terms)> {
+        let host = ScopeId::host();
+        let mut scopes = vec![(host.clone(), Terms::from(&self.host.allowance))];
+        for (name, tenant) in &self.tenants {
+            let id = host.child(name);
+            scopes.push((id.clone(), Terms::from(&tenant.allowance)));
+            if let TenantLines::Listed(lines) = &tenant.lines {
+                let budgeted = lines.iter().filter_map(|line| Some((line, self.lines.get(line)?)));
+                scopes.extend(budgeted.map(|(line, shared)| (id.child(line), Terms::from(&shared.allowance))));
+            }
+        }
+        scopes
+    }
 }
 
 /// Ceilings. A job above one of them does not load; only a default is cut down to one, and then it is the operator's.

@@ -246,3 +246,10 @@ fn a_call_of_the_hosts_tool_that_a_model_asked_for_counts_once() {
     let suspected: Vec<bool> = (0..3).map(|_| call(&mut worker)).collect();
     assert_eq!(suspected, [false, false, true]);
 }
+
+#[test]
+fn no_number_that_is_kept_of_a_call_is_past_what_json_keeps() {
+    for text in ["", "a", "look", "{\"path\":\"src\"}", &"x".repeat(1_000)] {
+        assert!(hash([text, text]) < 1 << 53, "{text}");
+    }
+}

@@ -116,6 +116,7 @@ fn record() -> Record {
     Record {
         format: RECORD_FORMAT,
         serial: "run".into(),
+        tenant: Some("acme".into()),
         line: "pages".into(),
         item: "one".into(),
         attempt: 1,
@@ -133,6 +134,7 @@ fn record() -> Record {
         waste: Amounts::default(),
         capabilities: Capabilities::default(),
         component: None,
+        wall: None,
         repaid: 0,
         resumptions: 0,
         kept: String::new(),

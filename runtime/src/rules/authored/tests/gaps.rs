@@ -25,10 +25,12 @@ fn a_gap_means_what_it_says_and_the_first_is_the_tighter_one() {
 }
 
 #[test]
-fn a_job_without_gaps_has_none() {
+fn a_job_without_gaps_has_none_and_says_so() {
     let spec = plain(JOB).expect("it is right");
     assert!(spec.budget.gap.is_empty() && spec.budget.first_gap.is_empty());
-    assert!(spec.settings.iter().all(|setting| !setting.key.contains("gap")));
+    for key in ["budget.gap", "budget.first-gap", "budget.item"] {
+        assert_eq!(setting(&spec, key), ("none", Origin::Default), "{key}");
+    }
 }
 
 #[test]
