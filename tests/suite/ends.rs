@@ -104,7 +104,11 @@ async fn a_store_that_is_there_again_after_a_moment_has_the_verdict() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verdict_file_that_cannot_be_written_leaves_no_older_one_and_the_journal_has_the_verdict() {
     let home = Home::new();
-    let end = job(&home).run_with(|cord| drop(cord.pull(jidoka::rules::verdict::Stop::Cancelled))).await;
+    let end = job(&home)
+        .run_with(|cord| {
+            cord.pull(jidoka::rules::verdict::Stop::Cancelled);
+        })
+        .await;
     end.expect("cancelled");
     let dir = home.state().join("runs/run");
     assert!(dir.join("verdict.json").exists());

@@ -106,7 +106,11 @@ async fn a_run_goes_on_or_is_forked_only_if_every_hook_before_it_says_yes_in_its
     for (gate, _) in gates_that_do_not_say_yes(&server) {
         let home = Home::new();
         let job = || told(&["left tokens", "sleep 1", "write a.txt better", "done ready"]).item("one").at(&home);
-        let end = job().run_with(|cord| drop(cord.pull(Stop::Cancelled))).await;
+        let end = job()
+            .run_with(|cord| {
+                cord.pull(Stop::Cancelled);
+            })
+            .await;
         let serial = end.expect("cancelled").record.serial.clone();
         let branch = Branch { at: 0, edits: Default::default() };
         let fork = job().operator(&gate).fork(&serial, branch).await;

@@ -75,7 +75,7 @@ fn lose(bench: Bench, serial: &str, at: impl Fn(&Entry) -> bool + Send + 'static
         let (seen, there) = std::sync::mpsc::channel();
         runtime.spawn(bench.watch(move |entry| {
             if at(entry) {
-                drop(seen.send(()));
+                seen.send(()).ok();
             }
         }));
         there.recv().unwrap();
@@ -103,7 +103,11 @@ async fn work_that_somebody_stopped_counts_when_it_is_done_again() {
     for (stop, verdict) in [(Stop::Cancelled, "cancelled"), (Stop::Frozen { pull: frozen }, "halted")] {
         let home = Home::new();
         let job = told(&WAITS).at(&home).serial("first");
-        let stopped = |cord: Cord| once_marked(&home, "first", move || drop(cord.pull(stop)));
+        let stopped = |cord: Cord| {
+            once_marked(&home, "first", move || {
+                cord.pull(stop);
+            })
+        };
         job.run_with(stopped).await.expect(verdict);
         is_accepted_when_done_again(&home, verdict).await;
     }

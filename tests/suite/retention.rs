@@ -72,7 +72,7 @@ async fn what_may_go_on_stays_until_it_went_on_and_then_goes() {
     assert!(!home.state().join("runs").join(&over.record.serial).exists());
 
     let desk = desk(&home);
-    desk.clear_line(&line(), None, because()).await.unwrap();
+    desk.clear_line(&line(), None, None, because()).await.unwrap();
     let question = desk.questions().await.unwrap()[0].0.clone();
     desk.answer(&question, 1, String::new(), because()).await.unwrap();
     parked().resume(&first.record.serial).await.expect("accepted");
@@ -152,7 +152,7 @@ async fn a_line_is_stopped_and_an_item_is_given_up_whatever_the_clock_shows() {
     desk.abandon(&line().child("one"), because()).await.unwrap();
     assert_eq!(desk.items().await.unwrap()[0].1.state, State::Abandoned);
     // Nothing is let go on.
-    let cleared = desk.clear_line(&line(), None, because()).await;
+    let cleared = desk.clear_line(&line(), None, None, because()).await;
     assert!(matches!(cleared, Err(DeskError::Store(StoreError::ClockBehind { .. }))), "{cleared:?}");
 }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 
-use crate::doors::script::{ScriptError, ScriptedModel};
 use crate::rules::authored::again::{Changed, Whose};
 use crate::rules::authored::{self, Items, Mistake, OperatorFile, Overrides};
 use crate::rules::hook::Hook;
@@ -22,7 +21,7 @@ use crate::rules::tool::{ToolSource, ToolSpec};
 use crate::run::hooks::Hooks;
 use crate::run::past::{Components, Past};
 use crate::run::pinned::{self, Places};
-use crate::run::runner::{CheckJob, Job, Reached};
+use crate::run::runner::{CheckJob, Job, Reached, ScriptError, ScriptedModel};
 use crate::run::shape::MAX_COMPONENT_BYTES;
 
 use super::machine::Machine;

@@ -5,8 +5,7 @@
 use console::style;
 use similar::TextDiff;
 
-use crate::doors::blobs::{BlobError, Blobs};
-use crate::run::past::{FileEntry, Manifest};
+use crate::run::past::{BlobError, Blobs, FileEntry, Manifest};
 
 use super::screen::plain_long;
 

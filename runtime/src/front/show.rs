@@ -9,13 +9,12 @@ use clap::Args;
 use console::style;
 use serde::Serialize;
 
-use crate::doors::evidence;
 use crate::rules::digest::Digest;
 use crate::rules::facts::Facts;
 use crate::rules::policy::MAX_EVIDENCE_BYTES;
 use crate::rules::record::Record;
 use crate::run::desk::Desk;
-use crate::run::past::{Change, ChangeKind, KeptEntry, Manifest, PastError, story};
+use crate::run::past::{Change, ChangeKind, KeptEntry, Manifest, PastError, evidence, story};
 use crate::run::standing::Next;
 
 use super::load::LoadError;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::doors::blobs::{BlobError, Blobs};
+pub use crate::doors::blobs::{BlobError, Blobs};
 pub use crate::doors::chain::{Flaw, KeptEntry, story};
 use crate::doors::chain::{Head, Kept, Key, Pieces};
+pub use crate::doors::evidence;
 pub use crate::doors::store::RunRow;
 use crate::doors::store::{Store, StoreError};
 pub use crate::doors::tree::{Change, ChangeKind, Entry as FileEntry, Manifest};

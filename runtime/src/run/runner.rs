@@ -14,6 +14,7 @@ use crate::doors::command::CommandEnvironment;
 use crate::doors::fetch::Fetch;
 use crate::doors::model::Model;
 use crate::doors::pace::Pace;
+pub use crate::doors::script::{ScriptError, ScriptedModel};
 use crate::doors::state::State;
 use crate::doors::store::{Store, StoreError};
 use crate::doors::tree::Bounds;
