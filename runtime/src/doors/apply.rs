@@ -41,8 +41,9 @@ pub use self::error::ApplyError;
 /// Bytes of a serial, so that the staging's name stays a name.
 const MAX_SERIAL_BYTES: usize = 128;
 /// How often, and how long after each other, it is looked whether somebody else's apply or recovery in the same directory is
-/// over: a minute together. Whoever is at work for longer is reported.
-const LOCK_LOOKS: u32 = if cfg!(test) { 1 } else { 6_000 };
+/// over: a minute together. Whoever is at work for longer is reported. More than once in any case: a process that is being started
+/// holds all locks of ours until it is another program.
+const LOCK_LOOKS: u32 = if cfg!(test) { 20 } else { 6_000 };
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The changes of one accepted run.
