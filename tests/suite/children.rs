@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jidoka::doors::chain::KeptEntry;
 use jidoka::doors::clock::Clock;
 use jidoka::doors::store::Store;
 use jidoka::rules::andon::Category;
 use jidoka::rules::effect::{Body, Caller, Effect, Entry, Kind};
+use jidoka::rules::facts::Facts;
 use jidoka::rules::ledger::{Amounts, Line, ScopeId};
 use jidoka::rules::spec::Dialect;
 use jidoka::rules::tool::Reach;
@@ -388,6 +390,15 @@ async fn begun(home: &Home, serial: &str) {
     }
 }
 
+/// Waits until a run has attached something.
+async fn attached(home: &Home, serial: &str) {
+    begun(home, serial).await;
+    let is_answered = |entry: &KeptEntry| matches!(entry.facts, Facts::Answered { .. });
+    while !bench::kept_entries(&home.state(), serial).iter().any(is_answered) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// A caller that is given up when these children of its have begun.
 async fn given_up(home: &Arc<Home>, caller: impl Fn() -> Bench, children: &'static [&str]) -> End {
     let place = Arc::clone(home);
@@ -433,7 +444,7 @@ async fn what_children_of_a_crashed_run_had_reserved_is_its_own_when_it_goes_on(
         host.block_on(async {
             tokio::select! {
                 end = gone.run() => panic!("it came to its end: {:?}", end.record),
-                () = begun(&place, "caller-1-1") => {}
+                () = attached(&place, "caller-1-1") => {}
             }
         });
         host.shutdown_timeout(Duration::from_secs(5));

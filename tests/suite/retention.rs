@@ -158,14 +158,16 @@ async fn a_line_is_stopped_and_an_item_is_given_up_whatever_the_clock_shows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_stopped_says_so_whatever_the_clock_shows() {
-    for (last, verdict) in [("pull the floor is wet", "halted"), ("ask again", "fault"), ("unable no", "unable")] {
+    for (last, verdict) in
+        [("pull the floor is wet", "halted"), ("ask again and again", "fault"), ("unable no", "unable")]
+    {
         let home = Home::new();
         let state = Arc::clone(&home);
         let model = Planned::new(move |_| {
             put_clock_back(&state);
             Turn::Say("yes".into())
         });
-        let end = told(&["ask hello", last]).model(Arc::new(model)).item("one").at(&home).run().await;
+        let end = told(&["ask hello, is it wet", last]).model(Arc::new(model)).item("one").at(&home).run().await;
         end.expect(verdict);
         let kept = desk(&home).runs().await.unwrap();
         assert_eq!(kept[0].verdict.as_deref(), Some(verdict), "its end is in the books too");

@@ -339,6 +339,7 @@ async fn the_command_lines_own_record_has_every_field_in_order() {
         [
             "format",
             "serial",
+            "tenant",
             "line",
             "item",
             "attempt",
@@ -356,6 +357,7 @@ async fn the_command_lines_own_record_has_every_field_in_order() {
             "waste",
             "capabilities",
             "component",
+            "wall",
             "repaid",
             "resumptions",
             "kept",

@@ -22,7 +22,7 @@ pub struct Record {
     pub format: u32,
     pub serial: String,
     /// On whose account it was. None: the version that wrote it did not say.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     pub line: String,
     pub item: String,
@@ -49,7 +49,7 @@ pub struct Record {
     pub capabilities: Capabilities,
     pub component: Option<Digest>,
     /// What stood between the guest and the host, beside its sandbox. None: the version that wrote it did not say.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall: Option<Wall>,
     /// Calls that were asked again because a crash or a stop left them open: each may have been paid twice.
     pub repaid: u64,
@@ -82,7 +82,7 @@ pub struct Capabilities {
     /// Kinds of effects that passed the gate.
     pub used: BTreeSet<String>,
     /// Of these kinds, by name: the models, tools and children, and the sites on the web.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub named: BTreeMap<String, BTreeSet<String>>,
 }
 
