@@ -225,7 +225,7 @@ fn start(world: &World, dice: &Dice, peace: Peace, work: Work, host: usize, blob
     let text = format!(
         "line = \"sabotage\"\nitem = {:?}\n[worker]\ncomponent = \"worker.wasm\"\n[task]\ntext = {:?}\n\
          [workspace]\ndir = {:?}\n[grants]\nfiles = \"read-write\"\n[budget]\nwall = \"20s\"\n\
-         [attempts]\nmax = 1000\nbackoff = \"0s\"\n[done]\nmarks = [\"tree\"]\ntree = [\".\"]\n",
+         [attempts]\nmax = 100\nbackoff = \"0s\"\n[done]\nmarks = [\"tree\"]\ntree = [\".\"]\n",
         work.item,
         work.lines.join("\n"),
         world.place(work.place).to_str().expect("a text"),
@@ -258,14 +258,19 @@ fn judge(
     context: &str,
 ) -> String {
     let Some(code) = status.code() else {
-        assert_eq!(status.signal(), Some(9), "{context}: only SIGKILL ends it without a word");
+        // In its first moments a process has not asked to be told of signals yet.
+        let ended_by = status.signal();
+        assert!(matches!(ended_by, Some(1 | 9 | 15)) && run.killed, "{context}: ended by signal {ended_by:?}");
         return "killed".to_owned();
     };
-    assert!(!matches!(code, 101 | 134), "{context}: it panicked");
-    let Ok(record) = serde_json::from_slice::<Value>(stdout) else {
-        assert!(matches!(code, 1 | 2), "{context}: exit code {code} without a verdict");
+    assert!(!matches!(code, 2 | 101 | 134), "{context}: exit code {code}");
+    let record: Value = serde_json::from_slice(stdout).unwrap_or_default();
+    if record["verdict"].is_null() {
+        // 129 and 143: it was told to end before its run had begun.
+        let is_told = matches!(code, 129 | 143) && run.killed;
+        assert!(code == 1 || is_told, "{context}: exit code {code} without a verdict");
         return "nothing".to_owned();
-    };
+    }
     let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
     let (verdict, serial) = (text("verdict"), text("serial"));
     assert_eq!(record["exit_code"].as_i64(), Some(i64::from(code)), "{context}: the exit code is the verdict's");

@@ -32,7 +32,7 @@ impl Saboteur<'_> {
         while !running.is_empty() {
             until(deadline, &format!("{:?}", self.world.session));
             std::thread::sleep(Duration::from_millis(self.dice.roll(25)));
-            if !self.dice.once_in(3) {
+            if self.dice.once_in(3) {
                 self.act(running);
             }
             let mut place = 0;
@@ -62,8 +62,8 @@ impl Saboteur<'_> {
             15 => self.damage_blob(),
             16 => self.remove_blob(),
             17 => self.hold_store(),
-            18..=20 => self.kill(running),
-            21 => self.make_and_fill_directory(place, &dir),
+            18 | 19 => self.kill(running),
+            20 => self.make_and_fill_directory(place, &dir),
             _ => None,
         };
         if let Some(name) = done {
@@ -121,9 +121,9 @@ impl Saboteur<'_> {
 
     fn make_odd_things(&mut self, dir: &Path) -> Option<&'static str> {
         let path = dir.join("odd.fifo");
-        if std::fs::remove_file(&path).is_err() {
-            rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).ok()?;
-        }
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).ok()?;
+        std::thread::sleep(Duration::from_millis(self.dice.roll(60)));
+        std::fs::remove_file(&path).ok()?;
         Some("a fifo came or went")
     }
 
