@@ -43,6 +43,10 @@ pub struct Report {
     pub runs: u64,
     /// By verdict, and `killed` for runs that could not say one.
     pub ends: std::collections::BTreeMap<String, u64>,
+    /// Why runs were not admitted, without numbers.
+    pub reasons: std::collections::BTreeMap<String, u64>,
+    /// Lines that were stopped, and that a person let go on.
+    pub cleared: Vec<String>,
     /// What the saboteur did, by name.
     pub acts: std::collections::BTreeMap<&'static str, u64>,
 }
@@ -156,6 +160,9 @@ pub fn play(session: Session) -> Report {
         for (run, status, stdout, stderr) in ended {
             let context = format!("{session:?}: run {} on {}: {stderr}", run.work.number, run.state.display());
             let end = judge(&world, &mut truth, &run, status, &stdout, &context);
+            if end == "not-admitted" {
+                *report.reasons.entry(reason(&stdout)).or_default() += 1;
+            }
             match end.as_str() {
                 "accepted" => {}
                 "killed" => killed.push((run.work, run.host)),
@@ -164,6 +171,7 @@ pub fn play(session: Session) -> Report {
             *report.ends.entry(end).or_default() += 1;
         }
         settle(&world, &mut truth, &report, killed);
+        world.states().for_each(|state| report.cleared.extend(clear(&world, &state)));
         truth.check(&world).unwrap_or_else(|broken| panic!("{session:?}: after run {}: {broken}", report.runs));
         if report.runs % 20 < session.hosts as u64 {
             refuses_without_its_store(&world, &format!("{session:?}"));
@@ -340,6 +348,28 @@ fn settle(world: &World, truth: &mut Truth, report: &Report, killed: Vec<(Work, 
             }
         }
     }
+}
+
+/// Why a run was not admitted, without what is another each time.
+fn reason(stdout: &[u8]) -> String {
+    let record: Value = serde_json::from_slice(stdout).unwrap_or_default();
+    let why = record["why"].as_str().unwrap_or_default();
+    let words = why.split(' ').filter(|word| !word.contains(|char: char| char.is_ascii_digit()));
+    words.take(14).collect::<Vec<_>>().join(" ")
+}
+
+/// What a person does about a line that was stopped. Returns what it was stopped for.
+fn clear(world: &World, state: &Path) -> Option<String> {
+    if !state.join("ledger.sqlite").exists() {
+        return None;
+    }
+    let pulls = world.json(state, &["andon", "list", "--json"]);
+    pulls.as_array().filter(|stopped| !stopped.is_empty())?;
+    let clear = ["andon", "clear", "default/sabotage", "--cause", "the saboteur", "--no-policy-change"];
+    let cleared = world.command(state).args(clear).output().expect("starts");
+    let said = String::from_utf8_lossy(&cleared.stderr);
+    assert!(cleared.status.success(), "{:?}: a stopped line cannot be cleared: {said}", world.session);
+    Some(pulls[0]["lock"]["first"]["category"].as_str().unwrap_or_default().to_owned())
 }
 
 /// Without its store a state directory that has runs is refused, and no new store is made.
