@@ -540,7 +540,7 @@ impl Bench {
             children: Arc::new(children),
             checks,
             workspace: spec.workspace.is_some().then(|| open(&home.workspace())),
-            find: Some(finder(&home)),
+            find: Some(finder(home)),
             context: spec
                 .workspace
                 .as_ref()

@@ -349,7 +349,7 @@ impl Blobs {
     fn addresses(&self, room: Room) -> io::Result<Vec<Digest>> {
         let mut found = Vec::new();
         for first in 0..=u8::MAX {
-            let drawer = match node::open_dir(&self.dir, &room.drawer(first)) {
+            let drawer = match node::open_dir(&self.dir, room.drawer(first)) {
                 Err(Errno::NOENT) => continue,
                 opened => opened?,
             };

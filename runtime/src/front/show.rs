@@ -210,7 +210,7 @@ fn bytes_of(desk: &Desk, known: &Known, name: &str) -> anyhow::Result<u8> {
         piece.name == name || piece.id.to_string() == name || evidence::file_name(&piece.id).starts_with(name)
     };
     // The name of the latest is the one that counts.
-    let Some(piece) = pieces.clone().filter(is_meant).last() else {
+    let Some(piece) = pieces.clone().rfind(is_meant) else {
         let names: Vec<String> = pieces.map(|piece| plain(&piece.name)).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         bail!("run {} has no evidence {:?}; it has: {names}", known.serial, plain(name))

@@ -155,7 +155,11 @@ pub(super) async fn pull_for_lost(
             transact_at(&**store, needs, Durability::Durable, AtClock::Any, move |books| dead.pull(books)).await?;
         drop(taken);
         let host = state.clone();
-        blocking(move || Ok(closed.write(&host))).await?;
+        blocking(move || {
+            closed.write(&host);
+            Ok(())
+        })
+        .await?;
         all.push(pulled);
     }
     Ok(all)

@@ -169,7 +169,7 @@ impl<'a, 'h> Swaps<'a, 'h> {
             }
         }
         self.hook.after()?;
-        let own = node::open_dir(&kept, &number.to_string())?;
+        let own = node::open_dir(&kept, number.to_string())?;
         rustix::fs::renameat(self.staging, slot, &own, path.rsplit('/').next().unwrap_or(path))?;
         for dir in [&own, &kept, self.real] {
             rustix::fs::fsync(dir)?;
