@@ -188,7 +188,7 @@ async fn a_run_that_was_killed_in_its_apply_is_accepted_before_anything_else_beg
             }
             assert_eq!(files(&home)["a.txt"], "second", "{what}");
             assert_eq!(files(&home)["b/c.txt"], "third", "{what}");
-            assert_eq!(staged(&home), [PathBuf::new(); 0], "{what}");
+            assert_eq!(staged(&home), Vec::<PathBuf>::new(), "{what}");
             let store = bench::store(&home.state());
             let item = store.items().unwrap().into_iter().find(|(id, _)| id.name() == crash::ITEM).unwrap().1;
             assert_eq!((item.state, item.open), (State::Accepted, None), "{what}");
@@ -205,7 +205,7 @@ async fn a_run_that_was_killed_in_its_apply_is_accepted_before_anything_else_beg
             assert_eq!((replayed.divergence, replayed.fault), (None, None), "{what}");
             // Once more is as good as once.
             bench().item("third").run().await;
-            assert_eq!(staged(&home), [PathBuf::new(); 0], "{what}");
+            assert_eq!(staged(&home), Vec::<PathBuf>::new(), "{what}");
         }
     }
 }
@@ -219,7 +219,7 @@ async fn an_apply_is_accepted_also_if_whoever_ended_it_was_killed_before_that_wa
     assert_eq!(staged(&home).len(), 1);
     let end = told(&["write mine x", "done ready"]).at(&home).item(crash::ITEM).run().await;
     end.expect("not-admitted");
-    assert_eq!(staged(&home), [PathBuf::new(); 0]);
+    assert_eq!(staged(&home), Vec::<PathBuf>::new());
     let items = bench::store(&home.state()).items().unwrap();
     assert_eq!(items[0].1.state, State::Accepted);
 }
