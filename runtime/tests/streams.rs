@@ -185,12 +185,20 @@ fn what_could_not_be_written_is_an_exit_code_of_its_own_for_whoever_only_looks()
     assert_eq!(code(missing), 1);
 }
 
+/// What is said up to the first line of a run.
+fn until_it_begins(stderr: &mut impl BufRead) -> String {
+    let mut said = String::new();
+    while !said.lines().last().is_some_and(|line| line.starts_with("run ")) {
+        assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "it never began: {said}");
+    }
+    said
+}
+
 /// Starts a run that spins, sends signals once it has begun, and waits for its end.
 fn signalled(host: &Host, bash: &str, signals: &[&str]) -> (ExitStatus, String) {
     let mut child = host.behind(bash, &["run", "."]).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    stderr.read_line(&mut said).unwrap();
+    let mut said = until_it_begins(&mut stderr);
     for signal in signals {
         send(&child, signal);
     }
@@ -235,7 +243,7 @@ fn a_call_that_is_interrupted_has_a_verdict_too() {
     std::fs::write(host.path("spins.wasm"), wat::parse_str(SPINS).unwrap()).unwrap();
     let mut child = host.jidoka(&["call", "spins.wasm", "run", "{}"]).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    stderr.read_line(&mut String::new()).unwrap();
+    until_it_begins(&mut stderr);
     send(&child, "HUP");
     assert_eq!(code(child.wait().unwrap()), 24);
     assert_eq!(host.verdicts(), ["cancelled"]);
