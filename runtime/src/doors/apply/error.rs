@@ -52,7 +52,7 @@ pub enum ApplyError {
     Met { path: String, kept: Vec<String> },
     #[error("apply to {path:?}; the changes are taken back{}", kept_at(kept))]
     Step { path: String, kept: Vec<String>, source: io::Error },
-    /// A plan is committed, forward or back, and some of it may be done: [`recover`] does the rest.
+    /// A plan is committed, forward or back, and some of it may be done: [`super::recover`] does the rest.
     #[error("end the apply in {staging:?} at {path:?}; the next run there goes on with it, once that can be done")]
     Unfinished { staging: String, path: String, source: io::Error },
     /// Somebody else wrote this plan, or another version did. Nothing was done by this call.
