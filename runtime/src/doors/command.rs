@@ -35,6 +35,9 @@ const MAX_OUTPUT_BYTES: usize = 16 << 10;
 /// killed. Each is beyond the command's time, so it is short; output that was written before is there at once.
 const GRACE: Duration = Duration::from_millis(200);
 
+/// Bytes of a file that are read to know it again: a program may be larger, and somebody waits for it.
+const MAX_CONTENTS_BYTES: u64 = 64 << 20;
+
 /// Separates this use of BLAKE3 from every other; the number changes with the encoding.
 const FINGERPRINT_CONTEXT: &str = "jidoka command fingerprint, encoding 1";
 
@@ -93,15 +96,20 @@ pub fn fingerprint(argv: &[String]) -> Digest {
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
-/// The digest of a file's contents; none of anything else.
+/// The digest of a file's contents, or of what is at the beginning of a larger one with its length and its time; none of
+/// anything else.
 fn contents(path: &str) -> io::Result<String> {
     use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
     let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
-    if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
+    let about = fstat(&file)?;
+    if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
         return Ok(String::new());
     }
     let mut hasher = blake3::Hasher::new();
-    io::copy(&mut std::fs::File::from(file), &mut hasher)?;
+    let read = io::copy(&mut io::Read::take(std::fs::File::from(file), MAX_CONTENTS_BYTES), &mut hasher)?;
+    if read == MAX_CONTENTS_BYTES {
+        hasher.update(format!("{} {} {}", about.st_size, about.st_mtime, about.st_mtime_nsec).as_bytes());
+    }
     Ok(hasher.finalize().to_string())
 }
 
@@ -432,6 +440,23 @@ mod tests {
         assert!(!others.contains(&first));
         assert_ne!(of(&["a", "b"]), of(&["ab"]));
         assert_eq!(of(&["cat", "/dev/zero"]), of(&["cat", "/dev/zero"]), "what is no file is not read");
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_beginning_its_length_and_its_time_from_n_bytes_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("program");
+        let of = |bytes: u64, at_s: u64| {
+            let file = std::fs::File::create(&path).expect("made");
+            file.set_len(bytes).expect("grown");
+            file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(at_s)).expect("set");
+            fingerprint(&argv(&[&path.display().to_string()]))
+        };
+        assert_eq!(of(MAX_CONTENTS_BYTES - 1, 1), of(MAX_CONTENTS_BYTES - 1, 2));
+        let first = of(MAX_CONTENTS_BYTES, 1);
+        assert_ne!(first, of(MAX_CONTENTS_BYTES, 2));
+        assert_eq!(first, of(MAX_CONTENTS_BYTES, 1));
+        assert_ne!(of(MAX_CONTENTS_BYTES + 1, 1), first);
     }
 
     #[tokio::test]
