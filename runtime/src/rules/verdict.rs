@@ -29,6 +29,11 @@ pub const LINK_RULE: &str = "changed a symbolic link";
 /// The gate that says no where accepted changes cannot be applied: something is wrong with the directory, and nothing with the
 /// work.
 pub const APPLY_GATE: &str = "apply";
+const EVIDENCE_GATE: &str = "evidence";
+const NO_CHANGE_GATE: &str = "no-change";
+
+/// Gates of the host's own. No check has such a name.
+pub const HOST_GATES: [&str; 3] = [APPLY_GATE, EVIDENCE_GATE, NO_CHANGE_GATE];
 
 /// What runs on a person's machine when they next look at their history.
 pub const RESERVED_RULE: &str = "no run may change a `.git` or the staging of an apply";
@@ -334,7 +339,7 @@ pub fn judge(outcome: &Outcome, sight: &Sight<'_>) -> Finding {
     };
     if !sight.unknown_evidence.is_empty() {
         let findings = sight.unknown_evidence.iter().map(|id| format!("no such evidence: {id}")).collect();
-        return Finding::Decided(Verdict::Rejected { gate: "evidence".into(), findings });
+        return Finding::Decided(Verdict::Rejected { gate: EVIDENCE_GATE.into(), findings });
     }
     match report.status {
         Status::Unable => return Finding::Decided(gave_up(&report.summary, sight)),
@@ -388,7 +393,7 @@ pub fn used_up(scope: &str, line: Line, limit: LimitKind) -> Verdict {
 
 fn no_change(sight: &Sight<'_>) -> Finding {
     let refuse =
-        |finding: String| Finding::Decided(Verdict::Rejected { gate: "no-change".into(), findings: vec![finding] });
+        |finding: String| Finding::Decided(Verdict::Rejected { gate: NO_CHANGE_GATE.into(), findings: vec![finding] });
     if let Some(path) = sight.changed.first() {
         return refuse(format!("the worker reports that no change was needed, and changed {path}"));
     }

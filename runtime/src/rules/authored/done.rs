@@ -15,6 +15,7 @@ use super::pin;
 use super::reader::{Found, Key, Read, Reader, Section};
 use crate::rules::pin::Pin;
 use crate::rules::spec::{Check, CheckRun, ComponentSource, Done, FileGrant, MarkKind, NoChange, Origin};
+use crate::rules::verdict::HOST_GATES;
 
 /// What an item or a check may be called.
 pub(super) const NAME: Name = Name { characters: Characters::Mixed, most: 128 };
@@ -138,6 +139,14 @@ fn check(mut section: Section<'_>, reader: &mut Reader, policy: &Policy) -> Writ
     let name = read.found();
     if let Some(name) = &name {
         section.rename(format!("check.{}", name.value));
+        if HOST_GATES.contains(&name.value.as_str()) {
+            reader.mistake(Mistake {
+                span: Some(name.span.clone()),
+                message: format!("a check cannot be named `{}`", name.value),
+                label: "the host rejects under this name itself".to_owned(),
+                help: format!("allowed: any name but {}\nwrite: name = \"tests\"", HOST_GATES.join(", ")),
+            });
+        }
     }
     let choices = vec![
         (CRATE.name, section.read(reader, &CRATE).map(|path| CheckRun::Component(ComponentSource::Crate(path)))),

@@ -121,6 +121,7 @@ const ROWS: &[Row] = &[
     ("checks = [\"tests\"]", "checks = []", "\"tests\"", "the check `tests` is not listed in `done.checks`", "write in [done]: checks = [\"tests\"]"),
     ("checks = [\"tests\"]", "checks = [\"tests\", \"test\"]", "\"test\"", "`done.checks` lists `test`, which is not written", "[[check]]\nname = \"test\""),
     ("name = \"tests\"\n", "", "[[check]]", "`check[1].name` is missing", "write in [[check]]: name = \"tests\""),
+    ("checks = [\"tests\"]\n\n[[check]]\nname = \"tests\"\n", "checks = [\"apply\"]\n\n[[check]]\nname = \"apply\"\n", "\"apply\"", "a check cannot be named `apply`", "any name but apply, evidence, no-change"),
     ("crate = \"..\"", "", "[[check]]", "[[check]] has none of `crate`, `component`, `command`", "exactly one"),
     ("crate = \"..\"", "command = [\"rm\", \"-rf\"]", "[\"rm\", \"-rf\"]", "`check.tests.command` is not approved by the operator", "write in [policy] of the operator's file: commands = [[\"rm\", \"-rf\"]]"),
     ("wall = \"20s\"\n", "", "[[check]]", "`check.tests.wall` is missing", "write in [[check]]: wall = \"20s\""),
