@@ -17,7 +17,7 @@ struct Host(TempDir);
 
 /// A job whose worker asks a model until its tokens are used up: a dozen lines, and exit code 20.
 const SPENDER: &str = "spender";
-/// A job whose worker spins until its second is over.
+/// A job whose worker spins until its time is over: a minute, so that whatever else the machine does, a signal comes first.
 const RUNAWAY: &str = "runaway";
 
 /// The component of an example, built once.
@@ -39,7 +39,8 @@ impl Host {
         let dir = tempfile::tempdir().unwrap();
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-examples").join(example);
         let job = std::fs::read_to_string(examples.join("jidoka.toml")).unwrap();
-        let job = job.replace("crate = \".\"", "component = \"worker.wasm\"").replace("wall = \"1s\"", "wall = \"3s\"");
+        let job =
+            job.replace("crate = \".\"", "component = \"worker.wasm\"").replace("wall = \"1s\"", "wall = \"60s\"");
         std::fs::write(dir.path().join("jidoka.toml"), job).unwrap();
         std::fs::copy(component(example), dir.path().join("worker.wasm")).unwrap();
         if let Ok(transcript) = std::fs::read(examples.join("transcript.toml")) {
@@ -219,16 +220,35 @@ fn a_signal_that_asks_for_the_end_of_a_run_cancels_it_with_a_verdict() {
         assert_eq!(status.code(), Some(24), "{signal}: {said}");
         assert_eq!(host.verdicts().last().unwrap(), "cancelled", "{signal}: {said}");
         let serial = host.json(&["runs", "--json"]).as_array().unwrap().last().unwrap()["serial"].clone();
-        let resume = format!("`jidoka resume {}` lets it go on", serial.as_str().unwrap());
+        let resume = format!("to go on: jidoka resume {}", serial.as_str().unwrap());
         assert!(said.contains("the run is being stopped") && said.contains(&resume), "{said}");
     }
     let free = host.json(&["budget", "show", "--json"]);
-    assert!(!free.to_string().contains("\"reserved\":{\"wall-ms\""), "{free}");
+    let scopes = free["scopes"].as_array().unwrap().iter();
+    let rows: Vec<&serde_json::Value> = scopes.flat_map(|scope| scope["rows"].as_array().unwrap()).collect();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row["reserved"] == 0), "{free}");
+}
+
+#[test]
+fn a_signal_after_the_verdict_leaves_the_exit_code_of_the_verdict() {
+    let host = Host::new(SPENDER);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // As much as a pipe takes: whoever writes next waits for a reader.
+    writer.write_all(&vec![b'x'; PIPE_BYTES]).unwrap();
+    let mut child = host.jidoka(&["run", "."]).stdout(writer).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    until_it_begins(&mut stderr);
+    while host.verdicts().last().is_none_or(|verdict| verdict != "exhausted") {}
+    send(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(20));
+    drop(reader);
 }
 
 #[test]
 fn a_hangup_that_was_ignored_from_the_start_stays_ignored() {
     let host = Host::new(RUNAWAY);
+    let job = std::fs::read_to_string(host.path("jidoka.toml")).unwrap();
+    std::fs::write(host.path("jidoka.toml"), job.replace("\"60s\"", "\"2s\"")).unwrap();
     let (status, said) = signalled(&host, "trap '' HUP; exec \"$@\"", &["HUP"]);
     assert_eq!(status.code(), Some(20), "{said}");
     assert_eq!(host.verdicts(), ["exhausted"]);

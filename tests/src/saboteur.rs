@@ -281,10 +281,7 @@ fn judge(
     }
     let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
     let (verdict, serial) = (text("verdict"), text("serial"));
-    // A signal that comes when the verdict is told already ends the process as signals do.
-    let is_late = matches!(code, 129 | 143) && run.killed;
-    let told = record["exit_code"].as_i64() == Some(i64::from(code));
-    assert!(told || is_late, "{context}: exit code {code}, and the verdict's is {}", record["exit_code"]);
+    assert_eq!(record["exit_code"].as_i64(), Some(i64::from(code)), "{context}: the exit code is the verdict's");
     let kept = run.state.join("runs").join(&serial).join("verdict.json");
     if let Ok(kept) = std::fs::read(&kept) {
         let kept: Value = serde_json::from_slice(&kept).unwrap_or_else(|error| panic!("{context}: {error}"));

@@ -21,7 +21,7 @@ use super::machine::Machine;
 use super::overrides::OverrideArguments;
 use super::screen::{self, Screen};
 use super::terminal::{Spinner, note, say, usage};
-use super::watch::{Interrupts, watch};
+use super::watch::{Interrupts, until_verdict};
 
 /// The toolbox of a component that was named alone and has no name that a toolbox can have.
 const TOOLBOX: &str = "tool";
@@ -105,7 +105,7 @@ pub(super) async fn call(machine: &dyn Machine, arguments: CallArguments) -> Res
             output = Some(given.clone());
         }
     };
-    let record = watch(machine, handle, interrupts, show).await?;
+    let record = until_verdict(machine, handle, interrupts, show).await?;
     if arguments.json {
         say!("{}", serde_json::to_string_pretty(&record).context("write the verdict")?);
         return Ok(record.exit_code);
