@@ -5,6 +5,7 @@
 //! that opens its scope and reserves what it may use; what dead runs left open is closed first.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
@@ -82,6 +83,8 @@ pub(super) struct Admitted {
     pub(super) passed: Passed,
     /// What each check is, in their order: the component, or the command with its files.
     pub(super) judges: Vec<Digest>,
+    /// Its changes are committed and could not all be made: the journal stays open until a recovery makes them.
+    pub(super) unfinished: AtomicBool,
     /// Nobody else works on the item as long as this is here.
     pub(super) _lease: Option<ItemLease>,
 }
@@ -409,6 +412,7 @@ impl Ready {
             pulls: Arc::default(),
             passed,
             judges,
+            unfinished: AtomicBool::new(false),
             _lease: Some(lease),
         })
     }

@@ -5,6 +5,7 @@
 //! item has moved on stays as it is.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use cap_std::fs::Dir;
 use tokio::sync::mpsc;
@@ -180,6 +181,7 @@ impl Begun {
             pulls: Arc::default(),
             passed: opened.passed,
             judges,
+            unfinished: AtomicBool::new(false),
             _lease: lease,
         }
     }

@@ -5,6 +5,7 @@
 //! kept and never applied.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use cap_std::fs::Dir;
@@ -102,6 +103,9 @@ impl Admitted {
         record.resumptions = self.journal.resumption();
         if self.journal.is_shut() {
             return self.compare_end(verdict, record).await;
+        }
+        if self.unfinished.load(Ordering::Relaxed) {
+            return verdict;
         }
         // What was interrupted counts when it is done again.
         self.item.seen = seen;
@@ -678,6 +682,10 @@ impl Admitted {
                 Verdict::ConstraintViolation { rule: RESERVED_RULE.to_owned(), paths: vec![path] }
             }
             Ok(Err(error @ ApplyError::WorkerTree { .. })) => Verdict::Unverifiable { why: chain(&error) },
+            Ok(Err(error @ ApplyError::Unfinished { .. })) => {
+                self.unfinished.store(true, Ordering::Relaxed);
+                faulted(format!("the accepted changes are committed and not all made: {}", chain(&error)))
+            }
             // All else is about the directory, and a person can mend it.
             Ok(Err(error)) => {
                 let later = match self.scopes.is_childs() {
