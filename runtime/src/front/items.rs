@@ -31,7 +31,7 @@ pub enum ItemsCommand {
     List {
         /// Only those in this state, for example `abandoned`.
         #[arg(long, value_name = "STATE", value_parser = one_of_the_states)]
-        only: Option<Standing>,
+        only: Option<ItemStanding>,
         /// One JSON document.
         #[arg(long)]
         json: bool,
@@ -69,9 +69,9 @@ pub enum ItemsCommand {
     },
 }
 
-fn one_of_the_states(text: &str) -> Result<Standing, String> {
-    let all = || State::ALL.into_iter().map(Standing::State).chain([Standing::Lost]);
-    let names = || all().map(Standing::name).collect::<Vec<_>>().join(", ");
+fn one_of_the_states(text: &str) -> Result<ItemStanding, String> {
+    let all = || State::ALL.into_iter().map(ItemStanding::State).chain([ItemStanding::Lost]);
+    let names = || all().map(ItemStanding::name).collect::<Vec<_>>().join(", ");
     all().find(|standing| standing.name() == text).ok_or_else(|| format!("a state is one of: {}", names()))
 }
 
@@ -95,6 +95,13 @@ pub struct AnswerArguments {
     json: bool,
 }
 
+impl AnswerArguments {
+    /// Whether nothing is answered.
+    pub(super) fn only_lists(&self) -> bool {
+        self.choice.is_none()
+    }
+}
+
 /// An item as `items --json` prints it.
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -107,41 +114,41 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn of(desk: &Desk, item: &'a ScopeId, record: &'a ItemRecord) -> Self {
-        Self { item, lost: Standing::of(desk, record) == Standing::Lost, record }
+        Self { item, lost: ItemStanding::of(desk, record) == ItemStanding::Lost, record }
     }
 }
 
 /// Where an item stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ItemStanding {
     State(State),
     /// It is being worked on by a process that is gone.
     Lost,
 }
 
-impl Standing {
+impl ItemStanding {
     fn of(desk: &Desk, record: &ItemRecord) -> Self {
         match (&record.open, record.state) {
-            (Some(run), State::Running) if desk.is_dead(run) => Standing::Lost,
-            (_, state) => Standing::State(state),
+            (Some(run), State::Running) if desk.is_dead(run) => ItemStanding::Lost,
+            (_, state) => ItemStanding::State(state),
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Standing::State(state) => state.name(),
-            Standing::Lost => "lost",
+            ItemStanding::State(state) => state.name(),
+            ItemStanding::Lost => "lost",
         }
     }
 }
 
-fn why(desk: &Desk, record: &ItemRecord) -> String {
-    match (Standing::of(desk, record), &record.open) {
-        (Standing::Lost, Some(run)) => {
-            format!("the process of run {run} is gone: jidoka resume {run}, or a new attempt")
-        }
-        _ => record.why.clone(),
-    }
+async fn why(desk: &Desk, record: &ItemRecord) -> String {
+    let (ItemStanding::Lost, Some(run)) = (ItemStanding::of(desk, record), &record.open) else {
+        return record.why.clone();
+    };
+    let commands = desk.next(run).await.ok().and_then(|next| next.commands(run));
+    let resume = commands.map(|commands| format!("{commands}, or ")).unwrap_or_default();
+    format!("the process of run {run} is gone: {resume}a new attempt")
 }
 
 /// Does what the arguments say and returns the exit code.
@@ -286,9 +293,9 @@ async fn named(desk: &Desk, name: &str) -> anyhow::Result<(ScopeId, ItemRecord)>
     }
 }
 
-async fn list(desk: &Desk, only: Option<Standing>, json: bool) -> anyhow::Result<u8> {
+async fn list(desk: &Desk, only: Option<ItemStanding>, json: bool) -> anyhow::Result<u8> {
     let mut items = desk.items().await.context("read the items")?;
-    items.retain(|(_, record)| only.is_none_or(|only| only == Standing::of(desk, record)));
+    items.retain(|(_, record)| only.is_none_or(|only| only == ItemStanding::of(desk, record)));
     if json {
         let rows: Vec<Shown<'_>> = items.iter().map(|(item, record)| Shown::of(desk, item, record)).collect();
         say!("{}", serde_json::to_string_pretty(&rows).context("write the items")?);
@@ -310,11 +317,11 @@ async fn list(desk: &Desk, only: Option<Standing>, json: bool) -> anyhow::Result
     for (id, record) in &items {
         table.row([
             id.path().to_owned(),
-            Standing::of(desk, record).name().to_owned(),
+            ItemStanding::of(desk, record).name().to_owned(),
             utc(record.since_ms),
             record.attempts.to_string(),
             record.latest.clone().unwrap_or_default(),
-            plain(&why(desk, record)),
+            plain(&why(desk, record).await),
         ]);
     }
     table.lines().iter().for_each(|line| say!("{line}"));
@@ -328,9 +335,9 @@ async fn show(desk: &Desk, name: &str, json: bool) -> anyhow::Result<u8> {
         say!("{}", serde_json::to_string_pretty(&shown).context("write the item")?);
         return Ok(0);
     }
-    let standing = Standing::of(desk, &record);
+    let standing = ItemStanding::of(desk, &record);
     say!("{} · {} since {}", style(format!("item {id}")).bold(), standing.name(), utc(record.since_ms));
-    let why = why(desk, &record);
+    let why = why(desk, &record).await;
     if !why.is_empty() {
         say!("  why       {}", plain_long(&why));
     }

@@ -26,8 +26,8 @@ pub enum Next {
     Resume,
     /// An answer, and then a resume.
     Answer(QuestionId),
-    /// Its line is stopped: a person clears it, and then a resume.
-    Clear(ScopeId),
+    /// Its line is stopped by this lock: a person clears it, and then a resume.
+    Clear(ScopeId, u64),
     /// Nothing: no resume lets it go on.
     Over { why: String },
 }
@@ -38,8 +38,11 @@ impl Next {
         match self {
             Next::Running | Next::Over { .. } => None,
             Next::Resume => Some(format!("jidoka resume {serial}")),
-            Next::Answer(question) => Some(format!("jidoka answer {question} NUMBER, then jidoka resume {serial}")),
-            Next::Clear(line) => Some(format!("jidoka andon clear {line}, then jidoka resume {serial}")),
+            Next::Answer(question) => Some(format!("jidoka answer {question} OPTION --resume")),
+            Next::Clear(line, lock) => Some(format!(
+                "jidoka andon clear {line}/{lock} --cause TEXT (--policy-change TEXT | --no-policy-change), then jidoka resume \
+                 {serial}"
+            )),
         }
     }
 }
@@ -49,7 +52,7 @@ impl Next {
     pub fn over(&self) -> Option<&str> {
         match self {
             Next::Over { why } => Some(why),
-            Next::Running | Next::Resume | Next::Answer(_) | Next::Clear(_) => None,
+            Next::Running | Next::Resume | Next::Answer(_) | Next::Clear(..) => None,
         }
     }
 }
@@ -100,8 +103,8 @@ impl Desk {
         if past.record().is_some_and(|record| record.verdict == "exhausted") {
             return over("its budget is used up".to_owned());
         }
-        if self.is_stopped(&line).await? {
-            return Ok(Next::Clear(line));
+        if let Some(lock) = self.stopped_by(&line).await? {
+            return Ok(Next::Clear(line, lock));
         }
         let now_ms = self.now_ms();
         let asked = self.questions().await?.into_iter();
@@ -109,7 +112,8 @@ impl Desk {
         Ok(asked.map(|(id, _)| Next::Answer(id)).next().unwrap_or(Next::Resume))
     }
 
-    async fn is_stopped(&self, line: &ScopeId) -> Result<bool, StoreError> {
-        Ok(self.lines().await?.iter().any(|(id, record)| id == line && record.lock.is_some()))
+    async fn stopped_by(&self, line: &ScopeId) -> Result<Option<u64>, StoreError> {
+        let found = self.lines().await?.into_iter().find(|(id, _)| id == line);
+        Ok(found.and_then(|(_, record)| Some(record.lock?.number)))
     }
 }
