@@ -19,7 +19,6 @@ use jidoka::rules::item::ItemRecord;
 use jidoka::rules::ledger::{Ledger, ScopeId};
 use jidoka::rules::model::{Metered, Request, Stop, ToolCall, Usage};
 use jidoka::rules::operate::Act;
-use jidoka::rules::progress::Mark;
 use jidoka::rules::question::{Question, QuestionId};
 
 /// A stream of numbers that is fixed by its seed. Threads may draw from it; who draws what is theirs to race for.
@@ -196,10 +195,6 @@ impl Store for ChaosStore {
         }
     }
 
-    fn marks(&self, serial: &str) -> Result<Vec<Mark>, StoreError> {
-        self.store.marks(serial)
-    }
-
     fn journal(&self, serial: &str) -> Result<Option<Kept>, StoreError> {
         self.store.journal(serial)
     }
@@ -210,6 +205,18 @@ impl Store for ChaosStore {
 
     fn named(&self) -> Result<Vec<(String, Digest)>, StoreError> {
         self.store.named()
+    }
+
+    fn run(&self, serial: &str) -> Result<Option<RunRow>, StoreError> {
+        self.store.run(serial)
+    }
+
+    fn contents_bytes(&self) -> Result<u64, StoreError> {
+        self.store.contents_bytes()
+    }
+
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        self.store.free_bytes()
     }
 
     fn open_attempts(&self) -> Result<Vec<ScopeId>, StoreError> {

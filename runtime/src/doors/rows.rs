@@ -14,17 +14,15 @@ use super::chain::{Head, Kept, Key, Row as Line, Sealed, named_by, named_in};
 use super::store::{Need, Pages, RunRow, Written};
 use crate::rules::andon::{LineRecord, Pulled};
 use crate::rules::digest::Digest;
-use crate::rules::facts::Facts;
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{Call, CallId, Changes, Ledger, Level, Scope, ScopeId};
 use crate::rules::operate::Act;
-use crate::rules::progress::Mark;
 use crate::rules::question::{Question, QuestionId};
 use crate::rules::scope::upward;
 use crate::rules::window::{Span, Window};
 
 /// The version of the tables. A store of another one is refused.
-pub(super) const FORMAT: i64 = 4;
+pub(super) const FORMAT: i64 = 5;
 
 /// What tells a store of ours from any other file of SQLite: "JDKA".
 pub(super) const APPLICATION: i64 = 0x4a44_4b41;
@@ -51,7 +49,7 @@ CREATE TABLE question (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT 
 CREATE TABLE run (
     serial TEXT PRIMARY KEY, head TEXT NOT NULL, entries INTEGER NOT NULL, key BLOB, tenant TEXT NOT NULL,
     line TEXT NOT NULL, item TEXT NOT NULL, attempt INTEGER NOT NULL, opened_ms INTEGER NOT NULL,
-    latest_ms INTEGER NOT NULL, verdict TEXT, exit_code INTEGER, by_itself INTEGER NOT NULL, parent TEXT, caller TEXT,
+    latest_ms INTEGER NOT NULL, verdict TEXT, exit_code INTEGER, settled INTEGER NOT NULL, parent TEXT, caller TEXT,
     imported INTEGER NOT NULL, bytes INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX fork ON run (parent) WHERE parent IS NOT NULL;
@@ -76,6 +74,9 @@ INSERT INTO spent_in VALUES (?1, ?2, ?3) ON CONFLICT (path, span) DO UPDATE SET 
 const SAVE_CALL: &str = "
 INSERT INTO call VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT (id) DO UPDATE SET state = excluded.state, body = excluded.body";
+const ADVANCE: &str = "
+UPDATE run SET head = ?2, entries = ?3, latest_ms = ?4, bytes = ?5, verdict = ?6, exit_code = ?7, settled = ?8
+WHERE serial = ?1";
 const SAVE_LINE: &str = "INSERT INTO line VALUES (?1, ?2) ON CONFLICT (path) DO UPDATE SET body = excluded.body";
 const SAVE_QUESTION: &str = "INSERT INTO question VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET body = excluded.body";
 const SAVE_ITEM: &str = "INSERT INTO item VALUES (?1, ?2) ON CONFLICT (path) DO UPDATE SET body = excluded.body";
@@ -258,33 +259,34 @@ impl Rows<'_> {
 
     /// Appends entries to journals, in order, and moves each run's head to its last one.
     pub fn append(&self, entries: impl Iterator<Item = (Arc<str>, Key, Sealed)>) -> rusqlite::Result<()> {
-        let mut moved: HashMap<Arc<str>, Moved> = HashMap::new();
+        let mut moved: HashMap<Arc<str>, (RunRow, Digest)> = HashMap::new();
         for (serial, key, entry) in entries {
-            let head = Head { entries: entry.seq + 1, hash: entry.hash };
             if let Some(row) = RunRow::opened(&entry) {
-                self.insert_run(&row, head, Some(&key))?;
+                self.insert_run(&row, Head { entries: entry.seq + 1, hash: entry.hash }, Some(&key))?;
+                moved.insert(Arc::clone(&serial), (row, entry.hash));
+            } else if !moved.contains_key(&serial) {
+                let row = self.run(&serial)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+                moved.insert(Arc::clone(&serial), (row, entry.hash));
             }
-            let blank = Moved { head, latest_ms: 0, bytes: 0, verdict: None, by_itself: None };
-            let run = moved.entry(Arc::clone(&serial)).or_insert(blank);
-            run.follow(&entry, head);
+            if let Some((row, head)) = moved.get_mut(&serial) {
+                row.follow(&entry);
+                *head = entry.hash;
+            }
             self.insert_entry(&serial, entry.seq, &entry.row)?;
             named_by(&entry.facts).iter().try_for_each(|address| self.insert_named(&serial, address))?;
             entry.pieces.iter().try_for_each(|(address, piece)| self.insert_piece(&serial, address, piece))?;
         }
-        for (serial, run) in moved {
-            let advance =
-                "UPDATE run SET head = ?2, entries = ?3, latest_ms = ?4, bytes = bytes + ?5 WHERE serial = ?1";
-            let (head, entries) = (run.head.hash.to_string(), run.head.entries);
-            self.0.prepare_cached(advance)?.execute(params![&*serial, head, entries, run.latest_ms, run.bytes])?;
-            if let Some(verdict) = run.verdict {
-                let (verdict, exit_code) = verdict.unzip();
-                let judge = "UPDATE run SET verdict = ?2, exit_code = ?3 WHERE serial = ?1";
-                self.0.prepare_cached(judge)?.execute(params![&*serial, verdict, exit_code])?;
-            }
-            if let Some(by_itself) = run.by_itself {
-                let ended = "UPDATE run SET by_itself = ?2 WHERE serial = ?1";
-                self.0.prepare_cached(ended)?.execute(params![&*serial, by_itself])?;
-            }
+        for (row, head) in moved.into_values() {
+            self.0.prepare_cached(ADVANCE)?.execute(params![
+                row.serial,
+                head.to_string(),
+                row.entries,
+                row.latest_ms,
+                row.bytes,
+                row.verdict,
+                row.exit_code,
+                row.settled
+            ])?;
         }
         Ok(())
     }
@@ -317,7 +319,7 @@ impl Rows<'_> {
             row.latest_ms,
             row.verdict,
             row.exit_code,
-            row.by_itself,
+            row.settled,
             row.parent,
             row.caller,
             row.imported,
@@ -352,13 +354,6 @@ impl Rows<'_> {
     /// One run.
     pub fn run(&self, serial: &str) -> rusqlite::Result<Option<RunRow>> {
         self.0.prepare_cached(&format!("{RUNS} WHERE serial = ?1"))?.query_row([serial], run_row).optional()
-    }
-
-    /// The marks in a run's journal, without reading the rest of it into memory.
-    pub fn marks(&self, serial: &str) -> rusqlite::Result<Vec<Mark>> {
-        let marked = "SELECT line ->> '$.entry.marked.mark' AS mark FROM entry
-            WHERE serial = ?1 AND mark IS NOT NULL ORDER BY seq";
-        self.0.prepare_cached(marked)?.query_map([serial], |row| json(row, 0))?.collect()
     }
 
     /// The journal of a run.
@@ -477,32 +472,8 @@ impl Rows<'_> {
     }
 }
 
-/// What entries do to the row of their run.
-struct Moved {
-    head: Head,
-    latest_ms: u64,
-    bytes: u64,
-    /// If the run was closed, or opened again.
-    verdict: Option<Option<(String, u8)>>,
-    by_itself: Option<bool>,
-}
-
-impl Moved {
-    fn follow(&mut self, entry: &Sealed, head: Head) {
-        self.head = head;
-        self.latest_ms = entry.at_ms;
-        self.bytes += entry.erasable_bytes() as u64;
-        match &entry.facts {
-            Facts::Closed { verdict, exit_code } => self.verdict = Some(Some((verdict.clone(), *exit_code))),
-            Facts::Resumed { .. } => (self.verdict, self.by_itself) = (Some(None), Some(false)),
-            Facts::Ended { outcome, .. } => self.by_itself = Some(outcome.is_own()),
-            _ => {}
-        }
-    }
-}
-
 const RUNS: &str =
-    "SELECT serial, tenant, line, item, attempt, opened_ms, latest_ms, entries, verdict, exit_code, by_itself,
+    "SELECT serial, tenant, line, item, attempt, opened_ms, latest_ms, entries, verdict, exit_code, settled,
     parent, caller, imported, key IS NULL, bytes FROM run";
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
@@ -517,7 +488,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         entries: row.get(7)?,
         verdict: row.get(8)?,
         exit_code: row.get(9)?,
-        by_itself: row.get(10)?,
+        settled: row.get(10)?,
         parent: row.get(11)?,
         caller: row.get(12)?,
         imported: row.get(13)?,

@@ -29,7 +29,6 @@ use crate::rules::digest::Digest;
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{Ledger, ScopeId};
 use crate::rules::operate::Act;
-use crate::rules::progress::Mark;
 use crate::rules::question::{Question, QuestionId};
 
 /// The store's file below the host's directory.
@@ -51,8 +50,8 @@ const LOCK_LOOK: [Duration; 2] = [Duration::from_micros(50), Duration::from_mill
 /// Works of one transaction: more would only make the first of them wait.
 const MAX_BATCH: usize = 512;
 
-/// Pages that are given back to the disk in one transaction: 4 MiB, some milliseconds.
-const SHRINK_PAGES: u64 = 1_024;
+/// Pages that are given back to the disk in one transaction: 16 MiB, some ten milliseconds.
+const SHRINK_PAGES: u64 = 4_096;
 
 /// Scopes that a writer remembers between transactions: items are never closed, and a service sees ever new ones.
 const MAX_REMEMBERED: usize = 10_000;
@@ -160,10 +159,6 @@ impl Store for SqliteStore {
         if let Err(mpsc::SendError(work)) = works.send(work) {
             (work.change)(Err(StoreError::Failed("its writer is gone".into())))(Ok(()));
         }
-    }
-
-    fn marks(&self, serial: &str) -> Result<Vec<Mark>, StoreError> {
-        self.read(|rows| rows.marks(serial))
     }
 
     fn journal(&self, serial: &str) -> Result<Option<Kept>, StoreError> {
@@ -316,7 +311,6 @@ impl Writer {
         if !written.accept_clock {
             now_ms = now_ms.max(latest_ms);
         }
-        let frees = !written.erased.is_empty() || written.shrink;
         let rows = Rows(&self.connection);
         rows.save(&mut self.pages, &mut written).map_err(refused)?;
         if written.shrink {
@@ -339,7 +333,7 @@ impl Writer {
                 tracing::warn!(%error, "how far the store came could not be noted beside it");
             }
         }
-        if frees {
+        if written.fold {
             // Old pages are in the log too. If somebody reads just now, the next one who closes the store does it.
             drop(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
         }

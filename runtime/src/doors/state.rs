@@ -234,9 +234,16 @@ impl State {
         // Meanwhile nobody else clears there.
         let making = scratch.open(".")?.into_std();
         making.lock_shared()?;
-        let removed = node::remove_tree(&scratch, &gone)
-            .and_then(|()| runs.rename(serial, &scratch, &gone))
-            .and_then(|()| node::remove_tree(&scratch, &gone));
+        let removed =
+            node::remove_tree(&scratch, &gone).and_then(|()| runs.rename(serial, &scratch, &gone)).and_then(|()| {
+                match node::remove_tree(&scratch, &gone) {
+                    // Whoever had opened it, to see whether it is free, has made a lock in it since.
+                    Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                        node::remove_tree(&scratch, &gone)
+                    }
+                    removed => removed,
+                }
+            });
         drop(making.unlock());
         removed
     }
@@ -306,7 +313,10 @@ impl State {
             node::create_dir(&runs, name, 0o700)?;
             let dir = runs.open_dir(name)?;
             let alive = dir.open_with(LOCK, &lock_options())?.into_std();
-            alive.try_lock()?;
+            // Somebody may be looking whether it is free.
+            if is_taken(&alive)? {
+                return Err(io::ErrorKind::ResourceBusy.into());
+            }
             node::create_dir(&dir, "evidence", 0o700)?;
             making.sync_all()?;
             Ok(RunDir { dir: Arc::new(dir), _alive: Arc::new(alive) })

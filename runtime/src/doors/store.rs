@@ -18,7 +18,6 @@ use crate::rules::facts::Facts;
 use crate::rules::item::ItemRecord;
 use crate::rules::ledger::{CallId, Ledger, ScopeId};
 use crate::rules::operate::Act;
-use crate::rules::progress::Mark;
 use crate::rules::question::{Question, QuestionId};
 
 /// A run in the list of all runs.
@@ -37,8 +36,8 @@ pub struct RunRow {
     /// None while it is open.
     pub verdict: Option<String>,
     pub exit_code: Option<u8>,
-    /// Its worker has ended, and nobody stopped it.
-    pub by_itself: bool,
+    /// Its worker has ended, nobody stopped it, and what it changed is not waiting to be applied.
+    pub settled: bool,
     /// The run that it is a fork of.
     pub parent: Option<String>,
     /// The run that it is a child of.
@@ -72,7 +71,7 @@ impl RunRow {
             entries: 0,
             verdict: None,
             exit_code: None,
-            by_itself: false,
+            settled: false,
             parent: origin.parent.as_ref().map(|parent| parent.serial.clone()),
             caller: origin.caller.as_ref().map(|caller| caller.serial.clone()),
             imported: false,
@@ -113,9 +112,11 @@ impl RunRow {
         match facts {
             Facts::Closed { verdict, exit_code } => {
                 (self.verdict, self.exit_code) = (Some(verdict.clone()), Some(*exit_code));
+                self.settled |= verdict == "accepted";
             }
-            Facts::Resumed { .. } => (self.verdict, self.exit_code, self.by_itself) = (None, None, false),
-            Facts::Ended { outcome, .. } => self.by_itself = outcome.is_own(),
+            Facts::Resumed { .. } => (self.verdict, self.exit_code, self.settled) = (None, None, false),
+            Facts::Ended { outcome, .. } => self.settled = outcome.is_own(),
+            Facts::Applying => self.settled = false,
             _ => {}
         }
     }
@@ -239,6 +240,7 @@ pub(super) struct Written {
     /// Runs whose contents go.
     pub erased: Vec<Arc<str>>,
     pub shrink: bool,
+    pub fold: bool,
     pub acts: Vec<Act>,
     pub accept_clock: bool,
 }
@@ -308,6 +310,11 @@ impl<'a> Books<'a> {
         self.written.shrink = true;
     }
 
+    /// Folds the log into the store's file, which is then as small as it can be, and leaves nothing of what was erased in it.
+    pub fn fold(&mut self) {
+        self.written.fold = true;
+    }
+
     /// Keeps a run that comes from elsewhere, with its whole journal. There is none of its serial: the caller has the run's
     /// directory to itself, without which nobody writes a journal.
     pub fn import(&mut self, row: RunRow, kept: Kept) {
@@ -354,12 +361,6 @@ pub trait Store: Send + Sync {
     /// Takes a work, which is done after all that were taken before it. Never waits.
     fn submit(&self, work: Work);
 
-    /// The marks in a run's journal. Blocking.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn marks(&self, serial: &str) -> Result<Vec<Mark>, StoreError>;
-
     /// The journal of a run as it was kept; none, if there is no such run. Blocking.
     ///
     /// # Errors
@@ -382,25 +383,19 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    fn contents_bytes(&self) -> Result<u64, StoreError> {
-        Ok(self.runs()?.iter().map(|run| run.bytes).sum())
-    }
+    fn contents_bytes(&self) -> Result<u64, StoreError>;
 
     /// What [`Books::shrink`] could give back to the disk. Blocking.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn free_bytes(&self) -> Result<u64, StoreError> {
-        Ok(0)
-    }
+    fn free_bytes(&self) -> Result<u64, StoreError>;
 
     /// A run in the list of all runs; none, if there is no such run. Blocking.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn run(&self, serial: &str) -> Result<Option<RunRow>, StoreError> {
-        Ok(self.runs()?.into_iter().find(|run| run.serial == serial))
-    }
+    fn run(&self, serial: &str) -> Result<Option<RunRow>, StoreError>;
 
     /// The attempts whose scopes are open. Blocking.
     ///
@@ -607,16 +602,6 @@ impl Store for MemoryStore {
         done(Ok(()));
     }
 
-    fn marks(&self, serial: &str) -> Result<Vec<Mark>, StoreError> {
-        let Some(kept) = self.journal(serial)? else { return Ok(Vec::new()) };
-        let entries = kept.open().map_err(|flaw| StoreError::Corrupt(flaw.to_string()))?;
-        let marks = entries.into_iter().filter_map(|entry| match entry.facts {
-            Facts::Marked { mark, .. } => Some(mark),
-            _ => None,
-        });
-        Ok(marks.collect())
-    }
-
     fn journal(&self, serial: &str) -> Result<Option<Kept>, StoreError> {
         let memory = self.memory();
         Ok(memory.journals.get(serial).map(|journal| Kept {
@@ -629,6 +614,18 @@ impl Store for MemoryStore {
 
     fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
         Ok(self.memory().journals.values().map(|journal| journal.row.clone()).collect())
+    }
+
+    fn run(&self, serial: &str) -> Result<Option<RunRow>, StoreError> {
+        Ok(self.memory().journals.get(serial).map(|journal| journal.row.clone()))
+    }
+
+    fn contents_bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.memory().journals.values().map(|journal| journal.row.bytes).sum())
+    }
+
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     fn named(&self) -> Result<Vec<(String, Digest)>, StoreError> {

@@ -29,7 +29,8 @@ pub(super) async fn of(machine: &dyn Machine, desk: &Desk, said: &str) -> anyhow
     let place = machine.state_dir();
     let place = place.display();
     if let "@" | "last" = word {
-        let latest = runs.last().map(|run| run.serial.clone());
+        // A child is its caller's.
+        let latest = runs.iter().rfind(|run| run.caller.is_none()).map(|run| run.serial.clone());
         return latest.ok_or_else(|| anyhow!("no run is in {place} yet"));
     }
     let serials: Vec<&str> = runs.iter().map(|run| run.serial.as_str()).collect();
@@ -87,7 +88,7 @@ fn row(record: Record) -> RunRow {
         exit_code: Some(record.exit_code),
         parent: None,
         caller: None,
-        by_itself: false,
+        settled: false,
         imported: false,
         erased: false,
         bytes: 0,

@@ -31,7 +31,7 @@ use super::admission::Scopes;
 use super::line::{self, Place};
 use super::meter::Meter;
 use super::past::{self, Past, PastError};
-use super::recovery::{self, blocking, close_dead_runs};
+use super::recovery::{self, blocking, close_quiet_dead_runs};
 use super::retention::{self, PruneError, Pruned, Retention};
 use super::runner::Reached;
 use super::transfer::{self, Summary, TransferError};
@@ -259,12 +259,12 @@ impl Desk {
     }
 
     /// The whole ledger as it is now, without calls that are over. What runs left behind whose process is gone is closed
-    /// first.
+    /// first, unless their jobs want their line pulled for it: the next admission does that, and its hooks hear of it.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn survey(&self) -> Result<Ledger, StoreError> {
-        close_dead_runs(&self.store, &self.state).await?;
+        close_quiet_dead_runs(&self.store, &self.state).await?;
         let store = Arc::clone(&self.store);
         blocking(move || store.survey()).await
     }
@@ -413,7 +413,8 @@ impl Desk {
     ) -> Result<Act, DeskError> {
         let line = line.clone();
         let needs = vec![Need::Line(line.clone())];
-        let pulls = self.pulls().await?.into_iter().filter(|pulled| pulled.line == line).collect::<Vec<_>>();
+        let mut pulls = if seen.is_some() { self.pulls().await? } else { vec![] };
+        pulls.retain(|pulled| pulled.line == line);
         self.act_on(needs, AtClock::NotBehind, because, move |books| {
             let mut record = books.line(&line);
             if let (Some(seen), Some(lock)) = (seen, &record.lock) {
@@ -486,7 +487,6 @@ impl Desk {
         let (id, by) = (id.clone(), because.by.clone());
         let (store, run) = (Arc::clone(&self.store), id.run.to_string());
         let row = blocking(move || store.run(&run)).await?;
-        // A child's is not known; its caller's attempt is.
         let item = row.map(|row| ScopeId::host().child(&row.tenant).child(&row.line).child(&row.item));
         let needs = item.iter().cloned().map(Need::Item).chain([Need::Question(id.clone())]).collect();
         self.act_on(needs, AtClock::NotBehind, because, move |books| {

@@ -19,7 +19,7 @@ use super::admission::{Admitted, Ready, Scopes, chain, close_dead_runs, faulted,
 use super::children::Lineage;
 use super::cord::Cord;
 use super::journal::Beginning;
-use super::past::Past;
+use super::past::{Past, PastError};
 use super::recovery::Left;
 use super::resume::restored;
 use super::runner::{Job, Runner};
@@ -57,6 +57,10 @@ pub(super) async fn admit(
     let opened = tokio::task::spawn_blocking(move || {
         // As long as it is taken nobody erases it; one that is on its way is erased by nobody either.
         let parent_dir = host.state.reopen_run(&parent_serial).ok();
+        let parent = host.store.run(&parent_serial).map_err(|error| not_admitted(format!("the store: {error}")))?;
+        if parent.is_some_and(|parent| parent.erased) {
+            return Err(not_admitted(PastError::Erased { serial: parent_serial }));
+        }
         let lease = host.state.lease(&job.spec.tenant, &job.spec.line, &item);
         let lease = lease.map_err(|error| not_admitted(chain(&error)))?;
         // Nothing is kept that is not kept already; but nobody may sweep it away meanwhile.

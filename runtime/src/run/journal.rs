@@ -532,7 +532,6 @@ mod tests {
     use crate::rules::item::ItemRecord;
     use crate::rules::ledger::{Ledger, ScopeId};
     use crate::rules::operate::Act;
-    use crate::rules::progress::Mark;
     use crate::rules::question::{Question, QuestionId};
 
     /// Keeps works waiting until it is told how the next one ends.
@@ -566,10 +565,6 @@ mod tests {
             lock(&self.waiting).push_back(work);
         }
 
-        fn marks(&self, serial: &str) -> Result<Vec<Mark>, StoreError> {
-            self.memory.marks(serial)
-        }
-
         fn journal(&self, serial: &str) -> Result<Option<Kept>, StoreError> {
             self.memory.journal(serial)
         }
@@ -580,6 +575,18 @@ mod tests {
 
         fn named(&self) -> Result<Vec<(String, Digest)>, StoreError> {
             self.memory.named()
+        }
+
+        fn run(&self, serial: &str) -> Result<Option<RunRow>, StoreError> {
+            self.memory.run(serial)
+        }
+
+        fn contents_bytes(&self) -> Result<u64, StoreError> {
+            self.memory.contents_bytes()
+        }
+
+        fn free_bytes(&self) -> Result<u64, StoreError> {
+            self.memory.free_bytes()
         }
 
         fn open_attempts(&self) -> Result<Vec<ScopeId>, StoreError> {

@@ -1,4 +1,4 @@
-//! Runs whose process is gone: what can still be done with one, and their end, written down by whoever finds them.
+//! Runs whose process died: reads one from its journal, and closes it as `lost`.
 //!
 //! Never: touches a run that a process still has. Invariant here: a run that is closed here has the end that its own journal
 //! says, and `lost` only if it says none.
@@ -84,6 +84,11 @@ impl Dead {
         self.stop.is_none().then(|| self.serial.to_string())
     }
 
+    /// Whether its job wants its line pulled when it is lost.
+    pub(super) fn wants_pull(&self) -> bool {
+        self.spec.on_lost == OnLost::Pull && self.stop.is_none()
+    }
+
     /// Writes its end into its journal, and closes its scope.
     pub(super) fn close(mut self, books: &mut Books<'_>, verdict: &Verdict) -> Closed {
         books.ledger.close(&self.scopes.attempt, books.now_ms);
@@ -144,8 +149,7 @@ pub(super) async fn pull_for_lost(
     for attempt in dead {
         let (books, host, serial) = (Arc::clone(store), state.clone(), attempt.name().to_owned());
         let found = blocking(move || {
-            let wanted =
-                Dead::read(&books, &serial).filter(|dead| dead.spec.on_lost == OnLost::Pull && dead.stop.is_none());
+            let wanted = Dead::read(&books, &serial).filter(Dead::wants_pull);
             // As long as it is taken nobody lets it go on.
             Ok(wanted.and_then(|dead| Some((host.reopen_run(&serial).ok()?, dead))))
         });

@@ -29,18 +29,35 @@ use super::lost::{self, Dead};
 pub(super) async fn close_dead_runs(store: &Arc<dyn Store>, state: &State) -> Result<Vec<Pulled>, StoreError> {
     let (books, host) = (Arc::clone(store), state.clone());
     let dead = blocking(move || Ok(dead(&host, books.open_attempts()?))).await?;
-    if dead.is_empty() {
-        return Ok(vec![]);
-    }
     let pulled = lost::pull_for_lost(store, state, &dead).await?;
+    close_scopes(store, dead).await?;
+    Ok(pulled)
+}
+
+/// As [`close_dead_runs`], for whoever knows no hooks: runs whose jobs want their line pulled for it are left to an admission,
+/// whose hooks hear of it.
+///
+/// # Errors
+/// [`StoreError`]: they stay as they are.
+pub(super) async fn close_quiet_dead_runs(store: &Arc<dyn Store>, state: &State) -> Result<(), StoreError> {
+    let (books, host) = (Arc::clone(store), state.clone());
+    let quiet = move || {
+        let mut dead = dead(&host, books.open_attempts()?);
+        dead.retain(|attempt| !Dead::read(&books, attempt.name()).is_some_and(|dead| dead.wants_pull()));
+        Ok(dead)
+    };
+    close_scopes(store, blocking(quiet).await?).await
+}
+
+async fn close_scopes(store: &Arc<dyn Store>, dead: Vec<ScopeId>) -> Result<(), StoreError> {
+    if dead.is_empty() {
+        return Ok(());
+    }
     let needs = dead.iter().cloned().map(Need::Tree).collect();
     transact_at(&**store, needs, Durability::Durable, AtClock::Any, move |books| {
-        for attempt in &dead {
-            books.ledger.close(attempt, books.now_ms);
-        }
+        dead.iter().for_each(|attempt| books.ledger.close(attempt, books.now_ms));
     })
     .await
-    .map(|()| pulled)
 }
 
 /// Those of the attempts whose process is gone. Of whom nobody can say whether it is alive, it is.

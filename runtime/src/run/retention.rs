@@ -1,8 +1,8 @@
 //! What is kept of runs that are over: by age and by size all that they hold goes; their chains stay and still hold.
 //!
 //! Never: touches a run that may go on, one that somebody works on, or one that a fork stands on whose contents are kept.
-//! Invariants here: what is erased is gone from the store before its files are, so that a crash leaves files too many and
-//! never too few, which the next prune removes; a rehearsal and the real thing follow the same plan.
+//! Invariants here: what is erased is gone from the store, durably, before its files are, so that a crash leaves files too many
+//! and never too few, which the next prune removes; a rehearsal and the real thing follow the same plan.
 
 mod over;
 mod shares;
@@ -13,15 +13,19 @@ use std::sync::Arc;
 use crate::doors::blobs::BlobError;
 use crate::doors::cache;
 use crate::doors::state::{Disk, LeaseError, RunDir, State};
-use crate::doors::store::{AtClock, Books, Durability, Need, RunRow, Store, StoreError, transact_at};
+use crate::doors::store::{AtClock, Durability, Need, RunRow, Store, StoreError, transact_at};
+use crate::rules::ledger::ScopeId;
 
-use self::over::{Candidates, Known, item_of, may_go_on};
+use self::over::{Candidates, Known, Stopped, item_of, line_of, lock_of, may_go_on};
 use self::shares::Shares;
-use super::recovery::{blocking, close_dead_runs};
+use super::recovery::{blocking, close_quiet_dead_runs};
 use super::serial;
 
-/// Runs that are erased in one transaction. Each holds descriptors meanwhile.
-const BATCH: usize = 32;
+/// Runs that are erased in one transaction. Each holds two descriptors meanwhile.
+const BATCH: usize = 128;
+
+/// Plans that are made to come below a size, since what a plan expects of the store's pages is an estimate.
+const MAX_PLANS: usize = 3;
 
 /// What stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,23 +87,26 @@ pub(super) async fn rehearse(
 /// # Errors
 /// [`PruneError`]: what was erased until then stays erased.
 pub(super) async fn prune(store: &Arc<dyn Store>, state: &State, retention: Retention) -> Result<Pruned, PruneError> {
-    close_dead_runs(store, state).await?;
+    close_quiet_dead_runs(store, state).await?;
     let mut plan = Plan::of_now(store, state, retention).await?;
-    let mut pruned = Pruned { before_bytes: plan.before_bytes, ..Pruned::default() };
-    loop {
+    let mut pruned = Pruned { before_bytes: plan.before_bytes, unfinished: plan.unfinished, ..Pruned::default() };
+    for _ in 0..MAX_PLANS {
         let went = plan.carry_out(store, state).await?;
-        // What a plan expects of the store's pages is an estimate: a look at what came of it makes sure.
-        plan = Plan::of_now(store, state, retention).await?;
-        pruned.after_bytes = plan.before_bytes;
-        pruned.unfinished = plan.unfinished;
+        let is_all = retention.max_bytes.is_none() || went == Pruned::default();
         pruned.compiled += went.compiled;
-        let is_all = plan.is_empty() || (went.runs.is_empty() && went.leftovers.is_empty() && went.compiled == 0);
         pruned.runs.extend(went.runs);
         pruned.leftovers.extend(went.leftovers);
         if is_all {
-            return Ok(pruned);
+            break;
         }
+        plan = Plan::of_now(store, state, retention).await?;
+        pruned.unfinished = plan.unfinished;
     }
+    let state = state.clone();
+    let after = tokio::task::spawn_blocking(move || state.disk()).await;
+    let after = after.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+    pruned.after_bytes = after.map_err(PruneError::Size)?.total;
+    Ok(pruned)
 }
 
 /// What is to go, decided at one moment.
@@ -112,6 +119,8 @@ struct Plan {
     before_bytes: u64,
     /// What is expected.
     after_bytes: u64,
+    /// The lines that were stopped.
+    stopped: Arc<Stopped>,
 }
 
 impl Plan {
@@ -131,6 +140,7 @@ impl Plan {
             unfinished: known.unfinished(),
             before_bytes: disk.total,
             after_bytes: disk.total.saturating_sub(free),
+            stopped: Arc::new(known.stopped.clone()),
             ..Self::default()
         };
         plan.choose_leftovers(&disk, &known, state, retention)?;
@@ -194,29 +204,28 @@ impl Plan {
         self.after_bytes = self.after_bytes.saturating_sub(bytes);
     }
 
-    fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.leftovers.is_empty() && self.compiled.is_empty()
-    }
-
     fn told(self) -> Pruned {
-        let Self { runs, leftovers, compiled, unfinished, before_bytes, after_bytes } = self;
+        let Self { runs, leftovers, compiled, unfinished, before_bytes, after_bytes, stopped: _ } = self;
         Pruned { runs, leftovers, compiled: compiled.len(), unfinished, before_bytes, after_bytes }
     }
 
     /// Does it. Returns what went: some of it may be in use, or needed, by now.
     async fn carry_out(&self, store: &Arc<dyn Store>, state: &State) -> Result<Pruned, PruneError> {
-        let mut went =
-            Pruned { leftovers: remove_leftovers(store, state, &self.leftovers).await?, ..Pruned::default() };
+        let leftovers = remove_unkept(store, state, &self.leftovers).await?;
+        let mut went = Pruned { leftovers, ..Pruned::default() };
         let dir = state.cache().map_err(PruneError::Compiled)?;
         for name in &self.compiled {
             cache::remove(&dir, name).map_err(PruneError::Compiled)?;
             went.compiled += 1;
         }
         for batch in self.runs.chunks(BATCH) {
-            went.runs.extend(erase(store, state, batch).await?);
+            went.runs.extend(erase(store, state, batch, &self.stopped).await?);
         }
-        sweep(store, state).await?;
+        // Before any file goes, whatever becomes of the machine.
+        fold(store).await?;
+        remove_unkept(store, state, &went.runs).await?;
         shrink(store).await?;
+        sweep(store, state).await?;
         Ok(went)
     }
 }
@@ -233,7 +242,8 @@ fn is_free(state: &State, serial: &str) -> Result<bool, PruneError> {
     }
 }
 
-async fn remove_leftovers(store: &Arc<dyn Store>, state: &State, names: &[String]) -> Result<Vec<String>, PruneError> {
+/// Removes directories that no run has whose contents are kept, and that nobody works on. Returns their names.
+async fn remove_unkept(store: &Arc<dyn Store>, state: &State, names: &[String]) -> Result<Vec<String>, PruneError> {
     let (store, state, names) = (Arc::clone(store), state.clone(), names.to_vec());
     let removed = tokio::task::spawn_blocking(move || {
         let mut removed = Vec::new();
@@ -250,49 +260,85 @@ async fn remove_leftovers(store: &Arc<dyn Store>, state: &State, names: &[String
     removed.await.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()))
 }
 
-/// Erases runs, and removes their files. Returns those of them that nobody works on, and that are over by now too.
-async fn erase(store: &Arc<dyn Store>, state: &State, serials: &[String]) -> Result<Vec<String>, PruneError> {
+/// A run that is to be erased, and the run that decides whether it is over: the one whose child of a child it is, or itself.
+struct Doomed {
+    run: RunRow,
+    top: RunRow,
+    /// As long as it is taken nobody lets it go on. An imported run may have none.
+    _taken: Option<RunDir>,
+}
+
+/// Erases the contents of runs in the store. Returns those that nobody works on, and that are over by now too.
+async fn erase(
+    store: &Arc<dyn Store>,
+    state: &State,
+    serials: &[String],
+    stopped: &Arc<Stopped>,
+) -> Result<Vec<String>, PruneError> {
     let (books, home, serials) = (Arc::clone(store), state.clone(), serials.to_vec());
-    let taken = tokio::task::spawn_blocking(move || {
-        let mut taken: Vec<(RunRow, Option<RunDir>)> = Vec::new();
-        for name in serials {
-            let dir = match home.reopen_run(&name) {
+    let doomed = tokio::task::spawn_blocking(move || {
+        let mut doomed = Vec::new();
+        for serial in serials {
+            let taken = match home.reopen_run(&serial) {
                 Ok(dir) => Some(dir),
-                // An imported run may have none.
                 Err(LeaseError::Run { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
-                Err(_) => continue,
+                Err(LeaseError::Alive { .. }) => continue,
+                Err(error) => return Err(files_of(&serial)(std::io::Error::other(error))),
             };
-            taken.extend(books.run(&name)?.map(|run| (run, dir)));
+            let Some(run) = books.run(&serial)? else { continue };
+            doomed.push(Doomed { top: top_of(&*books, &run)?, run, _taken: taken });
         }
-        Ok::<_, StoreError>(taken)
+        Ok(doomed)
     });
-    let taken = taken.await.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string())))?;
-    let rows: Vec<RunRow> = taken.iter().map(|(run, _)| run.clone()).collect();
-    let needs = rows.iter().map(|run| Need::Item(item_of(run))).collect();
-    let erase = move |books: &mut Books<'_>| {
-        for run in &rows {
-            // Since it was looked at, an operator may have let its item be tried again. A child's item is its caller's.
-            if run.caller.is_some() || !may_go_on(run, &books.item(&item_of(run))) {
-                books.erase(&run.serial.as_str().into());
-            }
-        }
+    let doomed = doomed.await.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()))?;
+    let places = |doomed: &Doomed| {
+        [Need::Item(item_of(&doomed.top)), Need::Line(line_of(&doomed.top)), Need::Line(line_of(&doomed.run))]
     };
-    transact_at(&**store, needs, Durability::Durable, AtClock::Any, erase).await?;
-    let (books, home) = (Arc::clone(store), state.clone());
-    let removed = tokio::task::spawn_blocking(move || {
+    let needs = doomed.iter().flat_map(places).collect();
+    let stopped = Arc::clone(stopped);
+    let erased = transact_at(&**store, needs, Durability::Lazy, AtClock::Any, move |books| {
+        // Since they were looked at, an operator may have let an item be tried again, and somebody may have stopped a line.
+        let is_as_planned = |line: &ScopeId| lock_of(&books.line(line)) == stopped.get(line).copied();
+        let is_over = |doomed: &Doomed| {
+            !may_go_on(&doomed.top, &books.item(&item_of(&doomed.top)))
+                && is_as_planned(&line_of(&doomed.top))
+                && is_as_planned(&line_of(&doomed.run))
+        };
+        let over: Vec<bool> = doomed.iter().map(is_over).collect();
+        let over = doomed.iter().zip(over).filter(|(_, over)| *over).map(|(doomed, _)| doomed.run.serial.clone());
+        let over: Vec<String> = over.collect();
+        over.iter().for_each(|serial| books.erase(&serial.as_str().into()));
+        (over, doomed)
+    });
+    let (over, doomed) = erased.await?;
+    let books = Arc::clone(store);
+    let erased = blocking(move || {
         let mut erased = Vec::new();
-        for (RunRow { serial, .. }, dir) in taken {
-            if !books.run(&serial)?.is_some_and(|run| run.erased) {
-                continue;
+        for serial in over {
+            // A fork may have come to stand on it.
+            if books.run(&serial)?.is_some_and(|run| run.erased) {
+                erased.push(serial);
             }
-            if let Some(dir) = dir {
-                home.remove_run(&serial, &dir).map_err(files_of(&serial))?;
-            }
-            erased.push(serial);
         }
+        drop(doomed);
         Ok(erased)
     });
-    removed.await.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()))
+    Ok(erased.await?)
+}
+
+/// The run whose child of a child it is, or itself.
+fn top_of(store: &dyn Store, run: &RunRow) -> Result<RunRow, StoreError> {
+    let (mut top, mut seen) = (run.clone(), BTreeSet::from([run.serial.clone()]));
+    while let Some(caller) = top.caller.as_deref().filter(|caller| seen.insert((*caller).to_owned())) {
+        let Some(caller) = store.run(caller)? else { break };
+        top = caller;
+    }
+    Ok(top)
+}
+
+/// Folds the log of the store into its file, durably.
+async fn fold(store: &Arc<dyn Store>) -> Result<(), StoreError> {
+    transact_at(&**store, vec![], Durability::Durable, AtClock::Any, |books| books.fold()).await
 }
 
 /// Removes blobs that no run names any more whose contents are kept.
@@ -316,16 +362,22 @@ async fn shrink(store: &Arc<dyn Store>) -> Result<(), PruneError> {
         let free = blocking(move || books.free_bytes()).await?;
         // What others free meanwhile is theirs.
         if free == 0 || free >= before {
-            return Ok(());
+            return Ok(fold(store).await?);
         }
         before = free;
-        transact_at(&**store, vec![], Durability::Durable, AtClock::Any, |books| books.shrink()).await?;
+        transact_at(&**store, vec![], Durability::Lazy, AtClock::Any, |books| books.shrink()).await?;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doors::chain::Sealer;
+    use crate::doors::chain::tests::{KEY, opened};
+    use crate::doors::store::{Books, MemoryStore, transact};
+    use crate::rules::andon::{Category, LineRecord, Pull};
+    use crate::rules::effect::{Body, Caller};
+    use crate::rules::item::{ItemRecord, State as ItemState};
 
     pub(super) fn run(serial: &str, latest_ms: u64) -> RunRow {
         RunRow {
@@ -339,12 +391,59 @@ mod tests {
             entries: 3,
             verdict: Some("accepted".into()),
             exit_code: Some(0),
-            by_itself: false,
+            settled: false,
             parent: None,
             caller: None,
             imported: false,
             erased: false,
             bytes: 10,
+        }
+    }
+
+    /// Runs of one item, the second a child of the first, in a host's directory; all of them are over.
+    async fn two_runs() -> (tempfile::TempDir, State, Arc<dyn Store>, ScopeId) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let handle = cap_std::fs::Dir::open_ambient_dir(dir.path(), cap_std::ambient_authority()).expect("opens");
+        let state = State::open(handle).expect("opens");
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let item = ScopeId::of_path("t/l/i");
+        for serial in ["caller", "child"] {
+            drop(state.create_run(serial).expect("made"));
+            let mut body = opened(serial);
+            if let (Body::Opened { opening }, "child") = (&mut body, serial) {
+                opening.origin.caller = Some(Caller { serial: "caller".into(), call: 1 });
+                opening.origin.item = "part".into();
+            }
+            let (entry, item) = (Sealer::new(KEY).seal(5, body), item.clone());
+            let kept = transact(&*store, vec![], Durability::Lazy, move |books| {
+                books.append(&serial.into(), KEY, entry);
+                books.remember(&item, ItemRecord { state: ItemState::Accepted, attempts: 1, ..ItemRecord::default() });
+            });
+            kept.await.expect("kept");
+        }
+        (dir, state, store, item)
+    }
+
+    #[tokio::test]
+    async fn what_somebody_needs_again_since_the_plan_was_made_stays() {
+        type Change = fn(&mut Books<'_>, &ScopeId);
+        let nothing: Change = |_, _| ();
+        let revived: Change = |books, item| {
+            books.remember(item, ItemRecord { state: ItemState::Ready, attempts: 1, ..ItemRecord::default() });
+        };
+        let stopped: Change = |books, _| {
+            let (line, mut record) = (ScopeId::of_path("t/l"), LineRecord::default());
+            record.pull(&Pull::by_operator(Category::Operator, "a look"), 5);
+            books.remember_line(&line, record);
+        };
+        for (change, went) in [(nothing, vec!["caller", "child"]), (revived, vec![]), (stopped, vec![])] {
+            let (_dir, state, store, item) = two_runs().await;
+            let all = Retention { before_ms: Some(u64::MAX), max_bytes: None };
+            let plan = Plan::of_now(&store, &state, all).await.expect("a plan");
+            assert_eq!(plan.runs, ["caller", "child"]);
+            transact(&*store, vec![], Durability::Lazy, move |books| change(books, &item)).await.expect("kept");
+            assert_eq!(plan.carry_out(&store, &state).await.expect("done").runs, went);
+            assert_eq!(state.run_names().expect("reads").len(), 2 - went.len());
         }
     }
 
@@ -357,7 +456,7 @@ mod tests {
         let open = ["open", "of-open"];
         let over =
             runs.iter().map(|run| run.serial.clone()).filter(|serial| !open.contains(&serial.as_str())).collect();
-        let known = Known { runs, over };
+        let known = Known { runs, over, stopped: Stopped::default() };
         let mut candidates = Candidates::of(&known);
         let mut chosen = Vec::new();
         while let Some(run) = candidates.next() {

@@ -1,18 +1,24 @@
-//! Which runs are over: nobody can let them go on, and nothing that stands needs them.
+//! Which runs are over: no resume can continue them, and no question, fork or stopped line needs them.
 //!
 //! Never: asks whether a process is alive; who erases has to find that out. A run of which it is not certain is not over.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::doors::store::{RunRow, Store, StoreError};
+use crate::rules::andon::{LineRecord, Pulled};
 use crate::rules::item::{ItemRecord, State};
 use crate::rules::ledger::ScopeId;
 
 use super::super::past::INTERRUPTED;
 
+/// The line of a run.
+pub(super) fn line_of(run: &RunRow) -> ScopeId {
+    ScopeId::host().child(&run.tenant).child(&run.line)
+}
+
 /// The item that a run is an attempt of.
 pub(super) fn item_of(run: &RunRow) -> ScopeId {
-    ScopeId::host().child(&run.tenant).child(&run.line).child(&run.item)
+    line_of(run).child(&run.item)
 }
 
 /// Whether a resume could let the run go on, or a person has to say first what becomes of its item.
@@ -24,10 +30,15 @@ pub(super) fn may_go_on(run: &RunRow, item: &ItemRecord) -> bool {
     match item.state {
         State::Running | State::Parked | State::Halted => true,
         State::Ready | State::RetryWait => {
-            !run.by_itself || run.verdict.as_deref().is_some_and(|verdict| INTERRUPTED.contains(&verdict))
+            !run.settled || run.verdict.as_deref().is_some_and(|verdict| INTERRUPTED.contains(&verdict))
         }
         State::Accepted | State::Abandoned => false,
     }
+}
+
+/// The number of the lock that stops a line, and how often it was pulled.
+pub(super) fn lock_of(line: &LineRecord) -> Option<(u64, u64)> {
+    line.lock.as_ref().map(|lock| (lock.number, lock.pulls))
 }
 
 /// The books, as far as they say which runs are over.
@@ -36,7 +47,12 @@ pub(super) struct Known {
     pub runs: Vec<RunRow>,
     /// Those that are over, whether or not they are erased.
     pub over: BTreeSet<String>,
+    /// The lines that are stopped.
+    pub stopped: Stopped,
 }
+
+/// The locks of lines, and how often each was pulled.
+pub(super) type Stopped = HashMap<ScopeId, (u64, u64)>;
 
 impl Known {
     /// Reads them. Blocking.
@@ -46,13 +62,14 @@ impl Known {
     pub fn read(store: &dyn Store) -> Result<Self, StoreError> {
         let runs = store.runs()?;
         let items: HashMap<ScopeId, ItemRecord> = store.items()?.into_iter().collect();
-        let locks: HashMap<ScopeId, u64> =
-            store.lines()?.into_iter().filter_map(|(line, record)| Some((line, record.lock?.number))).collect();
+        let locks = store.lines()?.into_iter().filter_map(|(line, record)| Some((line, lock_of(&record)?)));
+        let stopped: Stopped = locks.collect();
         // Whoever is to clear a line wants to see why it was stopped.
-        let stands = store.pulls()?.into_iter().filter(|pulled| locks.get(&pulled.line) == Some(&pulled.lock));
+        let stands = |pulled: &Pulled| stopped.get(&pulled.line).is_some_and(|(number, _)| *number == pulled.lock);
+        let stands = store.pulls()?.into_iter().filter(stands);
         let shown: BTreeSet<String> = stands.filter_map(|pulled| pulled.run).collect();
         let over = over(&runs, &items, &shown);
-        Ok(Self { runs, over })
+        Ok(Self { runs, over, stopped })
     }
 
     /// Runs that are kept, and not over.
@@ -137,15 +154,17 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_over_when_its_item_has_moved_on_or_is_at_its_end_or_its_worker_ended_by_itself() {
+    fn a_run_is_over_when_its_item_has_moved_on_or_is_at_its_end_or_its_worker_ended() {
         let interrupted = run("run", 1);
-        let by_itself = RunRow { by_itself: true, ..interrupted.clone() };
+        let settled = RunRow { settled: true, ..interrupted.clone() };
         for state in State::ALL {
             let waits = matches!(state, State::Running | State::Parked | State::Halted);
             let ended = matches!(state, State::Accepted | State::Abandoned);
-            assert_eq!(may_go_on(&by_itself, &item(state)), waits, "{state:?}");
+            assert_eq!(may_go_on(&settled, &item(state)), waits, "{state:?}");
             assert_eq!(may_go_on(&interrupted, &item(state)), !ended, "{state:?}");
-            let faulted = RunRow { verdict: Some("fault".into()), ..by_itself.clone() };
+            let unapplied = RunRow { verdict: Some("rejected".into()), ..interrupted.clone() };
+            assert_eq!(may_go_on(&unapplied, &item(state)), !ended, "{state:?}");
+            let faulted = RunRow { verdict: Some("fault".into()), ..settled.clone() };
             assert_eq!(may_go_on(&faulted, &item(state)), !ended, "{state:?}");
             assert!(!may_go_on(&RunRow { imported: true, ..interrupted.clone() }, &item(state)));
             assert!(!may_go_on(&interrupted, &ItemRecord { attempts: 2, ..item(state) }));
@@ -159,7 +178,7 @@ mod tests {
     fn a_child_is_over_when_its_caller_is_and_what_a_stopped_line_names_is_not() {
         let caller = RunRow { item: "parked".into(), ..run("caller", 1) };
         let child =
-            |serial: &str, caller: &str| RunRow { caller: Some(caller.into()), by_itself: true, ..run(serial, 2) };
+            |serial: &str, caller: &str| RunRow { caller: Some(caller.into()), settled: true, ..run(serial, 2) };
         let runs = [caller, child("child", "caller"), child("below", "child"), run("done", 3), child("its", "done")];
         let items = [("parked", State::Parked), ("i", State::Accepted)];
         let items = items.map(|(name, state)| (item_of(&RunRow { item: name.into(), ..run("", 0) }), item(state)));

@@ -26,7 +26,7 @@ impl Shares {
     /// Of these names, each with its run. Blocking.
     ///
     /// # Errors
-    /// [`BlobError`]: a tree that a run names cannot be read. A sweep would remove nothing either.
+    /// [`BlobError::Store`]: the disk fails. A tree whose document is damaged or gone has no files here; a sweep says so.
     pub fn of(named: Vec<(String, Digest)>, blobs: &Blobs) -> Result<Self, BlobError> {
         let sizes = blobs.sizes().map_err(|source| BlobError::Store { path: ".".to_owned(), source })?;
         let mut shares = Self::default();
@@ -47,8 +47,11 @@ impl Shares {
         let namers = self.namers.entry(*address).or_default();
         *namers += 1;
         if *namers == 1 && self.sizes.trees.contains_key(address) {
-            let files = blobs.files_of(address)?.into_iter().filter_map(|file| self.numbers.get(&file).copied());
-            let files: Vec<u32> = files.collect();
+            let files = match blobs.files_of(address) {
+                Err(BlobError::Missing { .. } | BlobError::Damaged { .. } | BlobError::NotATree { .. }) => vec![],
+                files => files?,
+            };
+            let files: Vec<u32> = files.into_iter().filter_map(|file| self.numbers.get(&file).copied()).collect();
             files.iter().for_each(|&file| self.files[file as usize].1 += 1);
             self.trees.insert(*address, files);
         }
