@@ -529,19 +529,33 @@ fn an_erased_run_is_shown_as_far_as_it_is_there() {
 #[test]
 fn what_a_worker_changed_is_a_patch_and_nothing_else() {
     let state = state();
-    let fixer = example("fixer");
-    let run_one = run(&state, &["run", fixer.to_str().unwrap(), "--no-apply", "--json"]);
+    let (fixer, check) = (example("fixer").canonicalize().unwrap(), example("fixer-check").canonicalize().unwrap());
+    let job = state.path().join("job");
+    for dir in ["project/src", "project/tests"] {
+        std::fs::create_dir_all(job.join(dir)).unwrap();
+        for file in std::fs::read_dir(fixer.join(dir)).unwrap() {
+            let file = file.unwrap();
+            // A person who ran the example before has a project that is fixed.
+            let text = std::fs::read_to_string(file.path()).unwrap();
+            let text = text.replace("with_tax(net, tax)", "with_tax(after_discount(net, discount), tax)");
+            std::fs::write(job.join(dir).join(file.file_name()), text).unwrap();
+        }
+    }
+    let text = std::fs::read_to_string(fixer.join("jidoka.toml")).unwrap();
+    let text = text.replace("\".\"", &format!("{fixer:?}")).replace("\"../fixer-check\"", &format!("{check:?}"));
+    std::fs::write(job.join("jidoka.toml"), text).unwrap();
+    std::fs::copy(fixer.join("transcript.toml"), job.join("transcript.toml")).unwrap();
+    let run_one = run(&state, &["run", job.to_str().unwrap(), "--no-apply", "--json"]);
     let verdict: serde_json::Value = serde_json::from_slice(&run_one.stdout).unwrap();
+    assert_eq!(verdict["verdict"], "accepted", "{verdict}");
     let (code, patch, _) = said(&state, "60", &["show", "@", "--diff"]);
     assert_eq!(code, 0);
-    // A person who ran the example before has a project that is fixed.
-    if verdict["verdict"] == "accepted" {
-        assert!(
-            patch.starts_with("diff --git a/src/basket.rhai b/src/basket.rhai\n--- a/src/basket.rhai\n"),
-            "{patch}"
-        );
-        assert!(patch.contains("\n@@ ") && !patch.contains("accepted"), "{patch}");
-    }
+    assert!(patch.starts_with("diff --git a/src/basket.rhai b/src/basket.rhai\n--- a/src/basket.rhai\n"), "{patch}");
+    assert!(patch.contains("\n@@ ") && !patch.contains("accepted"), "{patch}");
+    std::fs::write(job.join("it.patch"), &patch).unwrap();
+    let git = ["-C", job.join("project").to_str().unwrap(), "apply", "--check", "../it.patch"].map(str::to_owned);
+    let applies = Command::new("git").args(git).output().unwrap();
+    assert!(applies.status.success(), "{}", String::from_utf8_lossy(&applies.stderr));
 }
 
 #[test]

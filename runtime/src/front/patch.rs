@@ -1,6 +1,7 @@
-//! What changed between two trees, as a patch that `git apply` takes.
+//! What changed between two trees, as a patch that `git apply` takes where all that changed is text.
 //!
-//! Never: shows a file that is no text, or a large one; it says that they differ. Empty directories are in no patch.
+//! Never: shows a file that is not text, or a large one; it says that they differ, and `git apply` refuses such a patch. Empty
+//! directories are in no patch.
 
 use console::style;
 use similar::TextDiff;
@@ -18,12 +19,21 @@ const AROUND: usize = 3;
 /// The name of what is not there.
 const NOWHERE: &str = "/dev/null";
 
+/// The mode of a link, as git writes it.
+const LINK: &str = "120000";
+
 /// A side of a change.
 struct Side {
     /// As git writes it.
     mode: &'static str,
     /// None: it is no text, or too large to be compared.
     text: Option<String>,
+}
+
+impl Side {
+    fn is_link(&self) -> bool {
+        self.mode == LINK
+    }
 }
 
 /// The patch from one tree to another; the paths in the order of the trees.
@@ -34,8 +44,14 @@ pub(super) fn of(base: &Manifest, end: &Manifest, blobs: &Blobs) -> Result<Strin
     let mut patch = String::new();
     for change in Manifest::changes(base, end) {
         let side = |tree: &Manifest| tree.get(&change.path).map_or(Ok(None), |entry| side(entry, blobs));
-        let (old, new) = (side(base)?, side(end)?);
-        patch += &file(&change.path, old.as_ref(), new.as_ref());
+        match (side(base)?, side(end)?) {
+            // A file that became a link, or a link that became a file, is removed and made: git changes no types.
+            (Some(old), Some(new)) if old.is_link() != new.is_link() => {
+                patch += &file(&change.path, Some(&old), None);
+                patch += &file(&change.path, None, Some(&new));
+            }
+            (old, new) => patch += &file(&change.path, old.as_ref(), new.as_ref()),
+        }
     }
     Ok(patch)
 }
@@ -51,7 +67,7 @@ fn side(entry: &FileEntry, blobs: &Blobs) -> Result<Option<Side>, BlobError> {
             };
             Some(Side { mode, text })
         }
-        FileEntry::Link { target } => Some(Side { mode: "120000", text: Some(target.clone()) }),
+        FileEntry::Link { target } => Some(Side { mode: LINK, text: Some(target.clone()) }),
         FileEntry::EmptyDirectory {} => None,
     })
 }
@@ -73,7 +89,10 @@ fn file(path: &str, old: Option<&Side>, new: Option<&Side>) -> String {
     let text = |side: Option<&Side>| side.map_or(Some(String::new()), |side| side.text.clone());
     match (text(old), text(new)) {
         (Some(old), Some(new)) => {
-            let diff = TextDiff::from_lines(&old, &new);
+            // To git a line ends with a line feed, and with nothing else.
+            let old: Vec<&str> = old.split_inclusive('\n').collect();
+            let new: Vec<&str> = new.split_inclusive('\n').collect();
+            let diff = TextDiff::configure().newline_terminated(true).diff_slices(&old, &new);
             patch += &diff.unified_diff().context_radius(AROUND).header(&from, &to).to_string();
         }
         (_, _) => patch += &format!("Binary files {from} and {to} differ\n"),

@@ -41,7 +41,11 @@ pub(super) fn left_out(asked: &Lookup<'_>, workspace: &Path) -> anyhow::Result<L
     }
     let own = own_directory(asked, top)?;
     let beside = [Some(own.join("info/exclude")), users(asked, &own)?];
-    files.extend(beside.into_iter().flatten().filter(|file| file.is_file()).map(|file| (file, top)));
+    for file in beside.into_iter().flatten() {
+        if is_there(&file)? {
+            files.push((file, top));
+        }
+    }
     let mut rules = Vec::with_capacity(files.len());
     for (file, dir) in files {
         let below = workspace.strip_prefix(dir).context("a directory above the workspace")?;
@@ -76,34 +80,75 @@ fn own_directory(asked: &Lookup<'_>, top: &Path) -> anyhow::Result<PathBuf> {
 fn users(asked: &Lookup<'_>, own: &Path) -> anyhow::Result<Option<PathBuf>> {
     let home = (asked.variable)("HOME").map(PathBuf::from);
     let set = (asked.variable)("XDG_CONFIG_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let Some(config) = set.or_else(|| home.as_ref().map(|home| home.join(".config"))) else { return Ok(None) };
+    let config = set.or_else(|| home.as_ref().map(|home| home.join(".config")));
     let mut named = None;
-    let configurations =
-        [Some(config.join("git/config")), home.as_ref().map(|home| home.join(".gitconfig")), Some(own.join("config"))];
-    for file in configurations.into_iter().flatten().filter(|file| file.is_file()) {
-        named = excludes_file(&text(asked, &file, MAX_CONFIG_BYTES)?).or(named);
+    let configurations = [
+        Some(PathBuf::from("/etc/gitconfig")),
+        config.as_ref().map(|config| config.join("git/config")),
+        home.as_ref().map(|home| home.join(".gitconfig")),
+        Some(own.join("config")),
+    ];
+    for file in configurations.into_iter().flatten() {
+        if is_there(&file)? {
+            named = excludes_file(&text(asked, &file, MAX_CONFIG_BYTES)?).or(named);
+        }
     }
-    Ok(match (named, home) {
-        (None, _) => Some(config.join("git/ignore")),
-        (Some(named), Some(home)) if named.starts_with("~/") => Some(home.join(&named[2..])),
-        (Some(named), _) => Some(PathBuf::from(named)).filter(|path| path.is_absolute()),
-    })
+    match (named, home) {
+        (None, _) => Ok(config.map(|config| config.join("git/ignore"))),
+        (Some(named), _) if named.is_empty() => Ok(None),
+        (Some(named), Some(home)) if named.starts_with("~/") => Ok(Some(home.join(&named[2..]))),
+        (Some(named), _) if Path::new(&named).is_absolute() => Ok(Some(PathBuf::from(named))),
+        (Some(named), _) => {
+            anyhow::bail!("git's core.excludesFile is {named:?}, and it is not known which file that is")
+        }
+    }
+}
+
+/// Whether a file is there. One that may not be looked at is an error: it may have rules.
+fn is_there(file: &Path) -> anyhow::Result<bool> {
+    match file.metadata() {
+        Ok(metadata) => Ok(metadata.is_file()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("look at {}", file.display())),
+    }
 }
 
 /// `core.excludesFile` as it stands last in a configuration of git's.
 fn excludes_file(text: &str) -> Option<String> {
     let (mut in_core, mut named) = (false, None);
-    for line in text.lines().map(str::trim) {
+    for mut line in text.lines().map(str::trim) {
         if let Some(section) = line.strip_prefix('[') {
-            in_core = section.split(']').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("core"));
-        } else if let Some((key, value)) = line.split_once('=')
+            // A setting may follow on the line of its section.
+            let (name, rest) = section.split_once(']').unwrap_or((section, ""));
+            in_core = name.trim().eq_ignore_ascii_case("core");
+            line = rest.trim();
+        }
+        if let Some((key, value)) = line.split_once('=')
             && in_core
             && key.trim().eq_ignore_ascii_case("excludesfile")
         {
-            named = Some(value.trim().trim_matches('"').to_owned());
+            named = Some(unquoted(value));
         }
     }
     named
+}
+
+/// A value of a configuration of git's, without its quotes and its comment.
+fn unquoted(value: &str) -> String {
+    let (mut plain, mut in_quotes, mut escaped) = (String::new(), false, false);
+    for char in value.trim().chars() {
+        match char {
+            _ if escaped => {
+                plain.push(char);
+                escaped = false;
+            }
+            '\\' => escaped = true,
+            '"' => in_quotes = !in_quotes,
+            '#' | ';' if !in_quotes => break,
+            char => plain.push(char),
+        }
+    }
+    plain.trim_end().to_owned()
 }
 
 fn text(asked: &Lookup<'_>, file: &Path, most: u64) -> anyhow::Result<String> {
@@ -211,5 +256,15 @@ mod tests {
         assert_eq!(named("[user]\n\tname = a\n[core]\n\texcludesFile = ~/.ignore\n").as_deref(), Some("~/.ignore"));
         assert_eq!(named("[CORE]\nExcludesFile=\"/a b\"\n[core]\nexcludesfile = /c\n").as_deref(), Some("/c"));
         assert_eq!(named("[alias]\nexcludesfile = /c\n[core \"x\"]\nexcludesfile = /d\n"), None);
+        assert_eq!(named("[core] excludesFile = ~/.ignore # mine\n").as_deref(), Some("~/.ignore"));
+        assert_eq!(named("[core]\nexcludesFile = \"/a#b\" ; theirs\n").as_deref(), Some("/a#b"));
+    }
+
+    #[test]
+    fn a_file_that_is_named_so_that_it_cannot_be_found_is_an_error() {
+        let place = place(&[("repo/.git/config", "[core]\nexcludesFile = ~ada/.ignore\n"), ("repo/app/x", "")]);
+        let asked = Lookup { read: &|path, _| std::fs::read(path), variable: &|_| None };
+        let why = left_out(&asked, &place.path().join("repo/app")).unwrap_err();
+        assert!(why.to_string().contains("core.excludesFile"), "{why:#}");
     }
 }
