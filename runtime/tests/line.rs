@@ -186,7 +186,7 @@ fn a_fixture_passes_elsewhere_with_its_state_deleted_and_leaves_nothing_behind()
     std::fs::rename(&dir, &moved).unwrap();
     let moved = moved.to_str().unwrap();
     let (code, said, stderr) = host.run(&["test", moved]);
-    assert_eq!((code, said.as_str()), (0, "passed: accepted\n"), "{stderr}");
+    assert_eq!((code, said.as_str()), (0, "passed: no-progress\n"), "{stderr}");
     assert!(!host.path("state").exists(), "a test has no use for the host's own books");
     assert_eq!(std::fs::read_dir(host.path("tmp")).unwrap().count(), 0, "the scratch host is gone");
 
@@ -387,6 +387,9 @@ fn a_job_that_names_no_item_says_so_and_runs_only_where_the_operator_lets_it() {
     let (code, _, stderr) = under(&["run", &hello]);
     assert!(code == 2 && stderr.contains("`policy.items` is \"named\""), "{stderr}");
     assert_eq!(under(&["run", &hello, "--item", "one"]).0, 0);
+    assert_eq!(under(&["explain", &hello]).0, 0, "nothing runs");
+    let (code, _, stderr) = under(&["mcp", &hello, "--worker", "hello"]);
+    assert!(code == 1 && stderr.contains("`policy.items` is \"named\""), "{stderr}");
 }
 
 #[test]

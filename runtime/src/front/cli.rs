@@ -44,7 +44,8 @@ use super::wrap;
 ///
 /// The host decides the verdict of a run; the exit code says whose move it is: 0 accepted or no change needed, 10-13 the
 /// worker's answer, 20-24 the line or a limit, 30 not admitted, 40 trapped, 50-51 diverged or unverifiable, 70 the
-/// host's own fault, 1 unexpected, 2 usage or a job that does not load.
+/// host's own fault, 1 unexpected, 2 usage or a job that does not load, 74 output that could not be written, 128 and more a
+/// signal before there was a verdict.
 #[derive(Debug, Parser)]
 #[command(name = "jidoka", version, max_term_width = 120)]
 pub struct Arguments {
@@ -228,7 +229,10 @@ impl Command {
             | Command::Andon(AndonCommand::List { .. } | AndonCommand::Log { .. })
             | Command::Build { .. }
             | Command::Doctor { .. }
-            | Command::Completions { .. } => Purpose::Show,
+            | Command::Completions { .. }
+            | Command::Man { dir: None } => Purpose::Show,
+            Command::Prune(arguments) if arguments.is_rehearsal() => Purpose::Show,
+            Command::Answer(arguments) if arguments.only_lists() => Purpose::Show,
             Command::Run(_)
             | Command::Call(_)
             | Command::Tools(ToolsCommand::Accept(_))
@@ -291,9 +295,16 @@ pub async fn run(machine: &dyn Machine, command: Command) -> u8 {
 }
 
 async fn perform(machine: &dyn Machine, command: Command) -> u8 {
-    // Who names a file means one that is there, also where nobody reads it.
+    // A file that is named has to be there, also where it is not read; but nothing keeps a person from stopping a line.
     let named = machine.operator_file().ok().flatten().filter(|file| !file.exists());
-    if let (Some(file), false) = (named, matches!(command, Command::Doctor { .. })) {
+    let needs_none = matches!(
+        command,
+        Command::Doctor { .. }
+            | Command::Completions { .. }
+            | Command::Man { .. }
+            | Command::Andon(AndonCommand::Pull { .. })
+    );
+    if let (Some(file), false) = (named, needs_none) {
         return terminal::usage(&format!("the operator's file {} does not exist", file.display()));
     }
     let done = match command {
@@ -306,7 +317,10 @@ async fn perform(machine: &dyn Machine, command: Command) -> u8 {
         Command::Sign(arguments) => sign::sign(machine, &arguments),
         Command::Explain { path, json, overrides } => explain(machine, &path, json, &overrides.overrides()),
         Command::Runs(arguments) => runs::runs(machine, arguments).await,
-        Command::Show(arguments) => unless_interrupted(machine, show::show(machine, arguments)).await,
+        Command::Show(arguments) if arguments.makes_files() => {
+            unless_interrupted(machine, show::show(machine, arguments)).await
+        }
+        Command::Show(arguments) => show::show(machine, arguments).await,
         Command::Trace { run, json } => runs::trace(machine, &run, json).await,
         Command::Fixture(arguments) => unless_interrupted(machine, fixture::fixture(machine, arguments)).await,
         Command::Test(arguments) => unless_interrupted(machine, fixture::test(machine, arguments)).await,
@@ -353,6 +367,7 @@ async fn perform(machine: &dyn Machine, command: Command) -> u8 {
 
 async fn start(machine: &dyn Machine, arguments: RunArguments) -> Result<u8, LoadError> {
     let loaded = load::load(machine, &arguments.path, &arguments.overrides.overrides())?;
+    load::may_run(&loaded, &arguments.path)?;
     load::unnamed(&loaded.spec).iter().for_each(|what| note!("{what}"));
     let (limits, wall) = (loaded.spec.budget.attempt.clone(), loaded.spec.wall);
     let spinner = Spinner::new(arguments.json);

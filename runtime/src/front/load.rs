@@ -65,7 +65,14 @@ impl From<anyhow::Error> for LoadError {
 /// # Errors
 /// [`LoadError`] with every mistake of the job's file, or of the operator's.
 pub fn load(machine: &dyn Machine, path: &Path, overrides: &Overrides) -> Result<Loaded, LoadError> {
-    let loaded = load_at(machine, path, overrides, 0)?;
+    load_at(machine, path, overrides, 0)
+}
+
+/// Whether a run of this job's worker may begin by the operator's `policy.items`.
+///
+/// # Errors
+/// [`LoadError`]: it would be a run of an item that has no name.
+pub(super) fn may_run(loaded: &Loaded, path: &Path) -> Result<(), LoadError> {
     match (&loaded.spec.item, loaded.operator.policy.items) {
         (None, Items::Named) => {
             let what = "the job names no item, and the operator's `policy.items` is \"named\"".to_owned();
@@ -73,7 +80,7 @@ pub fn load(machine: &dyn Machine, path: &Path, overrides: &Overrides) -> Result
                 Mistake::of_flag(what, "an item, in the job or on the command line".to_owned(), "--item NAME");
             Err(LoadError::Mistakes(reports(path, "", vec![mistake])))
         }
-        (Some(_), Items::Any | Items::Named) | (None, Items::Any) => Ok(loaded),
+        (Some(_), Items::Any | Items::Named) | (None, Items::Any) => Ok(()),
     }
 }
 

@@ -140,12 +140,12 @@ pub(super) async fn runs(machine: &dyn Machine, arguments: RunsArguments) -> Res
     .missing(&["bytes", "entries", "attempt", "line"]);
     for run in runs {
         let verdict = verdict(&desk, &run);
-        // One that nobody named is the run's own.
-        let item = if run.item == run.serial { String::new() } else { run.item };
+        // An item without a name is the run's own.
+        let item = if run.item == run.serial { String::new() } else { screen::plain(&run.item) };
         table.row([
-            run.serial,
+            screen::plain(&run.serial),
             utc(run.opened_ms),
-            run.line,
+            screen::plain(&run.line),
             item,
             run.attempt.to_string(),
             run.entries.to_string(),
@@ -176,7 +176,8 @@ pub(super) fn state<'a>(desk: &Desk, run: &'a RunRow) -> &'a str {
 }
 
 fn verdict(desk: &Desk, run: &RunRow) -> String {
-    let mut words = vec![state(desk, run).to_owned()];
+    // An imported run has its words from elsewhere.
+    let mut words = vec![screen::plain(state(desk, run))];
     if let Some(parent) = &run.parent {
         words.push(format!("fork of {parent}"));
     }
@@ -300,11 +301,11 @@ pub(super) async fn verify(machine: &dyn Machine, what: &str, json: bool) -> Res
     match checked {
         Ok(summary) => told(&summary, json),
         Err(error @ (TransferError::Export(_) | TransferError::Verdict { .. })) => {
-            say!(
-                "{}: {}",
-                style("not what was written").red().bold(),
-                screen::plain_long(&format!("{:#}", anyhow!(error)))
-            );
+            let why = screen::plain_long(&format!("{:#}", anyhow!(error)));
+            match json {
+                true => say!("{}", serde_json::json!({ "holds": false, "why": why })),
+                false => say!("{}: {why}", style("not what was written").red().bold()),
+            }
             Ok(Verdict::Unverifiable { why: String::new() }.exit_code())
         }
         Err(error) => Err(anyhow!(error).into()),
@@ -317,7 +318,7 @@ fn told(summary: &Summary, json: bool) -> Result<u8, LoadError> {
         return Ok(0);
     }
     for run in &summary.runs {
-        let verdict = run.verdict.as_deref().unwrap_or("open");
+        let verdict = screen::plain(run.verdict.as_deref().unwrap_or("open"));
         let erased = if run.erased { " · erased" } else { "" };
         say!("{} run {} · {} entries · {verdict}{erased}", style("holds").green().bold(), run.serial, run.head.entries);
         say!("  head {}", run.head.hash);
@@ -357,6 +358,13 @@ pub struct PruneArguments {
     /// One JSON document.
     #[arg(long)]
     json: bool,
+}
+
+impl PruneArguments {
+    /// Whether nothing goes.
+    pub(super) fn is_rehearsal(&self) -> bool {
+        self.dry_run
+    }
 }
 
 fn time(text: &str) -> Result<u64, String> {

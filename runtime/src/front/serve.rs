@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
+use crate::rules::authored::Items;
 use crate::run::runner::{Apply, Runner};
 use crate::run::tools;
 
@@ -123,8 +124,16 @@ async fn ending(interrupts: Interrupts) {
 async fn shop(machine: &dyn Machine, arguments: ServedArguments) -> Result<Arc<Shop>, LoadError> {
     let ServedArguments { path, worker, no_apply, overrides } = arguments;
     let mut loaded = load::load(machine, &path, &overrides.overrides())?;
-    if worker.is_none() {
-        loaded.spec = loaded.spec.without_worker();
+    match (&worker, loaded.operator.policy.items) {
+        (None, _) => loaded.spec = loaded.spec.without_worker(),
+        (Some(_), Items::Any) => {}
+        (Some(_), Items::Named) => {
+            return Err(anyhow!(
+                "the operator's `policy.items` is \"named\", and each call of a worker that is served is an item of its own: \
+                 leave out --worker"
+            )
+            .into());
+        }
     }
     let wall = loaded.spec.wall;
     let spinner = Spinner::new(false);

@@ -38,10 +38,10 @@ pub struct ShowArguments {
     #[arg(long)]
     diff: bool,
     /// The names of what the worker changed in its files.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "diff")]
     stat: bool,
     /// The bytes of a piece of evidence, by its name or its id, and nothing else.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["tree", "diff", "stat", "json"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tree", "diff", "stat", "restore", "json"])]
     evidence: Option<String>,
     /// Write those files into a new directory.
     #[arg(long, value_name = "DIR")]
@@ -49,6 +49,13 @@ pub struct ShowArguments {
     /// One JSON document.
     #[arg(long)]
     json: bool,
+}
+
+impl ShowArguments {
+    /// Whether it makes a directory.
+    pub(super) fn makes_files(&self) -> bool {
+        self.restore.is_some()
+    }
 }
 
 /// What `show --json` prints.
@@ -219,7 +226,11 @@ fn bytes_of(desk: &Desk, known: &Known, name: &str) -> anyhow::Result<u8> {
     let dir = dir.ok_or_else(|| anyhow!("the directory of run {} is gone", known.serial))?;
     let dir = dir.open_dir("evidence").context("open the run's evidence")?;
     let bytes = evidence::read(&dir, &piece.id, MAX_EVIDENCE_BYTES).context("read the evidence")?;
-    terminal::bytes(&bytes);
+    match terminal::is_shown() {
+        // A guest chose them: on a terminal they are text, and harmless.
+        true => String::from_utf8_lossy(&bytes).lines().for_each(|line| say!("{}", plain_long(line))),
+        false => terminal::bytes(&bytes),
+    }
     Ok(0)
 }
 

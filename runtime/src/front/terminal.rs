@@ -59,7 +59,9 @@ pub(super) fn data(line: fmt::Arguments<'_>) {
         return;
     }
     let line = format!("{line}\n");
-    let line = if colours().stdout { line.into() } else { strip_ansi_codes(&line) };
+    // What has no escape has no colours: data stays as it is.
+    let is_plain = colours().stdout || !line.contains('\u{1b}');
+    let line = if is_plain { line.into() } else { strip_ansi_codes(&line) };
     #[expect(clippy::disallowed_methods, reason = "this room writes to stdout")]
     if let Err(error) = write_whole(io::stdout().as_fd(), line.as_bytes(), &mut || ()) {
         // The first reason is the reason.
@@ -216,7 +218,8 @@ impl Waiting {
         if lines.is_gone {
             return;
         }
-        if lines.bytes + line.len() > MAX_WAITING_BYTES {
+        // A line that is longer than all of the room still goes out alone.
+        if !lines.waiting.is_empty() && lines.bytes + line.len() > MAX_WAITING_BYTES {
             lines.dropped += 1;
             return;
         }
@@ -233,7 +236,9 @@ impl Waiting {
             if lines.stuck_at == Some(taken) {
                 return;
             }
-            let waited = self.shared.moved.wait_timeout(lines, self.patience);
+            // Lines that are added meanwhile do not prolong the wait.
+            let waits = |lines: &mut Lines| lines.taken == taken && !lines.is_gone;
+            let waited = self.shared.moved.wait_timeout_while(lines, self.patience, waits);
             let (left, waited) = waited.unwrap_or_else(PoisonError::into_inner);
             lines = left;
             if waited.timed_out() && lines.taken == taken {
@@ -341,6 +346,8 @@ pub fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
         _ => String::new(),
     };
     error(&format!("a bug in jidoka: {panic}{trace}"));
+    // The process may end with this panic.
+    settle();
 }
 
 /// Shows that something takes a while; on a terminal only, and never with `--json`.

@@ -88,7 +88,7 @@ pub(super) fn lines(entries: &[KeptEntry]) -> Result<Vec<String>, Flaw> {
                 row(what(*kind, body.as_ref()), &nothing, None, how);
             }
             Facts::Opened(origin) => {
-                let (line, attempt) = (&origin.line, origin.attempt);
+                let (line, attempt) = (plain(&origin.line), origin.attempt);
                 let item = super::screen::item(&origin.item, &origin.serial);
                 table.heading(format!("run {} · line {line}{item} · attempt {attempt}", origin.serial));
                 if let Some(parent) = &origin.parent {
@@ -118,7 +118,7 @@ pub(super) fn lines(entries: &[KeptEntry]) -> Result<Vec<String>, Flaw> {
             }
             Facts::Stopped => row("stop".into(), &nothing, None, stopped(body.as_ref())),
             Facts::Closed { verdict, exit_code } => {
-                row(format!("verdict: {verdict}"), &total, None, format!("exit code {exit_code}"));
+                row(format!("verdict: {}", plain(verdict)), &total, None, format!("exit code {exit_code}"));
             }
             Facts::Printed { .. } => {
                 let lines = body.as_ref().map(printed).unwrap_or_default();
