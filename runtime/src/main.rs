@@ -113,6 +113,7 @@ fn ignored_signals() -> BTreeSet<i32> {
     let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     (1..=64).filter(|signal| mask.unwrap_or(0) >> (signal - 1) & 1 == 1).collect()
 }
+
 /// Columns of a stream's terminal; of one that is none, what `COLUMNS` says, if somebody sets it for us.
 fn columns(stream: &Term) -> Option<usize> {
     let said = || std::env::var("COLUMNS").ok()?.parse().ok();
@@ -553,14 +554,17 @@ impl Machine for RealMachine {
         if mend == Mend::Yes
             && let Err(error) = toolchain::install_target(Words::Told(&tell))
         {
-            health.push(ill("installation", error.to_string(), "see what it says above"));
+            health.push(ill("installation", format!("{:#}", anyhow!(error)), "rustup target add wasm32-wasip2"));
         }
         health.push(match toolchain::has_target() {
             Ok(true) => fine("guest target", toolchain::TARGET.to_owned()),
             Ok(false) => ill(
                 "guest target",
                 format!("{} is not installed", toolchain::TARGET),
-                "jidoka doctor --fix installs it",
+                match mend {
+                    Mend::Yes => "rustup target add wasm32-wasip2",
+                    Mend::No => "jidoka doctor --fix installs it",
+                },
             ),
             Err(_) => ill("guest target", "nobody knows: there is no `rustc`".to_owned(), NO_RUST),
         });

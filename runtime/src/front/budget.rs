@@ -7,7 +7,7 @@ use clap::Subcommand;
 use console::style;
 
 use crate::rules::authored::limit;
-use crate::rules::ledger::{Amounts, CallId, CallState, Denial, Ledger, Limits, Line, Scope, ScopeId};
+use crate::rules::ledger::{Amounts, CallId, CallState, Denial, Ledger, Limits, Line, Scope, ScopeId, Terms};
 use crate::rules::operate::{Act, Deed};
 use crate::rules::scope::upward;
 use crate::run::desk::{Because, Desk, DeskError};
@@ -133,8 +133,7 @@ pub(super) async fn run(machine: &dyn Machine, command: BudgetCommand) -> Result
 }
 
 /// The ledger, with the scopes that the operator's file defines although nothing was spent in them yet.
-async fn survey(machine: &dyn Machine, desk: &Desk) -> Result<Ledger, LoadError> {
-    let defined = load::operator(machine)?.scopes();
+async fn survey(desk: &Desk, defined: Vec<(ScopeId, Terms)>) -> anyhow::Result<Ledger> {
     let mut ledger = desk.survey().await.context("read the ledger")?;
     for (id, terms) in defined {
         if ledger.scope(&id).is_none() {
@@ -146,7 +145,7 @@ async fn survey(machine: &dyn Machine, desk: &Desk) -> Result<Ledger, LoadError>
 
 async fn show(machine: &dyn Machine, scope: &str, shown: Shown, json: bool) -> Result<u8, LoadError> {
     let desk = machine.desk()?;
-    let ledger = survey(machine, &desk).await?;
+    let ledger = survey(&desk, load::operator(machine)?.scopes()).await?;
     let root = match named(scope) {
         // Nothing is there before the first run.
         root if root == ScopeId::host() => root,
@@ -163,7 +162,8 @@ async fn show(machine: &dyn Machine, scope: &str, shown: Shown, json: bool) -> R
 
 async fn top_up(machine: &dyn Machine, scope: &str, amounts: Amounts, why: &Why) -> Result<u8, LoadError> {
     let desk = machine.desk()?;
-    let ledger = survey(machine, &desk).await?;
+    let defined = load::operator(machine)?.scopes();
+    let ledger = survey(&desk, defined.clone()).await?;
     let (id, books) = known(&ledger, named(scope))?;
     if books.closed {
         return Err(anyhow!("{id} is over: nothing can be spent in it any more").into());
@@ -171,7 +171,7 @@ async fn top_up(machine: &dyn Machine, scope: &str, amounts: Amounts, why: &Why)
     if let Some((line, _)) = amounts.iter().find(|(line, _)| books.limit(*line).is_none()) {
         return Err(anyhow!(no_limit(&id, books, line)).into());
     }
-    let act = desk.top_up(&id, load::operator(machine)?.scopes(), amounts, why.because(machine)).await;
+    let act = desk.top_up(&id, defined, amounts, why.because(machine)).await;
     Ok(why.tell(&act.with_context(|| format!("raise the limits of {id}"))?)?)
 }
 
@@ -194,7 +194,7 @@ fn no_limit(id: &ScopeId, scope: &Scope, line: Line) -> String {
 async fn write_off(machine: &dyn Machine, call: &CallId, spent: Amounts, why: &Why) -> Result<u8, LoadError> {
     let desk = machine.desk()?;
     // What dead runs left behind is held from here on.
-    let ledger = survey(machine, &desk).await?;
+    let ledger = desk.survey().await.context("read the ledger")?;
     match desk.write_off(call, spent, why.because(machine)).await {
         Ok(act) => Ok(why.tell(&act)?),
         Err(DeskError::Denied(Denial::NotOpen { state, .. })) => {
@@ -280,7 +280,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::rules::ledger::Terms;
     use crate::rules::window::Span;
 
     fn ledger() -> Ledger {

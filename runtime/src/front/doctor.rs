@@ -1,6 +1,7 @@
 //! `jidoka doctor`: what this machine lacks, and what the operator's file names that is not there.
 //!
-//! Never: changes anything unless it is told to mend it, shows a secret, runs a command of the operator's.
+//! Never: installs anything unless it is told to, shows a secret, runs a command of the operator's. Like every command it makes
+//! the host's directory if that is missing.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What went wrong, for whoever asked: words on stderr, and with `--json` one object on stdout.
+//! Reports an error: words on stderr, and with `--json` one object on stdout.
 //!
 //! Never: says it in two ways; the object has the words that a person sees.
 

@@ -93,7 +93,7 @@ impl Ticket {
     fn of(explained: &Explained) -> Self {
         let Explained { run, signature, why, told, record, .. } = explained;
         let record = record.as_ref();
-        let verdict = why.verdict.clone().unwrap_or_else(|| "open".to_owned());
+        let verdict = why.verdict_or_state().to_owned();
         let mut ticket = Self {
             title: title(run, &verdict, record),
             signature: *signature,

@@ -14,7 +14,7 @@ use crate::rules::operate::{Act, Deed};
 use crate::rules::record::Record;
 use crate::rules::signature::{self, Signature};
 use crate::rules::spec::{Origin, RunSpec};
-use crate::rules::why::{self, Allowed, EndedBy, Told, Why};
+use crate::rules::why::{self, Allowed, Told, Why};
 use crate::run::past::{Flaw, KeptEntry, PastError, story};
 
 use super::andon;
@@ -241,7 +241,7 @@ fn show(explained: &Explained) {
         Some(10..=19) | None => Style::new().yellow().bold(),
         Some(_) => Style::new().red().bold(),
     };
-    let verdict = why.verdict.as_deref().unwrap_or(if why.ended_by == EndedBy::Host { "lost" } else { "open" });
+    let verdict = why.verdict_or_state();
     let (first, frames) = why_and_frames(verdict, &why.why);
     say!("{}", wrap::out(&format!("{}: {first}", heading.apply_to(plain_long(verdict))), VALUE));
     frames.iter().for_each(|line| say!("  {line}"));

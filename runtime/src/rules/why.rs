@@ -114,6 +114,11 @@ pub struct Why {
 }
 
 impl Why {
+    /// The verdict's name, or where a run stands that has none.
+    pub fn verdict_or_state(&self) -> &str {
+        self.verdict.as_deref().unwrap_or(if self.ended_by == EndedBy::Host { "lost" } else { "open" })
+    }
+
     /// The run has no end, and its process is gone. `commands` let it go on; if none do, `over` says why.
     pub fn lose(&mut self, commands: Option<String>, over: Option<&str>) {
         let calls = std::mem::replace(&mut self.how, LOST.to_owned());
@@ -560,9 +565,9 @@ impl<'a> Run<'a> {
     }
 
     fn lost(&self) -> Found {
-        let calls = self.open().how;
-        let calls = (calls != ANSWERED).then_some(calls);
-        Found { ended_by: EndedBy::Host, how: LOST.to_owned(), ..self.open() }
+        let open = self.open();
+        let calls = (open.how != ANSWERED).then(|| open.how.clone());
+        Found { ended_by: EndedBy::Host, how: LOST.to_owned(), ..open }
             .settings(self.known(&["andon.on-lost"]))
             .notes(calls)
     }
