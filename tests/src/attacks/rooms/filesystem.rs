@@ -175,7 +175,7 @@ pub(super) fn attacks() -> Vec<Attack> {
                     bench.set("done", "marks = [\"artifact\"]").unset("done", "tree")
                 },
                 "trapped",
-                because("unreachable"),
+                because("the job grants it"),
             )
             .control(|scene| reach(scene, "std", "/work/a.txt"), "no-progress", got_this(REACHED, "\"before\"")),
         row(Family::Filesystem, "path-too-long", "uses a path of one byte more than the cap")
