@@ -13,7 +13,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
@@ -51,20 +51,31 @@ pub struct Report {
     pub acts: std::collections::BTreeMap<&'static str, u64>,
 }
 
-/// The real program, built as the tests are.
+/// The real program, as the tests were built. A build from within a test would see another environment than the one around it,
+/// and both would build everything anew in turn.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let this = std::env::current_exe().expect("this program");
-        let target = this.ancestors().find(|path| path.ends_with("release")).and_then(Path::parent);
-        let target = target.expect("tests are built with --release");
-        let build = ["build", "--release", "--locked", "--package", "jidoka", "--bin", "jidoka", "--target-dir"];
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the project's root");
-        let built =
-            Command::new(env!("CARGO")).args(build).arg(target).current_dir(root).output().expect("cargo starts");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        target.join("release/jidoka")
+        let release = this.ancestors().find(|path| path.ends_with("release")).expect("tests are built with --release");
+        let program = release.join("jidoka");
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/src");
+        let built = std::fs::metadata(&program).and_then(|about| about.modified());
+        let is_fresh = built.is_ok_and(|built| built >= latest(&sources));
+        assert!(is_fresh, "{} is not there, or older than its sources: cargo build --release", program.display());
+        program
     })
+}
+
+/// When something below a directory was changed for the last time.
+fn latest(dir: &Path) -> SystemTime {
+    let entries = std::fs::read_dir(dir).expect("the sources");
+    let changed = entries.map(|entry| {
+        let path = entry.expect("an entry").path();
+        let own = std::fs::metadata(&path).and_then(|about| about.modified()).expect("its time");
+        if path.is_dir() { own.max(latest(&path)) } else { own }
+    });
+    changed.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Real directories, state directories and jobs below one directory.

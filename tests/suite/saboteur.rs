@@ -1,7 +1,7 @@
 //! Something else is at work while runs go on: it edits, removes, moves, locks, fills and kills. What a person wrote is never
 //! lost, nothing is applied that no worker did, and each run has one verdict.
 //!
-//! The short form. `cargo run --release -p jidoka-tests --bin saboteur -- 2000 SEED HOSTS STATES` is the long one.
+//! The short form. The long one: `cargo build --release`, and `cargo run --release --bin saboteur -- 2000 SEED HOSTS STATES`.
 
 use jidoka_tests::saboteur::{Report, Session, play};
 
