@@ -6,6 +6,7 @@ use super::super::seen::{because, no, nothing_applied, seen, that, verdict_alone
 use super::super::{Attack, Family, Scene, row};
 use super::components::imports;
 use super::filesystem::told;
+use crate::bench::Bench;
 use crate::by_hand::ByHand;
 use crate::{hostile, plain};
 
@@ -19,6 +20,12 @@ fn claims(name: &'static str, tries: &'static str, lines: &'static [&'static str
         "accepted",
         that("the work is applied", |end| end.real_file("src/b.txt").as_deref() == Some("better")),
     )
+}
+
+/// Work that a check does not let pass.
+fn refused(scene: &Scene, word: &str) -> Bench {
+    let write = format!("write src/b.txt {word}");
+    told(scene, &[&write, "done ready"]).item(&scene.item()).command("no", &["false"], "10s")
 }
 
 /// A way out that is no report.
@@ -109,20 +116,10 @@ pub(super) fn attacks() -> Vec<Attack> {
                 verdict_alone("rules are applied with work"),
             ),
         row(Family::Forging, "same-work-twice", "shows in a second attempt what it has shown before")
-            .after(|scene| {
-                let item = scene.item();
-                vec![told(scene, &["write src/b.txt worse", "done ready"]).item(&item).command("no", &["false"], "10s")]
-            })
-            .attack(
-                |scene| told(scene, &["write src/b.txt worse", "done ready"]).item(&scene.item()),
-                "no-progress",
-                nothing_applied(),
-            )
-            .control(
-                |scene| told(scene, &["write src/b.txt better", "done ready"]).item(&scene.item()),
-                "accepted",
-                verdict_alone("something else is new"),
-            ),
+            .after(|scene| vec![refused(scene, "worse")])
+            // By the same checks: who mends them gets a fresh look.
+            .attack(|scene| refused(scene, "worse"), "no-progress", nothing_applied())
+            .control(|scene| refused(scene, "better"), "rejected", verdict_alone("something else is looked at")),
         cites("evidence-invented", "cites evidence that it made up", "blake3:00"),
         cites("evidence-elsewhere", "cites a path as evidence", "../../evidence/x"),
         row(Family::Forging, "evidence-of-another-run", "cites what another run attached")
