@@ -264,8 +264,9 @@ impl Rows<'_> {
             if let Some(row) = RunRow::opened(&entry) {
                 self.insert_run(&row, Head { entries: entry.seq + 1, hash: entry.hash }, Some(&key))?;
                 moved.insert(Arc::clone(&serial), (row, entry.hash));
-            } else if !moved.contains_key(&serial) {
-                let row = self.run(&serial)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            } else if !moved.contains_key(&serial)
+                && let Some(row) = self.run(&serial)?
+            {
                 moved.insert(Arc::clone(&serial), (row, entry.hash));
             }
             if let Some((row, head)) = moved.get_mut(&serial) {
