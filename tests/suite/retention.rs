@@ -108,6 +108,37 @@ async fn work_that_could_not_be_applied_stays_until_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_tree_of_a_kept_run_keeps_no_other_from_being_erased() {
+    let home = Home::new();
+    std::fs::write(home.workspace().join("a"), "one").unwrap();
+    let asks = told(&["write a two", "human may I?", "done ready"]).item("parked").no_apply().at(&home);
+    asks.set("grants", "human = true").set("human", "deadline = \"24h\"").run().await.expect("needs-human");
+    let trees = home.state().join("blobs/trees");
+    let mut damaged = 0;
+    for room in std::fs::read_dir(&trees).unwrap() {
+        for tree in std::fs::read_dir(room.unwrap().path()).unwrap() {
+            let path = tree.unwrap().path();
+            let mut permissions = std::fs::metadata(&path).unwrap().permissions();
+            std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
+            std::fs::set_permissions(&path, permissions).unwrap();
+            std::fs::write(&path, "{").unwrap();
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0);
+    std::fs::write(home.workspace().join("b"), "other").unwrap();
+    let over = told(&["write c three", "done ready"]).item("over").at(&home).run().await;
+    over.expect("accepted");
+    let plan = desk(&home).rehearse_prune(ALL).await.unwrap();
+    assert_eq!((plan.runs.as_slice(), plan.unfinished), ([over.record.serial.clone()].as_slice(), 1));
+    // The sweep says what is damaged, once everything else is done.
+    desk(&home).prune(ALL).await.unwrap_err();
+    let erased = desk(&home).runs().await.unwrap().into_iter().filter(|run| run.erased);
+    assert_eq!(erased.map(|run| run.serial).collect::<Vec<_>>(), [over.record.serial.clone()]);
+    assert!(!home.state().join("runs").join(&over.record.serial).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_prune_frees_on_the_disk_what_its_rehearsal_said() {
     let home = Home::new();
     std::fs::write(home.workspace().join("large"), bench::words(1 << 20)).unwrap();
