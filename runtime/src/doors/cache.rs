@@ -1,8 +1,9 @@
 //! Compiled code by digest, authenticated: machine code that this host did not write is never loaded.
 //!
-//! Never: fails a run, is larger than `MAX_CACHE_BYTES`: what was not used for the longest time goes first. Whoever uses an
-//! entry has read all of it, so that one that goes is nobody's loss but the time to compile it again. A missing, foreign, torn or altered entry is a rebuild. Entries carry a keyed BLAKE3 over the
-//! component's digest, the engine's fingerprint and the code; the key is in the same directory, for its owner only.
+//! Never: fails a run, is larger than `MAX_CACHE_BYTES`: the least recently used entry is evicted first. A reader reads an entry
+//! whole, so an eviction costs a compilation and nothing else. A missing, foreign, torn or altered entry is a rebuild. Entries
+//! carry a keyed BLAKE3 over the component's digest, the engine's fingerprint and the code; the key is in the same directory, for
+//! its owner only.
 
 use std::io::{self, Read, Write};
 

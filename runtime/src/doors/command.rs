@@ -35,7 +35,7 @@ const MAX_OUTPUT_BYTES: usize = 16 << 10;
 /// killed. Each is beyond the command's time, so it is short; output that was written before is there at once.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// Bytes of a file that are read to know it again: a program may be larger, and somebody waits for it.
+/// Bytes of a file that a fingerprint reads. A program may be larger, and a run waits for the fingerprint.
 const MAX_CONTENTS_BYTES: u64 = 64 << 20;
 
 /// Separates this use of BLAKE3 from every other; the number changes with the encoding.
@@ -96,8 +96,8 @@ pub fn fingerprint(argv: &[String]) -> Digest {
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
-/// The digest of a file's contents, or of what is at the beginning of a larger one with its length and its time; none of
-/// anything else.
+/// The digest of a regular file's contents; of a larger file the digest of its first bytes, its length and its modification
+/// time. Empty for anything else.
 fn contents(path: &str) -> io::Result<String> {
     use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
     let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;

@@ -257,7 +257,8 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Appends entries to journals, in order, and moves each run's head to its last one.
+    /// Appends entries to journals, in order, and moves each run's head to its last one. Without an opening entry there is no
+    /// row to move.
     pub fn append(&self, entries: impl Iterator<Item = (Arc<str>, Key, Sealed)>) -> rusqlite::Result<()> {
         let mut moved: HashMap<Arc<str>, (RunRow, Digest)> = HashMap::new();
         for (serial, key, entry) in entries {

@@ -237,7 +237,7 @@ impl State {
         let removed =
             node::remove_tree(&scratch, &gone).and_then(|()| runs.rename(serial, &scratch, &gone)).and_then(|()| {
                 match node::remove_tree(&scratch, &gone) {
-                    // Whoever had opened it, to see whether it is free, has made a lock in it since.
+                    // Another process that looked whether it is free has created a lock in it.
                     Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
                         node::remove_tree(&scratch, &gone)
                     }
@@ -313,7 +313,7 @@ impl State {
             node::create_dir(&runs, name, 0o700)?;
             let dir = runs.open_dir(name)?;
             let alive = dir.open_with(LOCK, &lock_options())?.into_std();
-            // Somebody may be looking whether it is free.
+            // Another process may hold the lock for a moment, to look whether the run is alive.
             if is_taken(&alive)? {
                 return Err(io::ErrorKind::ResourceBusy.into());
             }

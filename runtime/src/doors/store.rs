@@ -36,7 +36,7 @@ pub struct RunRow {
     /// None while it is open.
     pub verdict: Option<String>,
     pub exit_code: Option<u8>,
-    /// Its worker has ended, nobody stopped it, and what it changed is not waiting to be applied.
+    /// Its worker returned by itself, and no apply of its changes is pending.
     pub settled: bool,
     /// The run that it is a fork of.
     pub parent: Option<String>,
@@ -310,7 +310,7 @@ impl<'a> Books<'a> {
         self.written.shrink = true;
     }
 
-    /// Folds the log into the store's file, which is then as small as it can be, and leaves nothing of what was erased in it.
+    /// Checkpoints the write-ahead log into the store's file and truncates the log, so that neither holds what was erased.
     pub fn fold(&mut self) {
         self.written.fold = true;
     }

@@ -1,7 +1,7 @@
 //! `jidoka doctor`: what this machine lacks, and what the operator's file names that is not there.
 //!
-//! Never: installs anything unless it is told to, shows a secret, runs a command of the operator's. Like every command it makes
-//! the host's directory if that is missing.
+//! Never: installs anything without `--fix`, shows a secret, runs a command of the operator's. Like every command it creates the
+//! state directory if that is missing.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! What the program writes: data on stdout, words for people on stderr.
 //!
-//! Never: panics or ends the process because a stream is closed, full or gone; waits for a reader of stderr that does not
-//! read longer than `PATIENCE`; writes colours where nobody sees them. stdout is for data (with `--json`: one document
+//! Never: panics or ends the process because a stream is closed, full or gone; waits longer than `PATIENCE` for a reader
+//! of stderr; writes colours to anything but a terminal. stdout is for data (with `--json`: one document
 //! and nothing else), stderr for everything else. Invariant here: no other room of the program writes to either; a lint
 //! holds that.
 

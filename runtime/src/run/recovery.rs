@@ -34,8 +34,8 @@ pub(super) async fn close_dead_runs(store: &Arc<dyn Store>, state: &State) -> Re
     Ok(pulled)
 }
 
-/// As [`close_dead_runs`], for whoever knows no hooks: runs whose jobs want their line pulled for it are left to an admission,
-/// whose hooks hear of it.
+/// As [`close_dead_runs`], for a caller that has no hooks to run: it skips runs whose jobs pull their line when they are lost. The
+/// next admission closes those and runs its hooks.
 ///
 /// # Errors
 /// [`StoreError`]: they stay as they are.

@@ -242,7 +242,7 @@ fn is_free(state: &State, serial: &str) -> Result<bool, PruneError> {
     }
 }
 
-/// Removes directories that no run has whose contents are kept, and that nobody works on. Returns their names.
+/// Removes directories of runs that are erased or were never opened, and that no process has. Returns their names.
 async fn remove_unkept(store: &Arc<dyn Store>, state: &State, names: &[String]) -> Result<Vec<String>, PruneError> {
     let (store, state, names) = (Arc::clone(store), state.clone(), names.to_vec());
     let removed = tokio::task::spawn_blocking(move || {
@@ -260,15 +260,15 @@ async fn remove_unkept(store: &Arc<dyn Store>, state: &State, names: &[String]) 
     removed.await.unwrap_or_else(|panic| Err(StoreError::Failed(panic.to_string()).into()))
 }
 
-/// A run that is to be erased, and the run that decides whether it is over: the one whose child of a child it is, or itself.
+/// A run that is to be erased, and the outermost caller of it, whose item decides whether it is over; that may be itself.
 struct Doomed {
     run: RunRow,
     top: RunRow,
-    /// As long as it is taken nobody lets it go on. An imported run may have none.
+    /// While this is held no process can resume the run. An imported run may have no directory.
     _taken: Option<RunDir>,
 }
 
-/// Erases the contents of runs in the store. Returns those that nobody works on, and that are over by now too.
+/// Erases the contents of runs in the store. Returns the runs that it erased: those that no process has, and that are still over.
 async fn erase(
     store: &Arc<dyn Store>,
     state: &State,
@@ -304,8 +304,7 @@ async fn erase(
                 && is_as_planned(&line_of(&doomed.top))
                 && is_as_planned(&line_of(&doomed.run))
         };
-        let over: Vec<bool> = doomed.iter().map(is_over).collect();
-        let over = doomed.iter().zip(over).filter(|(_, over)| *over).map(|(doomed, _)| doomed.run.serial.clone());
+        let over = doomed.iter().filter(|doomed| is_over(doomed)).map(|doomed| doomed.run.serial.clone());
         let over: Vec<String> = over.collect();
         over.iter().for_each(|serial| books.erase(&serial.as_str().into()));
         (over, doomed)
@@ -326,7 +325,7 @@ async fn erase(
     Ok(erased.await?)
 }
 
-/// The run whose child of a child it is, or itself.
+/// The outermost caller of a run; itself, if it is no child.
 fn top_of(store: &dyn Store, run: &RunRow) -> Result<RunRow, StoreError> {
     let (mut top, mut seen) = (run.clone(), BTreeSet::from([run.serial.clone()]));
     while let Some(caller) = top.caller.as_deref().filter(|caller| seen.insert((*caller).to_owned())) {
@@ -336,7 +335,7 @@ fn top_of(store: &dyn Store, run: &RunRow) -> Result<RunRow, StoreError> {
     Ok(top)
 }
 
-/// Folds the log of the store into its file, durably.
+/// Checkpoints the store, durably.
 async fn fold(store: &Arc<dyn Store>) -> Result<(), StoreError> {
     transact_at(&**store, vec![], Durability::Durable, AtClock::Any, |books| books.fold()).await
 }

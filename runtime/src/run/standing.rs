@@ -45,9 +45,7 @@ impl Next {
             )),
         }
     }
-}
 
-impl Next {
     /// Why no resume lets it go on. `None`: one does, or it is on its way.
     pub fn over(&self) -> Option<&str> {
         match self {

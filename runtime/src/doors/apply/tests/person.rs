@@ -157,7 +157,7 @@ fn what_could_not_be_put_back_is_kept_and_named() {
     assert!(why.contains("kept as .jidoka-apply-run-1.kept/1/a"), "{why}");
     assert_eq!(fs::read(real.join(".jidoka-apply-run-1.kept/1/a")).unwrap(), THEIRS.as_bytes());
     assert_eq!(fs::read(real.join("a")).unwrap(), b"later");
-    // It is no workspace's, and in nobody's way.
+    // It belongs to no workspace and blocks nothing.
     assert!(bench.no_staging());
     assert_eq!(bench.now().len(), 1);
 }
