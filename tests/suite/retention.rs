@@ -134,7 +134,7 @@ async fn a_damaged_tree_of_a_kept_run_keeps_no_other_from_being_erased() {
     // The sweep says what is damaged, once everything else is done.
     desk(&home).prune(ALL).await.unwrap_err();
     let erased = desk(&home).runs().await.unwrap().into_iter().filter(|run| run.erased);
-    assert_eq!(erased.map(|run| run.serial).collect::<Vec<_>>(), [over.record.serial.clone()]);
+    assert_eq!(erased.map(|run| run.serial).collect::<Vec<_>>(), std::slice::from_ref(&over.record.serial));
     assert!(!home.state().join("runs").join(&over.record.serial).exists());
 }
 
