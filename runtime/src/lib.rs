@@ -15,6 +15,7 @@ pub mod rules {
     pub mod address;
     pub mod andon;
     pub mod authored;
+    pub mod calendar;
     pub mod call;
     pub mod child;
     pub mod digest;
@@ -41,6 +42,7 @@ pub mod rules {
     pub mod question;
     pub mod quote;
     pub mod record;
+    pub mod retry;
     pub mod scope;
     pub mod secret;
     pub mod signature;
@@ -78,11 +80,14 @@ pub mod doors {
     pub mod fold;
     mod frames;
     pub mod ignored;
+    mod json;
+    mod kept;
     pub mod launcher;
     pub mod lines;
     pub mod lockdown;
     pub mod mcp;
     pub mod model;
+    mod moment;
     pub mod names;
     mod node;
     mod openai;
@@ -200,7 +205,6 @@ pub mod front {
     pub mod andon;
     mod books;
     pub mod budget;
-    mod calendar;
     pub mod call;
     pub mod cli;
     pub mod doctor;

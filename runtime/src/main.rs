@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use cap_std::ambient_authority;
@@ -53,6 +53,7 @@ use jidoka::run::runner::{Account, Find, Reached, Runner, WebDoor};
 use jidoka::run::sandbox::{ENGINE_NAME, Sandbox, Surface};
 use jidoka::run::serial;
 use rustix::fs::OFlags;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Runs at once in one process of the command line: most commands start one, a server one for each call. As many slots are
 /// for their tools and checks.
@@ -137,7 +138,7 @@ struct RealMachine {
     sandbox: Mutex<Option<Arc<Sandbox>>>,
     bench: Mutex<Option<Arc<Sandbox>>>,
     store: Mutex<Option<Arc<dyn Store>>>,
-    paces: Mutex<HashMap<String, Arc<Pace>>>,
+    paces: Mutex<HashMap<(String, Rates), Arc<Pace>>>,
     /// Before anybody listened for one.
     ignored_signals: BTreeSet<i32>,
 }
@@ -184,7 +185,11 @@ impl RealMachine {
 
     fn clock(&self) -> Clock {
         *self.clock.get_or_init(|| {
-            Clock::of_machine(|| millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
+            let unix_ms = || millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+            Clock::of_machine(unix_ms, || {
+                let up = clock_gettime(ClockId::Boottime);
+                Duration::try_from(up).unwrap_or_default()
+            })
         })
     }
 
@@ -250,10 +255,17 @@ impl RealMachine {
         Ok(store)
     }
 
-    /// One pace for all who share a model of the operator's, whatever jobs call it, or a tenant.
+    /// One pace for all who share a model of the operator's, whatever jobs call it, or a tenant; in all processes of the
+    /// host's directory.
     fn pace(&self, shared: String, rates: Rates) -> Arc<Pace> {
         let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(paces.entry(shared).or_insert_with(|| Arc::new(Pace::new(rates))))
+        let state_dir = self.state_dir.clone();
+        let open = move || {
+            let path = state_dir.as_ref().map_err(|why| std::io::Error::other(why.clone()))?;
+            Dir::open_ambient_dir(path, ambient_authority())
+        };
+        let pace = || Arc::new(Pace::shared(rates, self.clock(), Box::new(open), shared.clone()));
+        Arc::clone(paces.entry((shared.clone(), rates)).or_insert_with(pace))
     }
 
     fn key(&self, source: &KeySource) -> anyhow::Result<Option<Secret>> {
@@ -422,7 +434,7 @@ impl Machine for RealMachine {
                 Reached { model: Arc::new(model), pace: None, max_response_bytes: 0 }
             }
             Reach::Provider(provider) => {
-                let model = HttpModel::new(provider, self.key(&provider.key)?)?;
+                let model = HttpModel::new(provider, self.key(&provider.key)?)?.at(self.clock());
                 let max_response_bytes = provider.limits.max_response_bytes;
                 Reached { model: Arc::new(model), pace: pace(provider), max_response_bytes }
             }

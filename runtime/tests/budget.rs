@@ -193,7 +193,7 @@ fn what_a_run_spent_stands_in_its_host_its_tenant_its_line_and_its_item() {
 }
 
 #[test]
-fn a_tenants_daily_limit_refuses_and_is_raised_where_it_stands() {
+fn a_tenants_daily_limit_puts_work_off_and_is_raised_where_it_stands() {
     let daily =
         |tokens: u64| format!("[tenants.acme]\nlines = [\"pages\"]\n[tenants.acme.budget.day]\ntokens = {tokens}\n");
     let mut host = Host::with(&daily(2_500));
@@ -206,13 +206,17 @@ fn a_tenants_daily_limit_refuses_and_is_raised_where_it_stands() {
     let said = host.say(&["run", &job]);
     let refused = "model refused: asked 154 of tokens; allowed 114 left in scope tenant; to change it: \
                    [tenants.acme.budget.day] tokens in the operator's file";
-    said.refused(20, &[refused]);
-    assert!(said.stdout.contains("the limit on tokens of tenant acme is used up"), "{}", said.stdout);
+    said.refused(25, &[refused]);
+    assert!(said.stdout.contains("the daily limit on tokens of the tenant is used up"), "{}", said.stdout);
+    let (_, serial) = said.stderr.rsplit_once("jidoka resume ").expect("it says how to go on");
+    let serial = serial.trim();
 
     let top_up = host.budget(&["top-up", "acme", "tokens=5000", "--reason", "another chapter"]);
     top_up.refused(1, &["acme has no limit on tokens", "lines that have one: none", "operator's file: tokens/day"]);
     host.operator(&daily(20_000));
-    let verdict = host.run(&job, &[]);
+    // It waits for the next day, unless somebody says otherwise.
+    assert_eq!(host.run(&job, &[])["verdict"], "deferred");
+    let verdict = host.say(&["resume", serial, "--json", "--no-apply"]).json();
     assert_eq!(verdict["detail"]["scope"], "attempt", "{verdict}");
 }
 
@@ -430,7 +434,7 @@ fn whoever_runs_without_the_operators_file_is_held_to_what_it_said() {
     host.revive("one");
     host.file = None;
     let said = host.say(&["run", &job, "--tenant", "acme"]);
-    said.refused(20, &["[tenants.acme.budget.day] tokens in the operator's file"]);
+    said.refused(25, &["[tenants.acme.budget.day] tokens in the operator's file"]);
     // Another name is another account, and still the same host.
     assert_eq!(host.run(&job, &["--tenant", "globex"])["detail"], json!({ "scope": "host", "line": "model-calls" }));
     assert_eq!(host.row("host", "model-calls", "total")["limit"], 6);

@@ -223,7 +223,7 @@ fn what_others_did_to_a_run_is_part_of_its_fixture() {
     let host = Host::new();
     // Another run spent of what its tenant may spend in a day.
     let operator = host.path("host.toml");
-    let text = "[tenants.acme]\nlines = [\"examples\"]\n[tenants.acme.budget.day]\ntokens = 3000\n";
+    let text = "[tenants.acme]\nlines = [\"examples\"]\n[tenants.acme.budget]\ntokens = 3000\n";
     std::fs::write(&operator, text).unwrap();
     let (operator, spender) = (operator.to_str().unwrap(), format!("{EXAMPLES}/spender"));
     let mut serial = String::new();
@@ -232,7 +232,7 @@ fn what_others_did_to_a_run_is_part_of_its_fixture() {
         serial = record["serial"].as_str().unwrap().to_owned();
     }
     let why = host.json(&["why", &serial, "--json"]);
-    assert_eq!(places(&why), ["[tenants.acme.budget.day] tokens in the operator's file"]);
+    assert_eq!(places(&why), ["[tenants.acme.budget] tokens in the operator's file"]);
     assert_eq!((&why["settings"][0]["value"], &why["settings"][0]["origin"]), (&json!("3000"), &json!("operator")));
     let tenant = host.path("tenant");
     assert_eq!(host.run(&["fixture", &serial, tenant.to_str().unwrap()]).0, 0);

@@ -65,7 +65,7 @@ fn a_run_is_listed_shown_traced_and_told_again() {
     assert!(trace.contains("model coder") && trace.contains("verdict: "), "{trace}");
     let entries = host.run(&["trace", serial, "--json"]).1;
     let first: Value = serde_json::from_str(entries.lines().next().unwrap()).unwrap();
-    assert_eq!(first["entry"]["opened"]["format"], 6);
+    assert_eq!(first["entry"]["opened"]["format"], 7);
     assert!(entries.contains("\"content\""), "{entries}");
 
     let shown = host.json(&["show", serial, "--json", "--tree", "--diff"]);
@@ -149,7 +149,7 @@ fn erased_contents_leave_a_trace_and_a_chain_and_no_replay() {
 #[test]
 fn a_fetch_is_shown_in_a_trace() {
     let state = tempfile::tempdir().unwrap();
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/4/fetched.run");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/fetched.run");
     let imported = Host::jidoka(state.path(), &["import", golden, "--json"]);
     let said = String::from_utf8_lossy(&imported.stderr).into_owned();
     assert_eq!(imported.status.code(), Some(0), "{said}");

@@ -31,7 +31,7 @@ impl Denied {
         match self {
             Denied::Refused(_) => false,
             Denied::Failed(failure) => {
-                matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut)
+                matches!(failure.kind, FailureKind::Unavailable | FailureKind::Overloaded | FailureKind::TimedOut)
             }
         }
     }
@@ -140,6 +140,7 @@ impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             FailureKind::Unavailable => "unavailable",
+            FailureKind::Overloaded => "overloaded",
             FailureKind::TimedOut => "timed out",
             FailureKind::Rejected => "rejected",
             FailureKind::Broken => "broken answer",

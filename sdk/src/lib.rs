@@ -20,7 +20,7 @@
 //! fn run(task: Task) -> Result<Report> {
 //!     let request = model::Request::new("coder").user(&task.text);
 //!     let reply = model::ask(&request)?;
-//!     let answer = evidence::attach("artifact", "answer.txt", &reply.text)?;
+//!     let answer = evidence::attach("artifact", "answer.txt", reply.answer()?)?;
 //!     Ok(Report::done("answered").with_evidence(answer))
 //! }
 //! # fn main() {
@@ -38,7 +38,7 @@
 //! # use jidoka::{Report, Result, Task, evidence, model};
 //! # fn run(task: Task) -> Result<Report> {
 //! #     let reply = model::ask(&model::Request::new("coder").user(&task.text))?;
-//! #     let answer = evidence::attach("artifact", "answer.txt", &reply.text)?;
+//! #     let answer = evidence::attach("artifact", "answer.txt", reply.answer()?)?;
 //! #     Ok(Report::done("answered").with_evidence(answer))
 //! # }
 //! use jidoka::testing::FakeHost;

@@ -14,7 +14,8 @@ pub const DEFAULT_MAX_OUTPUT: u32 = 1024;
 /// Asks a model and waits for its whole reply.
 ///
 /// `Err` with `refused`: the model is not granted, a budget line is short, or an argument is past its cap; nothing was
-/// spent. `Err` with `failed`: the provider could not be reached or answered badly; what it cost is booked.
+/// spent. `Err` with `failed`: the provider could not be reached or answered badly; what it cost is booked. The host has asked
+/// again whatever passes by itself, and a worker hears of that only where its job says `on-overload = "tell"`.
 pub fn ask(request: &Request) -> Result<Reply, Denied> {
     host::model::ask(request)
 }
@@ -99,7 +100,7 @@ impl Request {
 impl Message {
     /// A message of a role, with text only.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Message { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None }
+        Message { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None, provider_state: None }
     }
 
     /// The result of a tool call.
@@ -109,8 +110,29 @@ impl Message {
 }
 
 impl From<Reply> for Message {
-    /// The reply as a message of the conversation, its tool calls included.
+    /// The reply as a message of the conversation, with its tool calls and with what its provider wants back.
     fn from(reply: Reply) -> Self {
-        Message { tool_calls: reply.tool_calls, ..Message::new(Role::Assistant, reply.text) }
+        Message {
+            tool_calls: reply.tool_calls,
+            provider_state: reply.provider_state,
+            ..Message::new(Role::Assistant, reply.text)
+        }
+    }
+}
+
+impl Reply {
+    /// The text, if there is any and the provider did not withhold it. A text that was cut at its cap is one.
+    ///
+    /// `Err` says why there is none, in the model's own words if it gave any.
+    pub fn answer(&self) -> crate::Result<&str> {
+        if self.stop == Stop::Withheld {
+            let words = self.refusal.as_deref().map(|words| format!(": {words}")).unwrap_or_default();
+            return Err(crate::Error::new(format!("the model withheld its answer{words}")));
+        }
+        if self.text.trim().is_empty() {
+            let why = if self.stop == Stop::MaxOutput { ": all of its output went into reasoning" } else { "" };
+            return Err(crate::Error::new(format!("the model's answer is empty{why}")));
+        }
+        Ok(&self.text)
     }
 }

@@ -80,7 +80,7 @@ fn chat() {
     const HISTORY_BYTES: usize = 800_000;
     let text =
         |what: &str, number: u64| format!("{what} {number} {}", "w".repeat(HISTORY_BYTES / (2 * CALLS as usize)));
-    let message = |role, content: String| Message { role, content, tool_calls: vec![], tool_call_id: None };
+    let message = |role, content: String| Message::new(role, content);
     let mut sealer = Sealer::new(Key::from_bytes([7; 32]));
     let (mut messages, mut bytes) = (Vec::new(), 0);
     for call in 1..=CALLS {
@@ -97,9 +97,9 @@ fn chat() {
         let intent =
             Body::Intent { call, attempt: 1, effect, max_output: None, sent: None, reserved: Amounts::default() };
         bytes += sealer.seal(0, intent).bytes();
-        let reply = Reply { text: text("answer", call), tool_calls: vec![], stop: ModelStop::End };
+        let reply = Reply::new(text("answer", call), vec![], ModelStop::End);
         messages.push(message(Role::Assistant, reply.text.clone()));
-        let usage = Usage { tokens_in: 1, tokens_out: 1 };
+        let usage = Usage::of(1, 1);
         let heard = Ok(Answer::Model { reply, usage, micro_usd: 1 });
         bytes += sealer
             .seal(0, Body::Answered { call, kind: Kind::Model, heard, cost: Cost::default(), tree: None })
@@ -139,10 +139,10 @@ impl Model for Prompt {
         if self.asked.fetch_add(1, Ordering::Relaxed) + 1 >= self.silent_from {
             std::future::pending::<()>().await;
         }
-        let reply = Reply { text: "y".repeat(200), tool_calls: vec![], stop: ModelStop::End };
+        let reply = Reply::new("y".repeat(200), vec![], ModelStop::End);
         Received {
             result: Ok(reply),
-            metered: Metered::Exact(Usage { tokens_in: 1, tokens_out: 1 }),
+            metered: Metered::Exact(Usage::of(1, 1)),
             net_bytes: 0,
             raw_usage: None,
             rates: RateNews::default(),

@@ -13,9 +13,10 @@ use jidoka::doors::model::{Call as ModelCall, Model, Received};
 use jidoka::doors::sqlite::SqliteStore;
 use jidoka::doors::store::{MemoryStore, Store};
 use jidoka::rules::effect::Effect;
+use jidoka::rules::guard::Memory;
 use jidoka::rules::ledger::{LimitKind, Line};
 use jidoka::rules::model::{Message, Metered, Price, Profile, Reply, Request, Role, Stop, Usage};
-use jidoka::rules::spec::{Caps, CountedBy, Wall};
+use jidoka::rules::spec::{Caps, CountedBy, Guards, OnOverload, Wall};
 use jidoka::rules::verdict::{Outcome, Stop as RunStop};
 use jidoka::run::bindings::worker::WorkerPre;
 use jidoka::run::bindings::worker::jidoka::agent::work::Task;
@@ -50,6 +51,8 @@ fn main() {
 
         let memory = gate(rounds(20_000), Arc::new(MemoryStore::default())).await;
         memory.print("gate: one effect of 1 KiB, memory store");
+        guards(rounds(20_000), 1).print("guards: one tool call with a result of 1 KiB, times and numbers");
+        guards(rounds(2_000), 16).print("  the same of 16 KiB");
         let dir = tempfile::tempdir().expect("a directory");
         let store = SqliteStore::open(&bench::open(dir.path()), dir.path(), Clock::starting_at(0)).expect("a store");
         let durable = gate(rounds(300), Arc::new(store)).await;
@@ -173,7 +176,7 @@ async fn whole_run(rounds: usize) -> Times {
 
 async fn gate(rounds: usize, store: Arc<dyn Store>) -> Times {
     let (gate, _) = new_gate(store).await;
-    let message = Message { role: Role::User, content: "x".repeat(1024), tool_calls: vec![], tool_call_id: None };
+    let message = Message::new(Role::User, "x".repeat(1024));
     let request = Request {
         model: "instant".into(),
         messages: vec![message],
@@ -187,6 +190,22 @@ async fn gate(rounds: usize, store: Arc<dyn Store>) -> Times {
         let effect = Effect::Model { request: request.clone() };
         let started = Instant::now();
         gate.pass(effect).await.expect("the run goes on").expect("a reply");
+        times.push(started.elapsed());
+    }
+    Times::of(times)
+}
+
+/// Calls of a tool that differ in a counter and in the clocks of their results, compared with all that are remembered.
+fn guards(rounds: usize, kib: usize) -> Times {
+    let (mut memory, guards) = (Memory::default(), Guards::default());
+    let mut times = Vec::new();
+    for number in 0..rounds {
+        let arguments =
+            format!("{{\"path\":\"src/a.rs\",\"reason\":\"once more, to be sure of it\",\"try\":{number}}}");
+        let line = format!("2026-11-21T20:13:04Z worker[{number}]: 12 of 80 files in {number} ms, all well so far\n");
+        let result = line.repeat(kib * 1024 / line.len());
+        let started = Instant::now();
+        memory.called("read", &arguments, &result, &guards);
         times.push(started.elapsed());
     }
     Times::of(times)
@@ -221,7 +240,12 @@ async fn stop(rounds: usize, component: &str, neighbours: usize) -> Times {
         let running = tokio::spawn(run_one(Arc::clone(&sandbox), prepared.clone(), cord.clone()));
         let deadline = tokio::time::Instant::now() + Duration::from_millis(20);
         tokio::time::sleep_until(deadline).await;
-        cord.pull(RunStop::Exhausted { scope: "attempt".into(), line: Line::WallMs, limit: LimitKind::Total });
+        cord.pull(RunStop::Exhausted {
+            scope: "attempt".into(),
+            line: Line::WallMs,
+            limit: LimitKind::Total,
+            opens_ms: None,
+        });
         let outcome = running.await.expect("no panic");
         late.push(deadline.elapsed());
         assert!(matches!(outcome, Some(Outcome::Interrupted(_))), "{outcome:?}");
@@ -312,17 +336,18 @@ fn compiles(rounds: usize) -> [Times; 2] {
 }
 
 async fn new_gate(store: Arc<dyn Store>) -> (Gate, Arc<VirtualClock>) {
-    let price = Price { micro_usd_per_mtok_in: 1, micro_usd_per_mtok_out: 1 };
+    let price = Price::of(1, 1);
     let profile = Profile {
         window: 100_000,
         max_output: 1_000,
         price: Some(price),
         norm_factor_milli: 1_000,
         request_overhead: 0,
+        tools_overhead: 0,
         message_overhead: 0,
     };
     let way = Reached { model: Arc::new(Instantly), max_response_bytes: 0, pace: None };
-    let door = ModelDoor { profile, counted_by: CountedBy::Bytes, way };
+    let door = ModelDoor { profile, counted_by: CountedBy::Bytes, way, retries: 0, on_overload: OnOverload::Defer };
     OpenGate { model: Some(("instant", door)), ..OpenGate::default() }.at(store).await
 }
 
@@ -343,8 +368,8 @@ impl Model for Instantly {
     }
 
     async fn ask(&self, _: &ModelCall) -> Received {
-        let reply = Reply { text: REPLY.clone(), tool_calls: vec![], stop: Stop::End };
-        let metered = Metered::Exact(Usage { tokens_in: 10, tokens_out: 10 });
+        let reply = Reply::new(REPLY.clone(), vec![], Stop::End);
+        let metered = Metered::Exact(Usage::of(10, 10));
         Received { result: Ok(reply), metered, net_bytes: 0, raw_usage: None, rates: Default::default() }
     }
 }

@@ -12,6 +12,8 @@ use jidoka::rules::model::{Metered, Reply, Request, Stop, ToolCall, Usage};
 pub enum Turn {
     /// It asks for a tool.
     Call(String, String),
+    /// It asks for several at once.
+    Calls(Vec<(String, String)>),
     /// It asks for nothing, with these words.
     Say(String),
     /// It talks until its cap.
@@ -63,23 +65,28 @@ impl<P: Fn(usize) -> Turn + Send + Sync> Model for Planned<P> {
     async fn ask(&self, _: &Call) -> Received {
         let number = self.asked.fetch_add(1, Ordering::SeqCst);
         let thought = format!("thought {number}: let me put it in other words {}", number * 7);
-        let reply = |text, tool_calls, stop| Ok(Reply { text, tool_calls, stop });
+        let reply = |text, tool_calls, stop| Ok(Reply::new(text, tool_calls, stop));
         let result = match (self.plan)(number) {
-            Turn::Call(name, arguments) => {
-                // A model of another make numbers its calls otherwise.
-                let call = ToolCall { id: format!("call-{}-{number}", number * 31), name, arguments };
-                reply(thought, vec![call], Stop::ToolCalls)
-            }
+            Turn::Call(name, arguments) => reply(thought, calls(number, vec![(name, arguments)]), Stop::ToolCalls),
+            Turn::Calls(several) => reply(thought, calls(number, several), Stop::ToolCalls),
             Turn::Say(text) => reply(text, vec![], Stop::End),
             Turn::Babble(text) => reply(text, vec![], Stop::MaxOutput),
             Turn::Fail(message) => Err(Failure { kind: FailureKind::Unavailable, message }),
         };
         Received {
             result,
-            metered: Metered::Exact(Usage { tokens_in: 10, tokens_out: 5 }),
+            metered: Metered::Exact(Usage::of(10, 5)),
             net_bytes: 0,
             raw_usage: None,
             rates: RateNews::default(),
         }
     }
+}
+
+fn calls(number: usize, several: Vec<(String, String)>) -> Vec<ToolCall> {
+    let call = |(place, (name, arguments)): (usize, (String, String))| {
+        // A model of another make numbers its calls otherwise.
+        ToolCall { id: format!("call-{}-{number}-{place}", number * 31), name, arguments }
+    };
+    several.into_iter().enumerate().map(call).collect()
 }

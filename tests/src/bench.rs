@@ -30,9 +30,7 @@ use jidoka::rules::ledger::ScopeId;
 use jidoka::rules::left_out::LeftOut;
 use jidoka::rules::mcp::McpSpec;
 use jidoka::rules::record::Record;
-use jidoka::rules::spec::{
-    CheckRun, ComponentSource, CountedBy, Dialect, KeySource, Provider, RunSpec, Wall, WireLimits,
-};
+use jidoka::rules::spec::{CheckRun, ComponentSource, CountedBy, Dialect, Provider, RunSpec, Wall};
 use jidoka::rules::tool::ToolCall;
 use jidoka::run::cord::Cord;
 use jidoka::run::desk::{Because, Desk};
@@ -647,15 +645,7 @@ pub fn http(provider: &FakeProvider, dialect: Dialect) -> Arc<dyn Model> {
 
 /// A way to a provider by its address, without a key.
 pub fn http_at(url: &str, dialect: Dialect) -> Arc<dyn Model> {
-    let provider = Provider {
-        dialect,
-        url: url.to_owned(),
-        model: "fake".to_owned(),
-        key: KeySource::None,
-        stream: true,
-        limits: WireLimits::default(),
-    };
-    Arc::new(HttpModel::new(&provider, None).expect("loopback is allowed"))
+    Arc::new(HttpModel::new(&Provider::new(dialect, url, "fake"), None).expect("loopback is allowed"))
 }
 
 /// A text of so many bytes that does not repeat itself, as a guard would find it.

@@ -79,9 +79,9 @@ impl Model for ChaosModel {
         let mut received = self.model.ask(call).await;
         match mishap {
             // It fails: before it was sent, and with nobody knowing.
-            0 => failed(received, FailureKind::Unavailable, Metered::Exact(Usage { tokens_in: 0, tokens_out: 0 })),
+            0 => failed(received, FailureKind::Unavailable, Metered::Exact(Usage::of(0, 0))),
             1 => failed(received, FailureKind::TimedOut, Metered::Unknown),
-            2 => failed(received, FailureKind::Rejected, Metered::Exact(Usage { tokens_in: 1, tokens_out: 0 })),
+            2 => failed(received, FailureKind::Rejected, Metered::Exact(Usage::of(1, 0))),
             // It is late.
             3 => {
                 tokio::time::sleep(Duration::from_millis(1 + self.dice.roll(20))).await;
@@ -89,7 +89,7 @@ impl Model for ChaosModel {
             }
             // It lies: about what it cost, and about what was asked.
             4 => {
-                received.metered = Metered::Exact(Usage { tokens_in: 1 << 30, tokens_out: 1 << 30 });
+                received.metered = Metered::Exact(Usage::of(1 << 30, 1 << 30));
                 received
             }
             5 => {

@@ -37,6 +37,12 @@ pub enum Behaviour {
     HugeBody(usize),
     /// A status with this JSON as the error's message.
     Status(u16, String),
+    /// Answers with this status and this body as it is; the kind is the content type.
+    Says { status: u16, kind: &'static str, body: String },
+    /// Reads the call and hangs up before a byte of an answer.
+    HangUp,
+    /// Reads the call and resets the connection before a byte of an answer.
+    Reset,
     /// Sends the client elsewhere.
     Redirect(String),
     /// Answers with the key that it was given, as text and as arguments of a tool call.
@@ -226,6 +232,10 @@ impl Connection {
         if written.is_err() {
             self.book(|books| books.counters.aborted += 1);
         }
+        if *behaviour == Behaviour::Reset {
+            // Closed with nothing said and nothing waited for: the kernel resets it.
+            return self.stream.get_ref().set_zero_linger();
+        }
         self.stream.shutdown().await
     }
 
@@ -280,6 +290,11 @@ impl Connection {
             Behaviour::Headers(headers, then) => {
                 self.headers.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
                 return Box::pin(self.answer(seen, then, tokens_in)).await;
+            }
+            Behaviour::HangUp | Behaviour::Reset => return Ok(()),
+            Behaviour::Says { status, kind, body } => {
+                self.head(*status, kind, &format!("content-length: {}\r\n", body.len())).await?;
+                return self.body(body.as_bytes()).await;
             }
             Behaviour::Stall => return self.stall().await,
             Behaviour::Endless => return self.endless(seen).await,

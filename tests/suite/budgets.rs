@@ -4,11 +4,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jidoka::doors::clock::Clock;
 use jidoka::doors::pace::{Pace, Rates};
 use jidoka::doors::store::{Durability, Need, Store, transact};
 use jidoka::rules::effect::{Body, Effect, Entry, Reason};
 use jidoka::rules::ledger::{Amounts, CallId, Denial, LimitKind, Limits, Line, ScopeId, Terms};
 use jidoka::rules::spec::Dialect;
+use jidoka::run::desk::Desk;
 use jidoka_tests::bench::{self, Bench, End, Home, http};
 use jidoka_tests::provider::{Behaviour, Counting, FakeProvider};
 use jidoka_tests::{hostile, plain};
@@ -103,8 +105,11 @@ async fn what_a_tenant_may_spend_in_a_day_is_shared_by_its_runs() {
     let operator = "[tenants.default.budget.day]\ntokens = 160\n[host.budget]\ntokens = 10000\n";
     let bench = |lines: &[&str]| told(lines).operator(operator).at(&home);
     bench(&["ask 1", "ask 2", "write a x", "done ready"]).run().await.expect("accepted");
-    let end = bench(&["ask 3", "ask 4", "ask 5", "write b x", "done ready"]).run().await;
-    end.expect("exhausted");
+    let lines = ["ask 3", "ask 4", "ask 5", "write b x", "done ready"];
+    let end = bench(&lines).run().await;
+    end.expect("deferred");
+    let opens_ms = end.record.detail["retry_at_ms"].as_u64().unwrap() - bench::START_MS;
+    assert!((24 * 3_600_000..25 * 3_600_000).contains(&opens_ms), "a day, and a bucket at most: {opens_ms}");
     let setting = "[tenants.default.budget.day] tokens in the operator's file";
     assert_eq!(refused(&end), (LimitKind::Day, "tenant".into(), setting.into()));
     let ledger = bench::store(&home.state()).survey().unwrap();
@@ -260,4 +265,33 @@ fn child(store: Arc<dyn Store>, scope: ScopeId, share: u64, depth: u32) -> tokio
         }
         (granted, refused)
     })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_is_used_up_puts_items_off_and_stops_no_line() {
+    let home = Home::new();
+    let operator = "[tenants.default.budget.day]\ntokens = 160\n";
+    let bench = |lines: &[&str]| told(lines).operator(operator).set("attempts", "max = 1").no_apply().at(&home);
+    let lines = ["ask 1", "ask 2", "ask 3", "ask 4", "ask 5", "write a x", "done ready"];
+    for item in ["one", "two", "three", "four"] {
+        let end = bench(&lines).item(item).run().await;
+        end.expect("deferred");
+        assert_eq!((end.record.exit_code, end.record.attempt), (25, 1));
+        assert!(end.record.why.starts_with("the daily limit on tokens of the tenant is used up"), "{}", end.record.why);
+        let replayed = end.replay().await;
+        assert_eq!((replayed.divergence, replayed.record.as_ref()), (None, Some(&end.record)));
+    }
+    let first = bench(&lines).item("five").run().await;
+    first.expect("deferred");
+    let desk = Desk::new(bench::store(&home.state()), bench::state(&home.state()), Clock::starting_at(bench::START_MS));
+    assert!(desk.pulls().await.unwrap().is_empty());
+    drop(desk);
+    // A day later there is room again: one is tried anew, and one goes on from where it was.
+    bench(&["ask 1", "write a x", "done ready"]).item("one").hours_later(25).run().await.expect("accepted");
+    let end = bench(&lines).item("five").hours_later(49).resume(&first.record.serial).await;
+    assert_eq!(end.record.resumptions, 1);
+    // A request that the window never has room for does not open by itself.
+    let never =
+        told(&["ask 1", "done x"]).operator("[tenants.default.budget.day]\ntokens = 1\n").item("never").run().await;
+    never.expect("exhausted");
 }

@@ -45,6 +45,7 @@ fn told(end: &End) -> Told {
         Body::Noted { .. } | Body::Printed { .. } | Body::Intent { .. } | Body::Refused { .. } => true,
         Body::Opened { .. }
         | Body::Within { .. }
+        | Body::Retried { .. }
         | Body::Answered { .. }
         | Body::Full { .. }
         | Body::Marked { .. }

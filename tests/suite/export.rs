@@ -1,7 +1,7 @@
 //! A run as one file: two checkers that share no code agree on it, no byte of it can be changed, and it comes back whole.
 //!
-//! `tests/golden/FORMAT/*.run` are exports of journals of each format, those of the latest made by `cargo test --release -p jidoka-tests --test suite --
-//! --ignored golden_journals_are_made`: only when the format changes on purpose.
+//! `tests/golden/*.run` are exports of journals, made by `cargo test --release -p jidoka-tests --test suite -- --ignored
+//! golden_journals_are_made`: only when the format changes on purpose.
 
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use jidoka::run::transfer::{Summary, TransferError};
 use jidoka_tests::bench::{self, Bench, End, Home, fresh_serial};
 use jidoka_tests::plain;
 use jidoka_tests::third_party::{self, Record};
+use jidoka_tests::web::{AT, FakeWeb, Page, grant};
 
 const REPLY: &str = "[[turn]]\nrepeat = true\ntext = \"an answer\"\n";
 
@@ -389,7 +390,7 @@ fn a_line_has_the_bytes_that_the_format_says() {
             None,
         ),
     ];
-    let message = Message { role: Role::User, content: "one".into(), tool_calls: vec![], tool_call_id: None };
+    let message = Message::new(Role::User, "one");
     let request = Request {
         model: "m".into(),
         messages: vec![message],
@@ -425,23 +426,12 @@ fn a_line_has_the_bytes_that_the_format_says() {
     }
 }
 
-/// Goldens: the format that each was written in, what it is called, and what it came to.
-const GOLDEN: [(u32, &str, &str); 11] = [
-    (2, "accepted", "accepted"),
-    (2, "refused", "exhausted"),
-    (2, "resumed", "accepted"),
-    (2, "forked", "accepted"),
-    (3, "checked", "rejected"),
-    (3, "told", "no-progress"),
-    (3, "parked", "needs-human"),
-    (3, "answered", "accepted"),
-    (4, "fetched", "accepted"),
-    (5, "tooled", "accepted"),
-    (6, "caller", "accepted"),
-];
+/// Goldens: what each is called, and what it came to.
+const GOLDEN: [(&str, &str); 4] =
+    [("accepted", "accepted"), ("refused", "exhausted"), ("fetched", "accepted"), ("caller", "accepted")];
 
-fn golden(format: u32, name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{format}/{name}.run"))
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{name}.run"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -450,10 +440,28 @@ async fn golden_journals_are_made() {
     let keep = |name: &str, bytes: Vec<u8>| {
         agree(&bytes);
         assert!(bytes.len() < 600_000, "{name} has {} bytes", bytes.len());
-        let path = golden(FORMAT, name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
+        std::fs::write(golden(name), bytes).unwrap();
     };
+    let accepted = told(&["ask one", "write a.txt one", "done ready"]).script(REPLY).run().await;
+    accepted.expect("accepted");
+    keep("accepted", exported(&accepted.home.state(), &accepted.record.serial).await);
+    let refused = told(&["ask one", "ask two"]).script(REPLY).set("budget", "model-calls = 1").run().await;
+    refused.expect("exhausted");
+    keep("refused", exported(&refused.home.state(), &refused.record.serial).await);
+    let lines = [
+        &format!("get {AT}/page"),
+        &format!("post {AT}/form hello"),
+        &format!("get-all {AT}/page {AT}/bytes"),
+        "attach proof",
+        "done ready",
+    ];
+    let web = Arc::new(FakeWeb::new(|request| match request.url.rsplit('/').next() {
+        Some("bytes") => Page::ok([0xff, 0x00]),
+        _ => Page::ok("text"),
+    }));
+    let fetched = told(&lines).web(web, &[grant(&["GET", "POST"], "/")]).run().await;
+    fetched.expect("accepted");
+    keep("fetched", exported(&fetched.home.state(), &fetched.record.serial).await);
     let helper = || told(&["unable nobody said what"]);
     let lines = [
         "write a.txt one",
@@ -470,8 +478,8 @@ async fn golden_journals_are_made() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn journals_of_this_format_are_read_and_replayed_for_ever() {
-    for (format, name, verdict) in GOLDEN {
-        let bytes = std::fs::read(golden(format, name)).unwrap();
+    for (name, verdict) in GOLDEN {
+        let bytes = std::fs::read(golden(name)).unwrap();
         let summary = agree(&bytes);
         let last = summary.runs.last().unwrap();
         assert_eq!(last.verdict.as_deref(), Some(verdict), "{name}");
@@ -492,7 +500,8 @@ fn of_format(bytes: &[u8], format: u32) -> Vec<u8> {
     let mut hashes: Vec<[String; 2]> = Vec::new();
     for record in records.iter().filter(|record| record.kind == "entry") {
         let mut line = String::from_utf8(record.bytes.to_vec()).unwrap();
-        line = line.replace("{\"opened\":{\"format\":2,", &format!("{{\"opened\":{{\"format\":{format},"));
+        line = line
+            .replace(&format!("{{\"opened\":{{\"format\":{FORMAT},"), &format!("{{\"opened\":{{\"format\":{format},"));
         if let Some([old, new]) = hashes.last() {
             line = line.replace(old, new);
         }
@@ -512,9 +521,9 @@ fn of_format(bytes: &[u8], format: u32) -> Vec<u8> {
 
 #[test]
 fn a_journal_of_a_newer_format_says_which_version_is_needed() {
-    let bytes = std::fs::read(golden(2, "refused")).unwrap();
-    assert_eq!(of_format(&bytes, 2), bytes);
+    let bytes = std::fs::read(golden("refused")).unwrap();
+    assert_eq!(of_format(&bytes, FORMAT), bytes);
     let said = |format| export::check(&mut &*of_format(&bytes, format)).unwrap_err().to_string();
-    assert!(said(7).contains("the journal has format 7; this version knows up to 6"), "{}", said(7));
-    assert!(said(1).contains("the journal has format 1; this version reads from 2 on"), "{}", said(1));
+    assert!(said(8).contains("the journal has format 8; this version knows up to 7"), "{}", said(8));
+    assert!(said(6).contains("the journal has format 6; this version reads 7 alone"), "{}", said(6));
 }

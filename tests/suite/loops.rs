@@ -1,9 +1,10 @@
-//! Loops of every shape end within the published number of calls, and honest repetition is never stopped.
+//! Loops of every shape end within the published number of calls. Honest repetition is in `honest.rs`.
 //!
-//! Published: a cycle of `period` calls ends after `repeats * period + strikes - 1` of them, one failure after `failures +
-//! strikes - 1`, empty replies after `degenerate + strikes - 1`.
+//! Published: a cycle of `period` calls ends after `repeats * period + strikes - 1` of them, calls that are only alike as a
+//! cycle of ten if there are not more different ones, one failure after `failures + strikes - 1`, empty replies after
+//! `degenerate + strikes - 1`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jidoka::rules::verdict::Stop;
 use jidoka_tests::agent::{Planned, Turn};
@@ -15,7 +16,7 @@ const REPEATS: usize = 3;
 const FAILURES: usize = 5;
 const STRIKES: usize = 3;
 
-fn agent(model: Arc<Planned<impl Fn(usize) -> Turn + Send + Sync + 'static>>) -> Bench {
+pub(crate) fn agent(model: Arc<Planned<impl Fn(usize) -> Turn + Send + Sync + 'static>>) -> Bench {
     Bench::new(plain::AGENT)
         .file("a.txt", "some text")
         .model(model)
@@ -32,7 +33,7 @@ async fn ends(plan: impl Fn(usize) -> Turn + Send + Sync + 'static) -> (End, usi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cycles_of_every_period_end_within_the_published_number_of_calls() {
-    for period in 1..=8 {
+    for period in (1..=8).chain([9, 12, 30, 40]) {
         let names = ["look", "show", "status", "rest"];
         let plan = move |number: usize| Turn::call(names[number % period % 4], &format!("{}.txt", number % period));
         let (end, calls) = ends(plan).await;
@@ -184,91 +185,171 @@ async fn a_silent_worker_is_stopped_and_one_that_waits_for_the_host_is_not() {
     assert!(end.record.why.contains("no call of the worker's for 1000 ms"), "{}", end.record.why);
 }
 
-/// What a model says at each of its turns.
-type Plan = Box<dyn Fn(usize) -> Turn + Send + Sync>;
+/// A call with these arguments.
+fn call(tool: &str, arguments: &str) -> Turn {
+    Turn::Call(tool.to_owned(), arguments.to_owned())
+}
 
-/// Twenty honest jobs that repeat themselves, each with its number of calls.
-fn honest() -> Vec<(&'static str, usize, Plan)> {
-    let mut jobs: Vec<(&'static str, usize, Plan)> = vec![
-        ("polls a declared poller", 120, Box::new(|_| Turn::call("status", "build"))),
-        (
-            "polls with rests between",
-            60,
-            Box::new(|number| match number % 2 {
-                0 => Turn::call("status", "build"),
-                _ => Turn::call("rest", "a while"),
-            }),
-        ),
-        ("writes two hundred similar files", 200, Box::new(|number| Turn::write(&format!("{number}.txt"), "same"))),
-        (
-            "reads one file between writes",
-            60,
-            Box::new(|number| match number % 2 {
-                0 => Turn::call("read", "a.txt"),
-                _ => Turn::write(&format!("{number}.txt"), "x"),
-            }),
-        ),
-        (
-            "retries with a real change",
-            60,
-            Box::new(|number| match number % 2 {
-                0 => Turn::call("break", "tests"),
-                _ => Turn::write("a.txt", &format!("version {number}")),
-            }),
-        ),
-        ("writes the same file anew", 60, Box::new(|number| Turn::write("a.txt", &format!("version {number}")))),
-        (
-            "shows what it writes",
-            60,
-            Box::new(|number| match number % 2 {
-                0 => Turn::write("a.txt", &format!("version {number}")),
-                _ => Turn::call("show", "x"),
-            }),
-        ),
-        (
-            "looks twice and changes something",
-            90,
-            Box::new(|number| match number % 3 {
-                0 | 1 => Turn::call("look", "x"),
-                _ => Turn::write("a.txt", &format!("version {number}")),
-            }),
-        ),
-        (
-            "fails four times and then not",
-            50,
-            Box::new(|number| match number % 5 {
-                4 => Turn::call("look", &format!("{number}")),
-                3 => Turn::call("read", "a.txt"),
-                _ => Turn::call("read", &format!("missing-{number}.txt")),
-            }),
-        ),
-        ("asks for other things each time", 100, Box::new(|number| Turn::call("look", &format!("thing {number}")))),
-    ];
-    for (name, step) in [("reads pages of one", 1), ("of two", 2), ("of three", 3), ("of five", 5), ("of seven", 7)] {
-        jobs.push((name, 70, Box::new(move |number| Turn::call("look", &format!("page {}", number * step)))));
-    }
-    for (name, period) in
-        [("walks rooms of nine", 9), ("of ten", 10), ("of twelve", 12), ("of twenty", 20), ("of thirty", 30)]
-    {
-        jobs.push((name, 2 * period, Box::new(move |number| Turn::call("look", &format!("room {}", number % period)))));
-    }
-    jobs
+/// A call of one file, with other words each time.
+fn again(number: usize) -> Turn {
+    let words = ["look at", "read", "check", "open", "verify"];
+    let reason = format!("Now I {} it once more, for the {number}th time", words[number % words.len()]);
+    call("open", &format!("{{\"path\": \"src/a.txt\", \"reason\": \"{reason}\"}}"))
+}
+
+/// Calls that are only alike end after so many, for so many different ones.
+const fn alike(different: usize) -> usize {
+    REPEATS * if different < 10 { 10 } else { different } + STRIKES - 1
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_honest_jobs_that_repeat_themselves_are_stopped_never() {
-    let jobs = honest();
-    assert_eq!(jobs.len(), 20);
-    for (name, calls, plan) in jobs {
-        let plan = move |number: usize| match number {
-            number if number < calls => plan(number),
-            number if number == calls => Turn::write("end.txt", "done"),
-            _ => Turn::Say("done".into()),
-        };
+async fn the_same_result_with_other_words_counters_or_clocks_ends_within_the_published_number_of_calls() {
+    type Answers = fn(usize) -> String;
+    type Loop = (&'static str, fn(usize) -> Turn, Answers, &'static str);
+    let same: Answers = |_| "let a = 1;".to_owned();
+    let one: fn(usize) -> Turn = |_| call("build", "{\"job\": \"release\"}");
+    let counted: fn(usize) -> Turn =
+        |number| call("open", &format!("{{\"path\": \"a.txt\", \"options\": {{\"try\": {number}}}}}"));
+    let loops: [Loop; 9] = [
+        ("words", again, same, "the argument reason"),
+        ("words and nothing", again, |_| String::new(), "the argument reason"),
+        ("a counter", counted, same, "the argument try"),
+        ("a time", one, |number| format!("waits, 2026-11-21T20:13:{number:02}.5Z"), "a time in the result"),
+        ("a date", one, |number| format!("waits since {} Nov 2026", number % 28 + 1), "a date in the result"),
+        (
+            "a duration",
+            one,
+            |number| format!("{{\"waits\": true, \"took_ms\": {}}}", number * 7),
+            "a duration in the result",
+        ),
+        (
+            "an id",
+            one,
+            |number| format!("{{\"waits\": true, \"request_id\": \"r{number}\"}}"),
+            "an identifier in the result",
+        ),
+        ("a process", one, |number| format!("waits (pid {})", 4_711 + number), "an identifier in the result"),
+        (
+            "keys and white space",
+            one,
+            |number| {
+                let blanks = " ".repeat(number);
+                match number % 3 {
+                    0 => format!("{{\"a\": [1,{blanks}2], \"at\": \"20:13:{number:02}\"}}"),
+                    _ => format!("{{{blanks}\"at\":\"20:14:{number:02}\",{blanks}\"a\":[1,2]}}"),
+                }
+            },
+            "a time in the result",
+        ),
+    ];
+    for (name, plan, answers, ignored) in loops {
         let model = Arc::new(Planned::new(plan));
-        let bench = agent(Arc::clone(&model)).set("guards", "pollers = [\"status\", \"rest\"]").wall("60s");
-        let end = bench.set("caps", "lifted = \"8MiB\"").run().await;
-        assert_eq!(end.record.verdict, "accepted", "{name}: {}", end.record.why);
-        assert_eq!(model.asked(), calls + 2, "{name}: nothing was refused on the way");
+        let answers: Vec<String> = (0..60).map(answers).collect();
+        let end = agent(Arc::clone(&model)).file("answers.txt", &answers.join("\n")).run().await;
+        end.expect("no-progress");
+        assert_eq!(model.asked(), alike(1), "{name}: {}", end.record.why);
+        assert!(end.record.why.contains(&format!("; ignored: {ignored}; nothing new")), "{name}: {}", end.record.why);
+        assert_eq!(end.replay().await.divergence, None, "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_cycles_with_clocks_and_calls_at_once_hide_nothing() {
+    for period in [2, 9, 12, 30] {
+        let names = ["build", "list", "open", "search", "query", "shell"];
+        let plan = move |number: usize| {
+            let place = number % period;
+            call(names[place % names.len()], &format!("{{\"path\": \"{place}.txt\"}}"))
+        };
+        let answers: Vec<String> = (0..100).map(|number| format!("{} in {number} ms", number % period)).collect();
+        let model = Arc::new(Planned::new(plan));
+        let end = agent(Arc::clone(&model)).file("answers.txt", &answers.join("\n")).run().await;
+        end.expect("no-progress");
+        assert_eq!(model.asked(), alike(period), "period {period}: {}", end.record.why);
+    }
+    // Three calls a turn, each time in another order.
+    let plan = |number: usize| {
+        let one = |place: usize| ("open".to_owned(), format!("{{\"path\": \"{}.txt\", \"try\": {number}}}", place % 3));
+        Turn::Calls(vec![one(number), one(number + 1), one(number + 2)])
+    };
+    let model = Arc::new(Planned::new(plan));
+    let end = agent(Arc::clone(&model)).file("answers.txt", "nothing to see").run().await;
+    end.expect("no-progress");
+    assert_eq!(model.asked(), 10 + STRIKES - 1, "{}", end.record.why);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_of_calls_that_are_alike_goes_on_over_attempts_and_over_a_resume() {
+    let home = Home::new();
+    let (mut asked, mut verdicts) = (0, Vec::new());
+    for _ in 0..10 {
+        let before = asked;
+        let model = Arc::new(Planned::new(move |turn| match turn {
+            7 => Turn::Fail("gone".into()),
+            _ => again(before + turn),
+        }));
+        let bench = agent(Arc::clone(&model)).at(&home).item("one").set("attempts", "max = 20");
+        let end = bench.file("answers.txt", "let a = 1;").run().await;
+        asked += model.asked();
+        verdicts.push(end.record.verdict.clone());
+        if end.record.verdict == "no-progress" {
+            break;
+        }
+    }
+    assert_eq!(verdicts.last().map(String::as_str), Some("no-progress"), "{verdicts:?}");
+    assert!(asked < 40, "{asked} calls in {verdicts:?}");
+
+    let home = Home::new();
+    let cord: Arc<OnceLock<jidoka::run::cord::Cord>> = Arc::default();
+    let held = Arc::clone(&cord);
+    let model = Arc::new(Planned::new(move |number| {
+        if number == 20 {
+            held.get().unwrap().pull(Stop::Cancelled);
+        }
+        again(number)
+    }));
+    let job = || agent(Arc::clone(&model)).at(&home).item("one").file("answers.txt", "let a = 1;");
+    let stopped = job().run_with(|pulled| drop(cord.set(pulled))).await;
+    stopped.expect("cancelled");
+    assert_eq!(model.asked(), 21);
+    let end = job().resume(&stopped.record.serial).await;
+    end.expect("no-progress");
+    assert!((alike(1)..=alike(1) + 1).contains(&model.asked()), "{}: {}", model.asked(), end.record.why);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_in_a_child_ends_the_child() {
+    let model = Arc::new(Planned::new(again));
+    let child = agent(Arc::clone(&model)).file("answers.txt", "let a = 1;");
+    let end = Bench::new(plain::SCRIPT)
+        .file("answers.txt", "let a = 1;")
+        .model(Arc::new(Planned::new(|_| Turn::Say("never asked".into()))))
+        .set("budget", "model-calls = 2000")
+        .set("budget", "tokens = 2000000")
+        .set("task", "text = \"child help model-calls=100 go on\\ndone x\"")
+        .child("help", child)
+        .run()
+        .await;
+    assert!(end.notes()[0].starts_with("help: no-progress"), "{:?}", end.notes());
+    assert_eq!(model.asked(), alike(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_question_in_other_words_with_the_same_reply_ends_within_the_published_number_of_calls() {
+    let lines: Vec<String> = (0..60).map(|number| format!("ask For the {number}th time: is it done?")).collect();
+    for reply in ["not yet", "I am afraid that I cannot say whether it is done."] {
+        let model = Arc::new(Planned::new(move |_| Turn::Say(reply.into())));
+        let end = agent_of(&lines, Arc::clone(&model)).run().await;
+        assert_eq!(model.asked(), REPEATS * 10, "the next is refused, and this worker ends: {}", end.record.why);
+        assert!(end.record.why.contains("; ignored: "), "{}", end.record.why);
+    }
+}
+
+/// A worker that does what these lines say.
+fn agent_of(lines: &[String], model: Arc<Planned<impl Fn(usize) -> Turn + Send + Sync + 'static>>) -> Bench {
+    Bench::new(plain::SCRIPT)
+        .model(model)
+        .set("budget", "model-calls = 2000")
+        .set("budget", "tokens = 2000000")
+        .set("task", &format!("text = \"{}\\ndone x\"", lines.join("\\n")))
 }

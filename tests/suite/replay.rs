@@ -36,10 +36,10 @@ impl Model for Echo {
     async fn ask(&self, call: &Call) -> Received {
         self.0.fetch_add(1, Ordering::Relaxed);
         let text = call.request.messages.last().map_or("", |message| message.content.as_str());
-        let reply = Reply { text: format!("heard {text}"), tool_calls: vec![], stop: ModelStop::End };
+        let reply = Reply::new(format!("heard {text}"), vec![], ModelStop::End);
         Received {
             result: Ok(reply),
-            metered: Metered::Exact(Usage { tokens_in: 1, tokens_out: 5 }),
+            metered: Metered::Exact(Usage::of(1, 5)),
             net_bytes: 0,
             raw_usage: None,
             rates: RateNews::default(),

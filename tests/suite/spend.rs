@@ -12,7 +12,7 @@ use jidoka::doors::secret::Secret;
 use jidoka::rules::effect::{Body, Entry};
 use jidoka::rules::ledger::Line;
 use jidoka::rules::model::{Metered, Reply, Request, Stop, Usage};
-use jidoka::rules::spec::{Dialect, KeySource, Provider, WireLimits};
+use jidoka::rules::spec::{Dialect, KeySource, Provider};
 use jidoka_tests::bench::{self, Bench, End, Home, http};
 use jidoka_tests::provider::{Behaviour, FakeProvider};
 use jidoka_tests::{examples, plain};
@@ -109,7 +109,7 @@ async fn an_answer_without_usage_is_delivered_and_held() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_call_costs_no_tokens_and_a_server_error_is_in_doubt() {
-    for (status, in_doubt) in [(400, false), (401, false), (500, true), (503, true)] {
+    for (status, in_doubt) in [(400, false), (401, false), (500, true), (502, true)] {
         let provider = FakeProvider::start(vec![Behaviour::Status(status, "no".into())]).await;
         let end = told(&["ask hi", "done ready"]).model(http(&provider, Dialect::Openai)).run().await;
         end.expect("unable");
@@ -162,8 +162,8 @@ impl Model for Witness {
         let entries = bench::entries(&self.state, serial);
         let intent = |entry: &Entry| matches!(&entry.body, Body::Intent { call, .. } if call.to_string() == number);
         self.saw.lock().unwrap().push(entries.last().is_some_and(intent));
-        let reply = Reply { text: "seen".into(), tool_calls: vec![], stop: Stop::End };
-        let metered = Metered::Exact(Usage { tokens_in: 1, tokens_out: 1 });
+        let reply = Reply::new("seen", vec![], Stop::End);
+        let metered = Metered::Exact(Usage::of(1, 1));
         Received { result: Ok(reply), metered, net_bytes: 0, raw_usage: None, rates: RateNews::default() }
     }
 }
@@ -184,14 +184,8 @@ async fn a_key_reaches_the_provider_and_nobody_else() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("key"), KEY).unwrap();
         let provider = FakeProvider::start(vec![behaviour]).await;
-        let spec = Provider {
-            dialect: Dialect::Openai,
-            url: provider.url(),
-            model: "fake".into(),
-            key: KeySource::File(dir.path().join("key")),
-            stream: true,
-            limits: WireLimits::default(),
-        };
+        let key = KeySource::File(dir.path().join("key"));
+        let spec = Provider { key, ..Provider::new(Dialect::Openai, provider.url(), "fake") };
         let model = HttpModel::new(&spec, Some(Secret::from_file(&dir.path().join("key")).unwrap())).unwrap();
         let end = told(&["ask hi", "write a x", "done ready"]).model(Arc::new(model)).run().await;
         assert_eq!(provider.seen()[0].header("authorization"), Some(format!("Bearer {KEY}").as_str()));

@@ -10,7 +10,7 @@ use jidoka::doors::provider::HttpModel;
 use jidoka::doors::secret::Secret;
 use jidoka::rules::effect::FailureKind;
 use jidoka::rules::model::{Message, Metered, Request, Role, Stop, Usage};
-use jidoka::rules::spec::{Dialect, KeySource, Provider, WireLimits};
+use jidoka::rules::spec::{Dialect, Provider, WireLimits};
 use jidoka_tests::provider::{Behaviour, Counters, FakeProvider};
 
 const DIALECTS: [Dialect; 2] = [Dialect::Openai, Dialect::Anthropic];
@@ -18,14 +18,8 @@ const FRAMINGS: [bool; 2] = [true, false];
 const KEY: &str = "sk-secret-0123456789";
 
 fn provider(fake: &FakeProvider, dialect: Dialect, stream: bool) -> Provider {
-    Provider {
-        dialect,
-        url: fake.url(),
-        model: "their-name".into(),
-        key: KeySource::None,
-        stream,
-        limits: WireLimits { idle_ms: 5_000, total_ms: 10_000, ..WireLimits::default() },
-    }
+    let limits = WireLimits { idle_ms: 5_000, total_ms: 10_000, ..WireLimits::default() };
+    Provider { stream, limits, ..Provider::new(dialect, fake.url(), "their-name") }
 }
 
 /// A key as main would read it, from a file of its own.
@@ -39,8 +33,7 @@ fn key() -> Secret {
 }
 
 fn call(max_output: u32) -> Call {
-    let message =
-        |role, content: &str| Message { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None };
+    let message = |role, content: &str| Message::new(role, content);
     let request = Request {
         model: "main".into(),
         messages: vec![message(Role::System, "be brief"), message(Role::User, "hello you")],
@@ -76,7 +69,7 @@ fn failure(received: &Received) -> (FailureKind, &str) {
 const TOKENS_IN: u64 = 5;
 
 fn exact(tokens_in: u64, tokens_out: u64) -> Metered {
-    Metered::Exact(Usage { tokens_in, tokens_out })
+    Metered::Exact(Usage::of(tokens_in, tokens_out))
 }
 
 #[tokio::test]
@@ -116,7 +109,7 @@ async fn a_tool_call_arrives_whole() {
 }
 
 #[tokio::test]
-async fn each_call_names_itself_and_carries_the_key_in_its_dialects_header_only() {
+async fn each_call_names_itself_and_carries_the_key_in_its_dialects_headers_only() {
     for dialect in DIALECTS {
         let fake = FakeProvider::start(vec![Behaviour::Text("hi".into())]).await;
         let provider = provider(&fake, dialect, true);
@@ -133,11 +126,14 @@ async fn each_call_names_itself_and_carries_the_key_in_its_dialects_header_only(
             }
             Dialect::Anthropic => {
                 assert_eq!(with_key.path, "/v1/messages");
-                assert_eq!((headers("authorization"), headers("x-api-key")), (None, Some(KEY.to_owned())));
+                // A server that is not Anthropic's own may want either.
+                let both = (Some(format!("Bearer {KEY}")), Some(KEY.to_owned()));
+                assert_eq!((headers("authorization"), headers("x-api-key")), both);
                 assert_eq!(headers("anthropic-version").as_deref(), Some("2023-06-01"));
             }
         }
-        assert_eq!(with_key.headers.iter().filter(|(_, value)| value.contains(KEY)).count(), 1);
+        let places = if dialect == Dialect::Anthropic { 2 } else { 1 };
+        assert_eq!(with_key.headers.iter().filter(|(_, value)| value.contains(KEY)).count(), places);
         assert!(!without.headers.iter().any(|(name, _)| name == "authorization" || name == "x-api-key"));
     }
 }
@@ -204,12 +200,12 @@ async fn an_answer_that_breaks_off_has_an_unknown_cost() {
 }
 
 #[tokio::test]
-async fn an_answer_without_its_terminator_is_broken_and_costs_what_its_final_usage_said() {
+async fn an_answer_without_its_terminator_is_whole_if_it_said_why_it_stopped_and_what_it_cost() {
     for dialect in DIALECTS {
         let fake = FakeProvider::start(vec![Behaviour::NoTerminator("hello back".into())]).await;
         let received = ask_with(&provider(&fake, dialect, true), &call(64)).await;
-        assert_eq!(failure(&received), (FailureKind::Broken, "the stream ended without its terminator"));
         assert_eq!(received.metered, exact(TOKENS_IN, 3));
+        assert_eq!(received.result.unwrap().text, "hello back");
     }
 }
 
@@ -264,13 +260,15 @@ async fn a_huge_header_is_refused() {
 }
 
 #[tokio::test]
-async fn a_4xx_costs_nothing_but_408_and_499_and_a_5xx_costs_nobody_knows_what() {
+async fn a_4xx_and_an_overload_cost_nothing_but_408_and_499_and_any_other_5xx_costs_nobody_knows_what() {
     for (status, kind, metered) in [
         (400, FailureKind::Rejected, exact(0, 0)),
-        (429, FailureKind::Rejected, exact(0, 0)),
+        (429, FailureKind::Overloaded, exact(0, 0)),
         (408, FailureKind::TimedOut, Metered::Unknown),
         (499, FailureKind::Rejected, Metered::Unknown),
         (500, FailureKind::Rejected, Metered::Unknown),
+        (503, FailureKind::Overloaded, exact(0, 0)),
+        (529, FailureKind::Overloaded, exact(0, 0)),
         (504, FailureKind::TimedOut, Metered::Unknown),
         (204, FailureKind::Broken, Metered::Unknown),
     ] {
@@ -283,6 +281,37 @@ async fn a_4xx_costs_nothing_but_408_and_499_and_a_5xx_costs_nobody_knows_what()
         }
         assert_eq!(fake.counters().calls, 1, "nothing is retried");
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_an_answer_is_told_from_one_that_breaks_in_it() {
+    for behaviour in [Behaviour::HangUp, Behaviour::Reset] {
+        everywhere(behaviour, |received, fake| {
+            assert_eq!((failure(&received).0, received.metered), (FailureKind::Overloaded, Metered::Unknown));
+            assert_eq!(fake.counters().calls, 1);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_error_instead_of_a_reply_costs_nothing_and_after_output_nobody_knows_what() {
+    let error = r#"{"error":{"message":"Rate limit exceeded","code":429}}"#;
+    let whole = Behaviour::Says { status: 200, kind: "application/json", body: error.to_owned() };
+    let event = format!("data: {error}\n\n");
+    let stream = Behaviour::Says { status: 200, kind: "text/event-stream", body: event.clone() };
+    for behaviour in [whole, stream] {
+        everywhere(behaviour, |received, _| {
+            assert_eq!(failure(&received), (FailureKind::Overloaded, "Rate limit exceeded"));
+            assert_eq!(received.metered, exact(0, 0));
+        })
+        .await;
+    }
+    let hello = r#"data: {"choices":[{"index":0,"delta":{"content":"Hel"}}]}"#;
+    let body = format!("{hello}\n\n{event}");
+    let fake = FakeProvider::start(vec![Behaviour::Says { status: 200, kind: "text/event-stream", body }]).await;
+    let received = ask_with(&provider(&fake, Dialect::Openai, true), &call(64)).await;
+    assert_eq!((failure(&received).0, received.metered), (FailureKind::Overloaded, Metered::Unknown));
 }
 
 #[tokio::test]

@@ -6,6 +6,6 @@ use jidoka::{Report, Result, Task, evidence, model};
 fn run(task: Task) -> Result<Report> {
     let request = model::Request::new("writer").user(&task.text).max_output(256);
     let reply = model::ask(&request)?;
-    let answer = evidence::attach("artifact", "answer.txt", &reply.text)?;
+    let answer = evidence::attach("artifact", "answer.txt", reply.answer()?)?;
     Ok(Report::done("answered").with_evidence(answer))
 }

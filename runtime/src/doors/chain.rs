@@ -4,6 +4,7 @@
 //! follow from its entry alone; nothing can be changed, left out, or put in between without a line's hash failing; an
 //! erased content leaves a keyed address, of which nobody can tell what it was once the run's key is erased too.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, Denied, Effect, Entry, FORMAT, OLDEST_FORMAT, OpenedJob, Refusal};
+use crate::rules::effect::{Body, Denied, Effect, Entry, FORMAT, OpenedJob, Refusal};
 use crate::rules::facts::{Content, Facts};
 use crate::rules::model::{Message, Request, ToolDefinition};
 use crate::rules::record::Record;
@@ -342,9 +343,9 @@ pub enum Flaw {
     /// A later version wrote it.
     #[error("the journal has format {found}; this version knows up to {known}")]
     Newer { found: u32, known: u32 },
-    /// A version wrote it that is no longer read.
-    #[error("the journal has format {found}; this version reads from {oldest} on")]
-    Older { found: u32, oldest: u32 },
+    /// An earlier version wrote it.
+    #[error("the journal has format {found}; this version reads {known} alone")]
+    Older { found: u32, known: u32 },
     /// It does not say what it must.
     #[error("entry {seq}: {problem}")]
     Entry { seq: u64, problem: String },
@@ -616,7 +617,7 @@ impl KeptEntry {
                 let note = of::<written::Note>(text)?;
                 Content::Note { message: note.message, fields: note.fields }
             }
-            Facts::Printed { .. } => Content::Text(of(text)?),
+            Facts::Printed { .. } | Facts::Retried { .. } => Content::Text(of(text)?),
             Facts::Stopped => Content::Stop(of::<Stop>(text)?),
             Facts::Checked { .. } => Content::Check(of::<CheckEnd>(text)?),
             Facts::Ended { .. } | Facts::Applying => Content::Paths(of(text)?),
@@ -674,13 +675,11 @@ fn unreadable(seq: u64, line: &str, error: &serde_json::Error) -> Flaw {
 }
 
 fn known_format(found: u32) -> Result<(), Flaw> {
-    if found > FORMAT {
-        return Err(Flaw::Newer { found, known: FORMAT });
+    match found.cmp(&FORMAT) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(Flaw::Newer { found, known: FORMAT }),
+        Ordering::Less => Err(Flaw::Older { found, known: FORMAT }),
     }
-    if found < OLDEST_FORMAT {
-        return Err(Flaw::Older { found, oldest: OLDEST_FORMAT });
-    }
-    Ok(())
 }
 
 /// The addresses of trees and components that a line names; none, if it cannot be read.

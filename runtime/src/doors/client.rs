@@ -3,15 +3,17 @@
 //! Never: follows a redirect, uses a proxy, retries, speaks plain `http` off this machine, says an address in an error: it
 //! may hold a key.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::{Client, Url};
 use thiserror::Error;
 
-/// Idle connections are kept this long. Servers close theirs after 5 s or more, and a request that meets a closing
-/// connection has unknown costs, which is dearer than a new connection.
-const KEEP_IDLE: Duration = Duration::from_secs(4);
+/// Connections that are kept for a later request: none. Servers close theirs when they like, some at once, and a request that
+/// goes into a closed one fails before a byte of an answer, at unknown cost. A new one costs a handshake, and a model's answer
+/// takes far longer.
+const KEPT: usize = 0;
 
 /// How long an exchange may take.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +46,10 @@ pub fn client(address: &Url, patience: Patience) -> Result<Client, ClientError> 
         .retry(reqwest::retry::never())
         .no_proxy()
         .referer(false)
+        // Some servers refuse who says nothing of itself.
+        .user_agent(concat!("jidoka/", env!("CARGO_PKG_VERSION")))
         .https_only(address.scheme() != "http")
-        .pool_idle_timeout(KEEP_IDLE)
+        .pool_max_idle_per_host(KEPT)
         .connect_timeout(patience.connect)
         .read_timeout(patience.idle)
         .timeout(patience.total);
@@ -74,6 +78,25 @@ pub fn reason(error: reqwest::Error) -> String {
         next = cause.source();
     }
     line
+}
+
+/// Whether the other side closed or reset the connection before it answered.
+pub fn is_closed(error: &reqwest::Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let is_incomplete = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message);
+        let is_reset = cause.downcast_ref::<std::io::Error>().is_some_and(|error| match error.kind() {
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => true,
+            // TLS says so, where the connection ends without a goodbye.
+            ErrorKind::UnexpectedEof => true,
+            _ => false,
+        });
+        if is_incomplete || is_reset {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 fn is_loopback(url: &Url) -> bool {

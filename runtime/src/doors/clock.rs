@@ -1,7 +1,7 @@
 //! The host's clock: time since 1970 and waiting.
 //!
 //! Never: reaches a guest, who has the run's virtual clock. Built on tokio's clock alone, so that a test that pauses
-//! it moves all of the host's time at once.
+//! it moves all of the host's time at once; what the machine's clocks show is asked of whoever made this.
 
 use std::time::Duration;
 
@@ -13,7 +13,14 @@ pub struct Clock {
     unix_ms_at_start: u64,
     start: Instant,
     /// What the machine says, if somebody may ask it.
-    machine: Option<fn() -> u64>,
+    machine: Option<Machine>,
+}
+
+/// The clocks of a machine.
+#[derive(Clone, Copy, Debug)]
+struct Machine {
+    unix_ms: fn() -> u64,
+    up: fn() -> Duration,
 }
 
 impl Clock {
@@ -23,15 +30,26 @@ impl Clock {
     }
 
     /// The machine's clock. It keeps up when the machine was suspended or its time was set forward, and goes on by itself
-    /// when it was set back.
-    pub fn of_machine(unix_ms: fn() -> u64) -> Self {
-        Self { machine: Some(unix_ms), ..Self::starting_at(unix_ms()) }
+    /// when it was set back. `up` is how long the machine runs, by a clock that nobody sets and that counts while it
+    /// is suspended.
+    pub fn of_machine(unix_ms: fn() -> u64, up: fn() -> Duration) -> Self {
+        Self { machine: Some(Machine { unix_ms, up }), ..Self::starting_at(unix_ms()) }
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z. Never goes back, whatever the machine's own clock does.
     pub fn unix_ms(&self) -> u64 {
         let counted = self.unix_ms_at_start.saturating_add(millis(self.start.elapsed()));
-        self.machine.map_or(counted, |machine| counted.max(machine()))
+        self.machine.map_or(counted, |machine| counted.max((machine.unix_ms)()))
+    }
+
+    /// Nanoseconds that the machine runs: the same for all of its processes, whatever happens to its calendar. It begins
+    /// anew when the machine does. Without a machine it is the time since 1970.
+    pub fn up_ns(&self) -> u64 {
+        let up = self.machine.map_or_else(
+            || Duration::from_millis(self.unix_ms_at_start).saturating_add(self.start.elapsed()),
+            |machine| (machine.up)(),
+        );
+        u64::try_from(up.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The monotonic present.

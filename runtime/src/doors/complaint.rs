@@ -1,26 +1,229 @@
-//! What a provider says when it says no: found in its JSON or its text, and made safe to show.
+//! What a provider says when it says no: judged by its status, its JSON or its text, and made safe to show.
 //!
-//! Never: decides what a no costs. Invariant: what [`clean`] returns is one line of at most 500 characters without
-//! control characters, so a provider can write neither to a terminal nor a second line into a log.
+//! Never: says of an answer that it was free if a model may have run for it. Invariant: what [`clean`] returns is one line
+//! of at most 500 characters without control characters, so a provider can write neither to a terminal nor a second line
+//! into a log.
 
 use serde_json::Value;
+
+use crate::rules::effect::{Failure, FailureKind};
 
 /// Characters. Enough for a provider's reason; more would let it fill journals and screens.
 const LONGEST: usize = 500;
 
-/// The complaint in the body of an error reply, as it came.
-pub fn in_body(body: &[u8]) -> String {
-    match serde_json::from_slice(body) {
-        Ok(value) => in_json(&value),
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
+/// A refusal of a provider's, judged by its status and its words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// What kind of no it is, in the provider's words.
+    pub failure: Failure,
+    /// Whether it proves that no model ran for the request.
+    pub is_free: bool,
+}
+
+impl Complaint {
+    /// Of an answer with another status than 200.
+    ///
+    /// With 4xx the server says that it did not take the request, and no known provider bills one. Not so 408 and 499, with
+    /// which proxies report that they stopped waiting for a server that may well be at work. 5xx may come after the work, but
+    /// for one that says that no model had time for it. Anything else is no answer of a model's.
+    pub fn of_status(status: u16, body: &[u8]) -> Self {
+        let value = in_body(body);
+        let kind = kind(status, &value);
+        let words = match status {
+            300..400 => "redirects are never followed".to_owned(),
+            _ => in_json(&value),
+        };
+        let is_free = kind == FailureKind::Overloaded || ((400..500).contains(&status) && !matches!(status, 408 | 499));
+        Self { failure: Failure { kind, message: format!("the provider answered {status}: {words}") }, is_free }
+    }
+
+    /// Of an answer with status 200, or of one event of it. `None`: it is no error. Whether it is free holds for what it says
+    /// itself; what came before it may show that a model ran.
+    pub fn of_reply(json: &[u8]) -> Option<Self> {
+        // Nearly every event of every stream comes here.
+        let names_an_error = json.windows(ERROR.len()).any(|part| part == ERROR);
+        let value: Value = if names_an_error { serde_json::from_slice(json).ok()? } else { return None };
+        let is_error = |place: &str| value.pointer(place).is_some_and(says_something);
+        let is_one = ["/error", "/errors", "/0/error", "/choices/0/error"].into_iter().any(is_error);
+        if !is_one && !["/object", "/type"].iter().any(|place| value.pointer(place).is_some_and(|it| it == "error")) {
+            return None;
+        }
+        let message = match value.pointer("/choices/0/error") {
+            Some(error) if says_something(error) => in_json(error),
+            Some(_) | None => in_json(&value),
+        };
+        let is_free = !has_output(&value) && value.get("usage").is_none_or(Value::is_null);
+        Some(Self { failure: Failure { kind: kind(200, &value), message }, is_free })
+    }
+}
+
+/// What every error object has somewhere.
+const ERROR: &[u8] = b"\"error";
+
+/// The body of an error reply: its JSON, or its text.
+fn in_body(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned().into())
+}
+
+/// Not null, false, zero or empty: some servers send such a field with every reply.
+fn says_something(error: &Value) -> bool {
+    match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => true,
+        Value::Number(number) => number.as_u64() != Some(0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(object) => !object.is_empty(),
+    }
+}
+
+/// Whether the same object has something that a model said.
+fn has_output(value: &Value) -> bool {
+    let places = ["message/content", "delta/content", "message/tool_calls", "delta/tool_calls", "text"];
+    let said = places.iter().filter_map(|place| value.pointer(&format!("/choices/0/{place}")));
+    said.chain(value.get("content")).any(says_something)
+}
+
+/// Objects within each other, and fields of one, that are looked at for codes.
+const DEEPEST: usize = 4;
+const WIDEST: usize = 16;
+
+/// Fields in which servers say which error it is.
+const CODES: [&str; 9] =
+    ["code", "type", "status", "statusCode", "status_code", "error_type", "__type", "reason", "error_code"];
+
+/// Codes of what does not pass by waiting: somebody has to pay, or to ask for more or less.
+const LASTING: [&str; 13] = [
+    "insufficientquota",
+    "insufficientbalance",
+    "insufficientcredit",
+    "insufficientfund",
+    "billing",
+    "payment",
+    "arrear",
+    "credit",
+    "budgetexceeded",
+    "exceededcurrentquota",
+    "servicequotaexceeded",
+    "requesttoolarge",
+    "contextlength",
+];
+
+/// Codes of what passes by itself.
+const PASSING: [&str; 9] = [
+    "overload",
+    "ratelimit",
+    "toomanyrequests",
+    "throttl",
+    "resourceexhausted",
+    "capacity",
+    "queueexceeded",
+    "requestlimited",
+    "notready",
+];
+
+/// The same, where the code is nothing else: within another one they mean something else, as in `model_unavailable`.
+const PASSING_WHOLE: [&str; 8] = [
+    "unavailable",
+    "unavailableerror",
+    "serviceunavailable",
+    "serviceunavailableerror",
+    "serviceunavailableexception",
+    "serverbusy",
+    "enginebusy",
+    "modelbusy",
+];
+
+/// Words of a request that is too much for one minute's tokens, whenever it is sent.
+const TOO_LARGE: [&str; 3] = ["request too large", "too large for", "reduce the length"];
+
+/// Words of what passes by itself, where no code says it.
+const BUSY: [&str; 14] = [
+    "overloaded",
+    "rate limit",
+    "rate-limit",
+    "ratelimit",
+    "too many requests",
+    "throttl",
+    "server busy",
+    "is busy",
+    "at capacity",
+    "capacity exceeded",
+    "temporarily unavailable",
+    "currently loading",
+    "no healthy upstream",
+    "no instances available",
+];
+
+/// Words of what does not, where no code says it.
+const UNPAID: [&str; 6] = ["insufficient", "billing", "credits", "credit balance", "spending limit", "payment"];
+
+/// Bytes of a message that are looked at: a page of HTML may follow.
+const WORDS_BYTES: usize = 4 << 10;
+
+/// What kind of no it is. Codes come before words, and words before the status: a gateway's status says little.
+fn kind(status: u16, value: &Value) -> FailureKind {
+    let (mut words, mut numbers) = (Vec::new(), Vec::new());
+    codes(value, DEEPEST, &mut words, &mut numbers);
+    let in_code = |known: &[&str]| words.iter().any(|word: &String| known.iter().any(|part| word.contains(part)));
+    let mut message = in_json(value).to_lowercase();
+    message.truncate(message.floor_char_boundary(WORDS_BYTES));
+    let in_words = |known: &[&str]| known.iter().any(|part| message.contains(part));
+    if status == 402 || numbers.contains(&402) || in_code(&LASTING) || in_words(&TOO_LARGE) {
+        return FailureKind::Rejected;
+    }
+    if in_code(&PASSING) || words.iter().any(|word| PASSING_WHOLE.contains(&word.as_str())) {
+        return FailureKind::Overloaded;
+    }
+    // What the server says of itself comes before what carried it.
+    let said = numbers.iter().copied().find(|number| (400..600).contains(number)).filter(|_| status == 200);
+    let status = said.unwrap_or(status);
+    match status {
+        // A server that does not know the request or the key says so, whatever its words.
+        400 | 401 | 403 | 404 | 405 | 413 | 422 => FailureKind::Rejected,
+        _ if numbers.iter().any(|number| matches!(number, 429 | 503 | 529)) && !in_words(&UNPAID) => {
+            FailureKind::Overloaded
+        }
+        _ if in_words(&BUSY) => FailureKind::Overloaded,
+        429 | 503 | 529 if !in_words(&UNPAID) => FailureKind::Overloaded,
+        408 | 504 => FailureKind::TimedOut,
+        200 | 400..600 => FailureKind::Rejected,
+        _ => FailureKind::Broken,
+    }
+}
+
+/// The codes of an error: words in one spelling, `rate_limit_error` as `ratelimiterror`, and numbers.
+fn codes(value: &Value, depth: usize, words: &mut Vec<String>, numbers: &mut Vec<u16>) {
+    let below: Vec<(&str, &Value)> = match value {
+        Value::Object(object) => object.iter().take(WIDEST).map(|(name, value)| (name.as_str(), value)).collect(),
+        Value::Array(list) => list.iter().take(WIDEST).map(|value| ("", value)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return,
+    };
+    for (name, value) in below {
+        match value {
+            Value::Number(number) if CODES.contains(&name) => {
+                numbers.extend(number.as_u64().and_then(|number| u16::try_from(number).ok()));
+            }
+            Value::String(text) if CODES.contains(&name) => match text.parse() {
+                Ok(number) => numbers.push(number),
+                Err(_) => {
+                    // AWS puts a namespace before it.
+                    let text = text.rsplit('#').next().unwrap_or(text);
+                    let letters = text.chars().take(WORDS_BYTES).filter(char::is_ascii_alphanumeric);
+                    words.push(letters.map(|letter| letter.to_ascii_lowercase()).collect());
+                }
+            },
+            Value::Object(_) | Value::Array(_) if depth > 0 => codes(value, depth - 1, words, numbers),
+            _ => {}
+        }
     }
 }
 
 /// The complaint in an error object, where the known dialects and servers put it, as it came.
-pub fn in_json(value: &Value) -> String {
-    let found = ["/error/message", "/message", "/error", "/detail", ""]
-        .iter()
-        .find_map(|place| value.pointer(place).and_then(Value::as_str));
+fn in_json(value: &Value) -> String {
+    let places =
+        ["/error/message", "/message", "/errors/0/message", "/0/error/message", "/error", "/detail", "/title", ""];
+    let found = places.iter().find_map(|place| value.pointer(place).and_then(Value::as_str));
     found.map_or_else(|| value.to_string(), str::to_owned)
 }
 
@@ -39,29 +242,4 @@ pub fn clean(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_message_is_found_where_known_servers_put_it() {
-        for body in [
-            r#"{"error":{"message":"too long","type":"invalid"}}"#,
-            r#"{"type":"error","error":{"type":"invalid_request_error","message":"too long"}}"#,
-            r#"{"message":"too long"}"#,
-            r#"{"error":"too long"}"#,
-            r#"{"detail":"too long"}"#,
-            "too long",
-        ] {
-            assert_eq!(in_body(body.as_bytes()), "too long", "{body}");
-        }
-        assert_eq!(in_body(br#"{"code":7}"#), r#"{"code":7}"#);
-    }
-
-    #[test]
-    fn a_complaint_is_cut_at_500_characters_and_has_no_control_characters() {
-        let exact = "ä".repeat(500);
-        assert_eq!(clean(&exact), exact);
-        assert_eq!(clean(&format!("{exact}b")), format!("{exact}…"));
-        assert_eq!(clean(" red \x1b[31m\r\nline\n"), "red  [31m  line");
-    }
-}
+mod tests;

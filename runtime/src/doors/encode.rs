@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::rules::model::{Message, Request};
+use crate::rules::model::{Message, Request, ToolCall};
 
 #[derive(Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -31,6 +31,46 @@ pub fn cap(request: &Request) -> Result<u32, EncodeError> {
 /// A schema's text as the object that it must be. `of` names it in the error.
 pub fn schema_object(of: &str, schema: &str) -> Result<Map<String, Value>, EncodeError> {
     serde_json::from_str(schema).map_err(|_| EncodeError::Schema(of.to_owned()))
+}
+
+/// The schema of a tool's arguments, which are an object. Servers refuse an object that says nothing of its properties, which
+/// is one that may have any: <https://community.openai.com/t/966043>.
+pub fn arguments_schema(of: &str, schema: &str) -> Result<Value, EncodeError> {
+    let mut schema = schema_object(of, schema)?;
+    schema.entry("type").or_insert_with(|| "object".into());
+    let mut schema = Value::Object(schema);
+    name_properties(&mut schema);
+    Ok(schema)
+}
+
+fn name_properties(schema: &mut Value) {
+    match schema {
+        Value::Array(all) => all.iter_mut().for_each(name_properties),
+        Value::Object(fields) => {
+            if fields.get("type").is_some_and(|kind| kind == "object") {
+                fields.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+            }
+            for (keyword, inner) in fields {
+                match (keyword.as_str(), inner) {
+                    // Here names are the author's, and no keywords.
+                    ("properties" | "$defs" | "definitions" | "patternProperties", Value::Object(named)) => {
+                        named.values_mut().for_each(name_properties);
+                    }
+                    // Here is data.
+                    ("const" | "enum" | "default" | "examples", _) => {}
+                    (_, inner) => name_properties(inner),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The arguments of a tool call as the object that they should be. A model may have written anything, and servers that read
+/// the history refuse what is none: it is wrapped, so that a worker can show the model its own mistake.
+pub fn arguments_object(call: &ToolCall) -> Map<String, Value> {
+    let wrapped = |_| Map::from_iter([("arguments".to_owned(), call.arguments.as_str().into())]);
+    serde_json::from_str(&call.arguments).unwrap_or_else(wrapped)
 }
 
 /// The call that a tool's result answers.

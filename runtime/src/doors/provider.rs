@@ -6,25 +6,28 @@
 //! request's input obeys the same rules.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use thiserror::Error;
 use tokio::time::Instant;
 use tracing::instrument;
 
 use super::client::{self, ClientError, Patience, reason};
+use super::clock::Clock;
+use super::complaint::{self, Complaint};
 use super::encode::EncodeError;
-use super::fold::{Fold, Folded, Framing};
+use super::fold::{Fold, Folded};
 use super::model::{COUNT_RESPONSE_BYTES, Call, Counted, Model, Received};
 use super::rates::RateNews;
 use super::secret::Secret;
-use super::{anthropic, complaint, openai};
+use super::{anthropic, openai};
 use crate::rules::effect::{Failure, FailureKind};
 use crate::rules::model::{Metered, Request, Usage};
-use crate::rules::spec::{Dialect, Provider};
+use crate::rules::spec::{Auth, CapField, Dialect, Provider};
 
 /// Bytes read of an error reply: enough for any reason, too few to be a flood.
 const ERROR_BYTES: u64 = 64 << 10;
@@ -37,6 +40,11 @@ pub struct HttpModel {
     count_endpoint: Option<Url>,
     provider: Provider,
     key: Option<Secret>,
+    clock: Option<Clock>,
+    /// Whether the server asked for the other field of the cap.
+    other_cap: AtomicBool,
+    /// Which provider it is, to those who must not know its address: what came from it goes back to it alone.
+    name: String,
 }
 
 #[derive(Debug, Error)]
@@ -65,20 +73,38 @@ impl HttpModel {
             total: Duration::from_millis(limits.total_ms),
         };
         let client = client::client(&endpoint, patience)?;
-        Ok(Self { client, endpoint, count_endpoint, provider: provider.clone(), key })
+        let other_cap = AtomicBool::new(false);
+        let name = blake3::hash(format!("{endpoint} {}", provider.model).as_bytes()).to_hex()[..16].to_owned();
+        Ok(Self { client, endpoint, count_endpoint, provider: provider.clone(), key, other_cap, name, clock: None })
     }
 
-    fn encode(&self, request: &Request) -> Result<Vec<u8>, EncodeError> {
+    /// The same with the host's clock, for times that a server names without its own.
+    #[must_use]
+    pub fn at(self, clock: Clock) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
+    fn encode(&self, request: &Request, field: CapField) -> Result<Vec<u8>, EncodeError> {
         let Provider { model, stream, .. } = &self.provider;
         let body = match self.provider.dialect {
-            Dialect::Openai => openai::encode(request, model, *stream)?,
-            Dialect::Anthropic => anthropic::encode(request, model, *stream)?,
+            Dialect::Openai => openai::encode(request, model, &self.name, field, *stream)?,
+            Dialect::Anthropic => anthropic::encode(request, model, &self.name, *stream)?,
         };
         Ok(body.to_string().into_bytes())
     }
 
+    /// What the cap is called: as the operator says, or by the model's name until the server asks for the other.
+    fn cap_field(&self) -> CapField {
+        let named = openai::cap_field(&self.provider.model);
+        match self.provider.cap_field {
+            Some(field) => field,
+            None if self.other_cap.load(Ordering::Relaxed) => named.other(),
+            None => named,
+        }
+    }
+
     fn encode_count(&self, request: &Request) -> Result<Vec<u8>, EncodeError> {
-        Ok(anthropic::encode_count(request, &self.provider.model)?.to_string().into_bytes())
+        Ok(anthropic::encode_count(request, &self.provider.model, &self.name)?.to_string().into_bytes())
     }
 
     fn request(&self, endpoint: &Url, id: &str, body: Vec<u8>) -> RequestBuilder {
@@ -86,23 +112,60 @@ impl HttpModel {
             .client
             .post(endpoint.clone())
             .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT_ENCODING, "identity")
             .header("x-client-request-id", id)
             .body(body);
         if self.provider.dialect == Dialect::Anthropic {
             request = request.header("anthropic-version", anthropic::VERSION);
         }
+        for (name, value) in &self.provider.headers {
+            request = request.header(name, value);
+        }
         let Some(key) = &self.key else { return request };
-        let (name, value) = match self.provider.dialect {
-            Dialect::Openai => (AUTHORIZATION.as_str(), format!("Bearer {}", key.reveal())),
-            Dialect::Anthropic => ("x-api-key", key.reveal().to_owned()),
-        };
-        let mut value = HeaderValue::try_from(value).expect("a secret is made of visible ASCII characters");
-        value.set_sensitive(true);
-        request.header(name, value)
+        for auth in self.auth() {
+            let (name, value) = match auth {
+                Auth::Bearer => (AUTHORIZATION.as_str(), format!("Bearer {}", key.reveal())),
+                Auth::XApiKey => ("x-api-key", key.reveal().to_owned()),
+                Auth::ApiKey => ("api-key", key.reveal().to_owned()),
+            };
+            let mut value = HeaderValue::try_from(value).expect("a secret is made of visible ASCII characters");
+            value.set_sensitive(true);
+            request = request.header(name, value);
+        }
+        request
+    }
+
+    /// How the key is sent: as the operator says, or as whoever has this address wants it. Servers that speak Anthropic's
+    /// dialect and are not Anthropic's want one of two.
+    fn auth(&self) -> &'static [Auth] {
+        let host = self.endpoint.host_str().unwrap_or_default();
+        match (self.provider.auth, self.provider.dialect) {
+            (Some(Auth::Bearer), _) => &[Auth::Bearer],
+            (Some(Auth::XApiKey), _) => &[Auth::XApiKey],
+            (Some(Auth::ApiKey), _) => &[Auth::ApiKey],
+            (None, Dialect::Openai) if host.ends_with(".azure.com") => &[Auth::ApiKey],
+            (None, Dialect::Openai) => &[Auth::Bearer],
+            (None, Dialect::Anthropic) if host.ends_with(".anthropic.com") => &[Auth::XApiKey],
+            (None, Dialect::Anthropic) => &[Auth::XApiKey, Auth::Bearer],
+        }
     }
 
     async fn exchange(&self, call: &Call) -> Exchange {
-        let body = match self.encode(&call.request) {
+        let field = self.cap_field();
+        let first = self.exchange_once(call, field).await;
+        let left = call.max_response_bytes.saturating_sub(first.net_bytes);
+        let is_open = self.provider.dialect == Dialect::Openai && self.provider.cap_field.is_none();
+        // What was sent for nothing is paid for with what the answer may have.
+        if !is_open || !first.wants(field) || left < first.net_bytes {
+            return first;
+        }
+        self.other_cap.store(field.other() != openai::cap_field(&self.provider.model), Ordering::Relaxed);
+        let second = self.exchange_once(&Call { max_response_bytes: left, ..call.clone() }, field.other()).await;
+        Exchange { net_bytes: first.net_bytes.saturating_add(second.net_bytes), ..second }
+    }
+
+    async fn exchange_once(&self, call: &Call, field: CapField) -> Exchange {
+        let body = match self.encode(&call.request, field) {
             Ok(body) => body,
             Err(error) => return Exchange::nothing_sent(unencodable(error)),
         };
@@ -143,7 +206,7 @@ impl HttpModel {
         let mut meter = self.meter(call, COUNT_RESPONSE_BYTES);
         let result = match response.status() {
             StatusCode::OK => meter.read_all(&mut response).await.and_then(|body| anthropic::counted(&body)),
-            status => Err(meter.complaint(&mut response, status).await),
+            status => Err(meter.complaint(&mut response, status).await.failure),
         };
         Counted { result, net_bytes: sent.saturating_add(meter.bytes) }
     }
@@ -153,13 +216,13 @@ impl HttpModel {
             Dialect::Openai => &openai::RATE_HEADERS,
             Dialect::Anthropic => &anthropic::RATE_HEADERS,
         };
-        RateNews::read(response.headers(), names)
+        let now = self.clock.map(|clock| Duration::from_millis(clock.unix_ms()));
+        RateNews::read(response.headers(), names, now)
     }
 
     /// Also the bytes of the body that were read.
     async fn read_reply(&self, response: &mut Response, call: &Call) -> (Folded, u64) {
-        let framing = self.framing(response);
-        let mut fold = Fold::new(self.provider.dialect, framing, call.request.max_output);
+        let mut fold = Fold::new(self.provider.dialect, &self.name, call.request.max_output);
         let mut meter = self.meter(call, u64::MAX);
         let folded = loop {
             match meter.read(response).await {
@@ -174,26 +237,11 @@ impl HttpModel {
         (folded, meter.bytes)
     }
 
-    /// What the server says it sends, and what was asked for if it does not say: either can be read.
-    fn framing(&self, response: &Response) -> Framing {
-        let kind = response.headers().get(CONTENT_TYPE).map_or("", |kind| kind.to_str().unwrap_or_default());
-        match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-            "text/event-stream" => Framing::Stream,
-            "application/json" => Framing::Whole,
-            _ if self.provider.stream => Framing::Stream,
-            _ => Framing::Whole,
-        }
-    }
-
     /// A status other than 200, and the bytes of the body that were read.
-    ///
-    /// With 4xx the server says that it did not take the request, and no known provider bills one: exactly zero. Not so
-    /// 408 and 499, with which proxies report that they stopped waiting for a server that may well be at work. 5xx may
-    /// come after the work, and anything else is no answer of a model's: unknown.
     async fn read_complaint(&self, response: &mut Response, call: &Call, status: StatusCode) -> (Folded, u64) {
         let mut meter = self.meter(call, ERROR_BYTES);
-        let failure = meter.complaint(response, status).await;
-        let folded = match status.is_client_error() && !matches!(status.as_u16(), 408 | 499) {
+        let Complaint { failure, is_free } = meter.complaint(response, status).await;
+        let folded = match is_free {
             true => Folded { metered: Metered::Exact(Usage::default()), ..unknown(failure) },
             false => unknown(failure),
         };
@@ -221,7 +269,7 @@ impl HttpModel {
 impl Model for HttpModel {
     fn request_bytes(&self, request: &Request) -> u64 {
         // What cannot be encoded is refused by `ask` and sends nothing.
-        self.encode(request).map_or(0, |body| body.len() as u64)
+        self.encode(request, self.cap_field()).map_or(0, |body| body.len() as u64)
     }
 
     fn uses_network(&self) -> bool {
@@ -234,6 +282,8 @@ impl Model for HttpModel {
         let result = match folded.result {
             Ok(mut reply) => {
                 reply.text = self.scrub(reply.text);
+                reply.refusal = reply.refusal.map(|words| self.scrub(words));
+                reply.provider_state = reply.provider_state.map(|state| self.scrub(state));
                 for call in &mut reply.tool_calls {
                     for text in [&mut call.id, &mut call.name, &mut call.arguments] {
                         *text = self.scrub(std::mem::take(text));
@@ -269,6 +319,16 @@ struct Exchange {
 }
 
 impl Exchange {
+    /// Whether a server that ran nothing refused this field of the cap, and named the other.
+    fn wants(&self, field: CapField) -> bool {
+        let ran_nothing = self.folded.metered == Metered::Exact(Usage::default());
+        ran_nothing
+            && self.folded.result.as_ref().is_err_and(|failure| {
+                let names = |field: CapField| failure.message.contains(field.name());
+                failure.kind == FailureKind::Rejected && names(field) && names(field.other())
+            })
+    }
+
     fn nothing_sent(failure: Failure) -> Self {
         let folded = Folded { metered: Metered::Exact(Usage::default()), ..unknown(failure) };
         Self { folded, net_bytes: 0, rates: RateNews::default() }
@@ -289,6 +349,10 @@ impl From<reqwest::Error> for Unanswered {
         }
         if error.is_builder() {
             return Self::NothingSent(Failure { kind: FailureKind::Rejected, message: reason(error) });
+        }
+        if client::is_closed(&error) {
+            // Nothing came back, and what came of the request nobody knows.
+            return Self::Interrupted(Failure { kind: FailureKind::Overloaded, message: reason(error) });
         }
         Self::Interrupted(interrupted(error))
     }
@@ -321,22 +385,13 @@ impl Meter {
     }
 
     /// What a status other than 200 means, in the server's words.
-    async fn complaint(&mut self, response: &mut Response, status: StatusCode) -> Failure {
+    async fn complaint(&mut self, response: &mut Response, status: StatusCode) -> Complaint {
         let mut body = Vec::new();
         // What cannot be read of a complaint changes nothing of the answer, which is the status.
         while let Ok(Some(bytes)) = self.read(response).await {
             body.extend_from_slice(bytes.as_ref());
         }
-        let words = match status.is_redirection() {
-            true => "redirects are never followed".to_owned(),
-            false => complaint::in_body(&body),
-        };
-        let kind = match status.as_u16() {
-            408 | 504 => FailureKind::TimedOut,
-            400..=599 => FailureKind::Rejected,
-            _ => FailureKind::Broken,
-        };
-        Failure { kind, message: format!("the provider answered {}: {words}", status.as_u16()) }
+        Complaint::of_status(status.as_u16(), &body)
     }
 }
 
@@ -366,23 +421,18 @@ fn endpoint(provider: &Provider, path: &str) -> Result<Url, HttpModelError> {
         return Err(HttpModelError::NotABase);
     }
     url.set_path(&format!("{}/{path}", url.path().trim_end_matches('/')));
+    if !provider.query.is_empty() {
+        url.query_pairs_mut().extend_pairs(&provider.query);
+    }
     Ok(url)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::spec::{KeySource, WireLimits};
 
     fn provider(dialect: Dialect, url: &str) -> Provider {
-        Provider {
-            dialect,
-            url: url.into(),
-            model: "m".into(),
-            key: KeySource::None,
-            stream: true,
-            limits: WireLimits::default(),
-        }
+        Provider::new(dialect, url, "m")
     }
 
     fn refused(url: &str) -> String {

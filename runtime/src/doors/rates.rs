@@ -5,14 +5,20 @@
 
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{DATE, HeaderMap};
 
-/// Bytes of a header's value. No honest number or duration is longer, and so many digits of hours fit a `u128` of
-/// nanoseconds.
-const LONGEST_VALUE: usize = 24;
+use super::moment;
+
+/// Bytes of a header's value. No honest number, duration or time is longer, and so many digits of milliseconds fit a
+/// `u128` of nanoseconds.
+const LONGEST_VALUE: usize = 40;
 
 const SECOND_NS: u128 = 1_000_000_000;
 const MILLISECOND_NS: u128 = 1_000_000;
+
+/// A number of seconds from which on it counts from 1970 and not from now: 30 years, or 2001. A thousand times as many are
+/// milliseconds.
+const SINCE_1970: u128 = 1_000_000_000;
 
 /// What a provider said. The default: it said nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,38 +29,61 @@ pub struct RateNews {
     pub remaining_requests: Option<u64>,
     /// Until all of its tokens are there again.
     pub reset_tokens: Option<Duration>,
+    /// Until it takes a request more: a request's part of the time until all are there again, where it says how many that
+    /// are.
+    pub reset_requests: Option<Duration>,
     /// Until it wants to hear from us again. As it was said: whoever waits bounds it.
     pub retry_after: Option<Duration>,
     /// How long ago it said so: headers come before a body that may take minutes.
     pub age: Duration,
 }
 
-/// A dialect's names for the headers, besides `retry-after` and `retry-after-ms`, which are everybody's.
+/// A dialect's names for the headers, besides `retry-after` and `retry-after-ms`, which are everybody's. What is limited and
+/// when it is reset is called like what remains, with another word in the place of `remaining`.
 #[derive(Debug)]
 pub struct RateHeaders {
     pub remaining_tokens: &'static str,
     pub remaining_requests: &'static str,
-    /// A duration like `6m0s`. `None`: the dialect names a time of day, which is of no use without its clock.
+    /// If it is called otherwise.
     pub reset_tokens: Option<&'static str>,
 }
 
 impl RateNews {
-    /// Reads what is readable, as said just now.
-    pub fn read(headers: &HeaderMap, names: &RateHeaders) -> Self {
+    /// Reads what is readable, as said just now. Times of day are read by the server's own clock, if the reply has a
+    /// `date`, and by `now` if not, which is the time since 1970.
+    pub fn read(headers: &HeaderMap, names: &RateHeaders, now: Option<Duration>) -> Self {
         let values = |name: &str| {
             let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok().map(str::trim));
-            values.filter(|value| value.len() <= LONGEST_VALUE)
+            values.filter(|value| value.len() <= LONGEST_VALUE).collect::<Vec<_>>()
         };
-        let seconds = values("retry-after").filter_map(|value| decimal(value, SECOND_NS));
-        let milliseconds = values("retry-after-ms").filter_map(|value| decimal(value, MILLISECOND_NS));
+        let said = values(DATE.as_str()).into_iter().find_map(moment::read);
+        let now = said.or(now).map(|now| now.as_nanos());
+        let longest = |name: &str| values(name).into_iter().filter_map(|value| wait(value, now)).max();
+        let least = |name: &str| values(name).into_iter().filter_map(integer).min();
+        let milliseconds = values("retry-after-ms").into_iter().filter_map(|value| decimal(value, MILLISECOND_NS));
+        let reset_tokens = names.remaining_tokens.replace("remaining", "reset");
+        let requests = least(&names.remaining_requests.replace("remaining", "limit")).unwrap_or_default().max(1);
+        let reset_requests = longest(&names.remaining_requests.replace("remaining", "reset"));
         Self {
-            remaining_tokens: values(names.remaining_tokens).filter_map(integer).min(),
-            remaining_requests: values(names.remaining_requests).filter_map(integer).min(),
-            reset_tokens: names.reset_tokens.and_then(|name| values(name).filter_map(units).max()),
+            remaining_tokens: least(names.remaining_tokens),
+            remaining_requests: least(names.remaining_requests),
+            reset_tokens: longest(names.reset_tokens.unwrap_or(&reset_tokens)).map(duration),
+            reset_requests: reset_requests.map(|reset| duration(reset / u128::from(requests))),
             // The finer one is an exact form of the coarse one, which is rounded: no need to wait for that too.
-            retry_after: milliseconds.max().or(seconds.max()).map(duration),
+            retry_after: milliseconds.max().or(longest("retry-after")).map(duration),
             age: Duration::ZERO,
         }
+    }
+}
+
+/// The nanoseconds until then: a number of seconds, numbers with units, or a time. What is over is no wait.
+fn wait(text: &str, now: Option<u128>) -> Option<u128> {
+    let until = |time: u128| now.map(|now| time.saturating_sub(now));
+    match decimal(text, SECOND_NS) {
+        Some(seconds) if seconds < SINCE_1970 * SECOND_NS => Some(seconds),
+        Some(seconds) if seconds < SINCE_1970 * SECOND_NS * 1_000 => until(seconds),
+        Some(milliseconds) => until(milliseconds / 1_000),
+        None => units(text).or_else(|| until(moment::read(text)?.as_nanos())),
     }
 }
 
@@ -75,8 +104,8 @@ fn decimal(text: &str, unit_ns: u128) -> Option<u128> {
     whole.parse::<u128>().ok()?.checked_mul(unit_ns)?.checked_add(part)
 }
 
-/// Numbers with their units, such as `6m0s`, `1s`, `20ms` or `1m26.4s`.
-fn units(text: &str) -> Option<Duration> {
+/// Numbers with their units, such as `6m0s`, `1s`, `20ms` or `1m26.4s`, in nanoseconds.
+fn units(text: &str) -> Option<u128> {
     let is_number = |letter: char| letter.is_ascii_digit() || letter == '.';
     let mut total: u128 = 0;
     let mut rest = text;
@@ -95,7 +124,7 @@ fn units(text: &str) -> Option<Duration> {
         total = total.checked_add(decimal(number, unit_ns)?)?;
         rest = after;
     }
-    (!text.is_empty()).then(|| duration(total))
+    (!text.is_empty()).then_some(total)
 }
 
 /// At most `u64::MAX` nanoseconds, which is centuries.
@@ -117,13 +146,17 @@ mod tests {
         headers.iter().map(header).for_each(|(name, value)| {
             map.append(name, value);
         });
-        RateNews::read(&map, names)
+        RateNews::read(&map, names, Some(NOW))
     }
+
+    /// 2026-01-01T00:00:00Z.
+    const NOW: Duration = Duration::from_secs(1_767_225_600);
 
     const NOTHING: RateNews = RateNews {
         remaining_tokens: None,
         remaining_requests: None,
         reset_tokens: None,
+        reset_requests: None,
         retry_after: None,
         age: Duration::ZERO,
     };
@@ -154,6 +187,7 @@ mod tests {
         let news = RateNews {
             remaining_tokens: Some(79_000),
             remaining_requests: Some(998),
+            reset_tokens: Some(Duration::from_secs(60)),
             retry_after: Some(Duration::from_secs(5)),
             ..NOTHING
         };
@@ -179,8 +213,8 @@ mod tests {
             ("", None),
             ("many", None),
             ("\u{0661}", None),
-            ("000000000000000000000001", Some(1)),
-            ("0000000000000000000000001", None),
+            ("0000000000000000000000000000000000000001", Some(1)),
+            ("00000000000000000000000000000000000000001", None),
         ] {
             let news = read(&openai::RATE_HEADERS, &[("x-ratelimit-remaining-tokens", value)]);
             assert_eq!(news, RateNews { remaining_tokens: remaining, ..NOTHING }, "{value:?}");
@@ -188,8 +222,9 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_seconds_or_milliseconds_and_a_date_is_no_wait() {
+    fn waits_are_seconds_or_milliseconds_or_times() {
         let centuries = Duration::from_nanos(u64::MAX);
+        let minute = Some(Duration::from_secs(60));
         for (name, value, wait) in [
             ("retry-after", "20", Some(Duration::from_secs(20))),
             ("retry-after", "0", Some(Duration::ZERO)),
@@ -207,9 +242,21 @@ mod tests {
             ("retry-after", "inf", None),
             ("retry-after", "NaN", None),
             ("retry-after", "", None),
-            ("retry-after", "20s", None),
-            ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT", None),
-            ("retry-after", "9999999999999999999999999", None),
+            ("retry-after", "20s", Some(Duration::from_secs(20))),
+            ("retry-after", "999999999", Some(Duration::from_secs(999_999_999))),
+            ("retry-after", "1767225660", minute),
+            ("retry-after", "1767225660.5", Some(Duration::from_millis(60_500))),
+            ("retry-after", "1767225660000", minute),
+            ("retry-after", "1767225599", Some(Duration::ZERO)),
+            ("retry-after", "1000000000", Some(Duration::ZERO)),
+            ("retry-after", "Thu, 01 Jan 2026 00:01:00 GMT", minute),
+            ("retry-after", "Thursday, 01-Jan-26 00:01:00 GMT", minute),
+            ("retry-after", "Thu Jan  1 00:01:00 2026", minute),
+            ("retry-after", "Wed, 31 Dec 2025 23:59:59 GMT", Some(Duration::ZERO)),
+            ("retry-after", "2026-01-01T01:01:00+01:00", minute),
+            ("retry-after", "Thu, 01 Jan 2026 00:01:00 CET", None),
+            ("retry-after", "soon", None),
+            ("retry-after", "99999999999999999999999999999999999999999", None),
             ("retry-after-ms", "20", Some(Duration::from_millis(20))),
             ("retry-after-ms", "20.5", Some(Duration::from_micros(20_500))),
             ("retry-after-ms", "-1", None),
@@ -225,7 +272,42 @@ mod tests {
     }
 
     #[test]
-    fn resets_are_numbers_with_units() {
+    fn a_time_is_read_by_the_servers_own_clock_if_it_has_one() {
+        let retry = ("retry-after", "Fri, 13 Nov 2020 12:00:07 GMT");
+        let date = ("date", "Fri, 13 Nov 2020 12:00:00 GMT");
+        let wait = |headers: &[_]| read(&openai::RATE_HEADERS, headers).retry_after;
+        assert_eq!(wait(&[retry, date]), Some(Duration::from_secs(7)));
+        assert_eq!(wait(&[retry, ("date", "today")]), Some(Duration::ZERO));
+        assert_eq!(wait(&[("retry-after", "7"), date]), Some(Duration::from_secs(7)));
+        let without_a_clock = |name, value: &str| {
+            let value = HeaderValue::from_str(value).unwrap();
+            let map = HeaderMap::from_iter([(HeaderName::from_static(name), value)]);
+            RateNews::read(&map, &openai::RATE_HEADERS, None).retry_after
+        };
+        assert_eq!(without_a_clock(retry.0, retry.1), None);
+        assert_eq!(without_a_clock("retry-after", "7"), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_request_more_is_there_after_its_part_of_the_reset() {
+        let said = [("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "60s")];
+        let news = RateNews { remaining_requests: Some(0), ..NOTHING };
+        let after = |seconds| RateNews { reset_requests: Some(Duration::from_secs(seconds)), ..news };
+        assert_eq!(read(&openai::RATE_HEADERS, &said), after(60));
+        for (limit, seconds) in [("20", 3), ("0", 60), ("many", 60)] {
+            let said = [&said[..], &[("x-ratelimit-limit-requests", limit)]].concat();
+            assert_eq!(read(&openai::RATE_HEADERS, &said), after(seconds), "{limit}");
+        }
+        let said = [
+            ("anthropic-ratelimit-requests-remaining", "0"),
+            ("anthropic-ratelimit-requests-limit", "4"),
+            ("anthropic-ratelimit-requests-reset", "2026-01-01T00:00:20Z"),
+        ];
+        assert_eq!(read(&anthropic::RATE_HEADERS, &said), after(5));
+    }
+
+    #[test]
+    fn resets_are_seconds_numbers_with_units_or_times() {
         for (value, reset) in [
             ("6m0s", Some(Duration::from_secs(360))),
             ("1s", Some(Duration::from_secs(1))),
@@ -236,7 +318,10 @@ mod tests {
             ("7.66s", Some(Duration::from_millis(7660))),
             ("120us", Some(Duration::from_micros(120))),
             ("99999999999999999999999h", Some(Duration::from_nanos(u64::MAX))),
-            ("6", None),
+            ("6", Some(Duration::from_secs(6))),
+            ("11.382867", Some(Duration::from_micros(11_382_867))),
+            ("1767225606", Some(Duration::from_secs(6))),
+            ("2026-01-01T00:00:06.5Z", Some(Duration::from_millis(6500))),
             ("6m0", None),
             ("-6m0s", None),
             ("1d", None),
@@ -246,7 +331,7 @@ mod tests {
             ("1s garbage", None),
             ("1\u{b5}s", None),
             ("", None),
-            ("1s1s1s1s1s1s1s1s1s1s1s1s1s", None),
+            ("1s1s1s1s1s1s1s1s1s1s1s1s1s1s1s1s1s1s1s1s1s", None),
         ] {
             let news = read(&openai::RATE_HEADERS, &[("x-ratelimit-reset-tokens", value)]);
             assert_eq!(news, RateNews { reset_tokens: reset, ..NOTHING }, "{value:?}");

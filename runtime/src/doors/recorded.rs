@@ -149,7 +149,7 @@ fn usage_of(usage: Usage, asked: &Asked, request: &Request) -> Usage {
         true => usage.tokens_out,
         false => usage.tokens_out.min(u64::from(request.max_output)),
     };
-    Usage { tokens_in, tokens_out }
+    Usage::of(tokens_in, tokens_out)
 }
 
 #[async_trait]
@@ -284,12 +284,12 @@ mod tests {
     use crate::rules::model::{Message, Role, Stop};
 
     fn request(text: &str, max_output: u32) -> Request {
-        let message = Message { role: Role::User, content: text.into(), tool_calls: vec![], tool_call_id: None };
+        let message = Message::new(Role::User, text);
         Request { model: "m".into(), messages: vec![message], tools: vec![], max_output, min_output: 1, schema: None }
     }
 
     fn exchange(text: &str, reply: &str, usage: Option<Usage>) -> Exchange {
-        let said = Said::Reply(Reply { text: reply.into(), tool_calls: vec![], stop: Stop::End });
+        let said = Said::Reply(Reply::new(reply, vec![], Stop::End));
         Exchange { asked: Asked::of(&request(text, 7)), said, usage }
     }
 
@@ -330,7 +330,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_come_in_their_order_and_end_where_the_recording_ends() {
-        let known = Usage { tokens_in: 3, tokens_out: 4 };
+        let known = Usage::of(3, 4);
         let answers = vec![exchange("one", "first", Some(known)), exchange("two", "second", None)];
         let recording = Recording { answers, counts: vec![] };
         let json = serde_json::to_string(&recording).expect("writes");
@@ -354,8 +354,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_to_another_request_costs_no_more_than_that_can_cost() {
-        let known = Usage { tokens_in: 300, tokens_out: 4 };
-        let over = Usage { tokens_in: 300, tokens_out: 9 };
+        let known = Usage::of(300, 4);
+        let over = Usage::of(300, 9);
         for (text, usage, max_output, expected) in [
             ("one", known, 7, known),
             ("one", known, 2, Usage { tokens_out: 2, ..known }),

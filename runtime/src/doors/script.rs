@@ -95,6 +95,8 @@ struct StatedUsage {
 enum Fault {
     /// Nobody is there; nothing was sent.
     Unavailable,
+    /// The provider says no for now. The turn's text is its reason.
+    Overloaded,
     /// No answer in time.
     TimedOut,
     /// The provider says no. The turn's text is its reason.
@@ -179,6 +181,9 @@ impl Turn {
             Some(Fault::Unavailable) => {
                 fail(FailureKind::Unavailable, text("the scripted provider is away"), Cost::Nothing)
             }
+            Some(Fault::Overloaded) => {
+                fail(FailureKind::Overloaded, text("the scripted provider is overloaded"), Cost::Nothing)
+            }
             Some(Fault::TimedOut) => {
                 fail(FailureKind::TimedOut, "the scripted provider is silent".into(), Cost::Unknown)
             }
@@ -188,7 +193,7 @@ impl Turn {
             Some(Fault::Overshoot) | None => {
                 let (reply, tokens_out) = self.reply(request);
                 let tokens_in = self.usage.tokens_in.unwrap_or_else(|| tokens(request.content_bytes()));
-                (Ok(reply), Metered::Exact(Usage { tokens_in, tokens_out }))
+                (Ok(reply), Metered::Exact(Usage::of(tokens_in, tokens_out)))
             }
         }
     }
@@ -205,15 +210,15 @@ impl Turn {
             false => Stop::ToolCalls,
         };
         if self.fault == Some(Fault::Overshoot) {
-            return (Reply { text, tool_calls: calls, stop }, wanted.max(cap + 1));
+            return (Reply::new(text, calls, stop), wanted.max(cap + 1));
         }
         if wanted <= cap {
-            return (Reply { text, tool_calls: calls, stop }, wanted);
+            return (Reply::new(text, calls, stop), wanted);
         }
         // A provider writes the text before the tool calls, so a cut reply has none of them.
         let end = usize::try_from(cap * TOKEN_BYTES).unwrap_or(usize::MAX);
         let text = text[..text.floor_char_boundary(end)].to_owned();
-        (Reply { text, tool_calls: Vec::new(), stop: Stop::MaxOutput }, cap)
+        (Reply::new(text, Vec::new(), Stop::MaxOutput), cap)
     }
 
     /// The number of messages makes a call's id differ from those of earlier replies, and the same at each replay.

@@ -1,9 +1,10 @@
 //! Server-sent events from bytes, bounded: what a hostile stream can make us hold is known beforehand.
 //!
 //! Never: reads a socket, knows what an event means. Invariants: memory stays below [`Bounds::line_bytes`] +
-//! [`Bounds::event_bytes`], however the bytes are split; an event that its blank line did not end is never handed out.
-//! The grammar is <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>; `id` and
-//! `retry` are dropped, because nothing here reconnects.
+//! [`Bounds::event_bytes`], however the bytes are split. The grammar is
+//! <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>, but for the end of a stream:
+//! servers leave out the last blank line, so [`Parser::last`] hands out what it would have ended. `id` and `retry` are
+//! dropped, because nothing here reconnects.
 
 use thiserror::Error;
 
@@ -14,8 +15,6 @@ pub struct Bounds {
     pub line_bytes: usize,
     /// Bytes of the data of one event.
     pub event_bytes: usize,
-    /// Events of the stream.
-    pub events: u64,
 }
 
 /// One event with data; events without any are dropped, as the grammar says.
@@ -33,8 +32,6 @@ pub enum SseError {
     LongLine(usize),
     #[error("an event of the stream is longer than {0} bytes")]
     LongEvent(usize),
-    #[error("the stream has more than {0} events")]
-    ManyEvents(u64),
     #[error("the stream is not UTF-8")]
     NotUtf8,
 }
@@ -50,7 +47,7 @@ pub struct Parser {
     name: String,
     /// Lines of data, each with an LF at its end.
     data: String,
-    events: u64,
+    has_events: bool,
 }
 
 impl Parser {
@@ -62,7 +59,7 @@ impl Parser {
             first_line: true,
             name: String::new(),
             data: String::new(),
-            events: 0,
+            has_events: false,
         }
     }
 
@@ -126,11 +123,22 @@ impl Parser {
         if data.pop().is_none() {
             return Ok(None);
         }
-        if self.events >= self.bounds.events {
-            return Err(SseError::ManyEvents(self.bounds.events));
-        }
-        self.events += 1;
+        self.has_events = true;
         Ok(Some(Event { name, data }))
+    }
+
+    /// The event that is open when the stream has ended: its last line end, and the blank line, may be missing.
+    pub fn last(&mut self) -> Result<Option<Event>, SseError> {
+        let line = std::mem::take(&mut self.line);
+        match self.line(&line)? {
+            Some(event) => Ok(Some(event)),
+            None => self.dispatch(),
+        }
+    }
+
+    /// Whether any event was handed out.
+    pub fn has_events(&self) -> bool {
+        self.has_events
     }
 }
 
@@ -138,7 +146,7 @@ impl Parser {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { line_bytes: 64, event_bytes: 64, events: 8 };
+    const BOUNDS: Bounds = Bounds { line_bytes: 64, event_bytes: 64 };
 
     fn parse_in_parts(text: &[u8], part: usize) -> Result<Vec<Event>, SseError> {
         let mut parser = Parser::new(BOUNDS);
@@ -178,8 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_its_blank_line_or_without_data_is_never_handed_out() {
-        assert!(data("data: [DONE]\n").is_empty());
+    fn an_event_without_data_is_never_handed_out_and_one_without_its_blank_line_only_at_the_end() {
+        for end in ["", "\n", "\r\n"] {
+            let mut parser = Parser::new(BOUNDS);
+            let text = format!("data: a\n\ndata: [DONE]{end}");
+            let mut bytes = text.as_bytes();
+            assert_eq!(parser.next(&mut bytes).unwrap().unwrap().data, "a");
+            assert_eq!(parser.next(&mut bytes).unwrap(), None);
+            assert_eq!(parser.last().unwrap().unwrap().data, "[DONE]", "{end:?}");
+            assert_eq!(parser.last().unwrap(), None);
+        }
         assert!(data("event: ping\n\n: comment\n\n\n").is_empty());
     }
 
@@ -199,12 +215,6 @@ mod tests {
         let event = |last: usize| format!("data:{}\ndata:{}\n\n", "x".repeat(31), "y".repeat(last));
         assert_eq!(data(&event(32))[0].len(), 64);
         assert_eq!(parse_in_parts(event(33).as_bytes(), 9), Err(SseError::LongEvent(64)));
-    }
-
-    #[test]
-    fn a_stream_may_have_n_events_and_not_n_plus_1() {
-        assert_eq!(data(&"data:x\n\n".repeat(8)).len(), 8);
-        assert_eq!(parse_in_parts("data:x\n\n".repeat(9).as_bytes(), 5), Err(SseError::ManyEvents(8)));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `items/TENANT/LINE/ITEM.lock` | held while a run works on the item |
 //! | `cache/` | compiled components |
 //! | `blobs/` | trees of workspaces and components by content address, for all runs |
+//! | `pace/` | when models and tenants may be asked next, of all processes |
 //! | `tools/` | how tools described themselves when they were accepted |
 //! | `scratch/` | trees of replays, as long as they last |
 //!

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::rules::andon::{Category, Lock, Pulled, SeenLock};
 use crate::rules::authored;
+use crate::rules::calendar::utc;
 use crate::rules::item::State;
 use crate::rules::ledger::ScopeId;
 use crate::rules::operate::{Act, Deed};
@@ -20,7 +21,6 @@ use crate::run::desk::{Because, Desk, DeskError};
 use crate::run::hooks::HookResult;
 
 use super::budget::{deed, reason};
-use super::calendar::utc;
 use super::load::{self, LoadError};
 use super::machine::Machine;
 use super::screen::plain_long;

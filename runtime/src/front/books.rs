@@ -6,11 +6,11 @@ use console::style;
 use serde::Serialize;
 
 use crate::rules::authored::limit;
+use crate::rules::calendar::utc;
 use crate::rules::ledger::{Amounts, CallState, Ledger, Level, LimitKind, Line, Scope, ScopeId};
 use crate::rules::units;
 use crate::rules::window::LetsGo;
 
-use super::calendar::utc;
 use super::screen;
 use super::table::{Side, Table};
 use super::wrap;

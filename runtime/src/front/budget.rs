@@ -7,13 +7,13 @@ use clap::Subcommand;
 use console::style;
 
 use crate::rules::authored::limit;
+use crate::rules::calendar::utc;
 use crate::rules::ledger::{Amounts, CallId, CallState, Denial, Ledger, Limits, Line, Scope, ScopeId, Terms};
 use crate::rules::operate::{Act, Deed};
 use crate::rules::scope::upward;
 use crate::run::desk::{Because, Desk, DeskError};
 
 use super::books::{self, Books, Shown};
-use super::calendar::utc;
 use super::load::{self, LoadError};
 use super::machine::Machine;
 use super::quote::{self, QuoteArguments};

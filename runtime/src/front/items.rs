@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use console::style;
 use serde::Serialize;
 
+use crate::rules::calendar::utc;
 use crate::rules::item::{ItemRecord, State};
 use crate::rules::ledger::ScopeId;
 use crate::rules::operate::{Act, Deed};
@@ -15,7 +16,6 @@ use crate::run::desk::{Because, Desk, DeskError};
 use crate::run::past::RunRow;
 
 use super::budget::{deed, reason};
-use super::calendar::utc;
 use super::load::LoadError;
 use super::machine::Machine;
 use super::runs::{self, ResumeArguments};

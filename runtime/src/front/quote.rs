@@ -126,7 +126,7 @@ pub(super) async fn quote(machine: &dyn Machine, arguments: &QuoteArguments) -> 
     let desk = machine.desk()?;
     let mut explained = BTreeMap::new();
     for (name, model) in chosen {
-        let message = Message { role: Role::User, content: prompt.clone(), tool_calls: vec![], tool_call_id: None };
+        let message = Message::new(Role::User, prompt.clone());
         let request = Request {
             model: name.clone(),
             messages: vec![message],
@@ -249,7 +249,7 @@ mod tests {
                 tokens: Some(86),
             },
             output: Output { asked: 600, least: 100, most: 1_024 },
-            price: Some(Price { micro_usd_per_mtok_in: 2_500_000, micro_usd_per_mtok_out: 10_000_000 }),
+            price: Some(Price::of(2_500_000, 10_000_000)),
             lines: vec![need(Line::Tokens, 686, 186, 20_000), need(Line::MicroUsd, 6_215, 1_215, 5_000)],
             end,
         }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::rules::authored::again::{Changed, Whose};
 use crate::rules::authored::limit;
+use crate::rules::calendar::utc;
 use crate::rules::divergence::Divergence;
 use crate::rules::record::Record;
 use crate::rules::units;
@@ -24,7 +25,6 @@ use crate::run::runner::Apply;
 use crate::run::shape::MAX_COMPONENT_BYTES;
 use crate::run::transfer::{self, Summary, TransferError};
 
-use super::calendar::utc;
 use super::load::{self, LoadError};
 use super::machine::Machine;
 use super::screen;

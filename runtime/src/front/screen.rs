@@ -6,9 +6,10 @@
 use console::{Style, style};
 
 use crate::rules::authored::limit;
-use crate::rules::effect::{Answer, Body, Cost, Denied, Effect, Entry, Level, Refusal};
+use crate::rules::effect::{Answer, Body, Cost, Denied, Effect, Entry, FailureKind, Level, Refusal};
 use crate::rules::ledger::{Amounts, LimitKind, Line, Totals};
 use crate::rules::record::Record;
+use crate::rules::units;
 use crate::rules::verdict::{CheckEnd, Stop};
 use crate::run::past::FileEntry;
 
@@ -91,6 +92,7 @@ impl Screen {
                 }
                 lines
             }
+            Body::Retried { kind, message, wait_ms, .. } => vec![warn(&self::retried(*kind, message, *wait_ms))],
             Body::Within { body, .. } => match &**body {
                 Body::Noted { message, .. } => vec![dim(&format!("· note {message}"))],
                 Body::Intent { effect: Effect::Fetch { request }, .. } => {
@@ -193,7 +195,7 @@ pub(super) fn file(path: &str, entry: &FileEntry) -> String {
 pub fn verdict(record: &Record, state_dir: &str) -> String {
     let heading = match record.exit_code {
         0 => Style::new().green().bold(),
-        10..=19 => Style::new().yellow().bold(),
+        10..=19 | 25 => Style::new().yellow().bold(),
         _ => Style::new().red().bold(),
     };
     let (why, frames) = why_and_frames(&record.verdict, &record.why);
@@ -253,7 +255,7 @@ fn totals(totals: &Totals) -> String {
 pub(super) fn stop(stop: &Stop) -> String {
     match stop {
         Stop::Pulled { pull } => format!("cord pulled ({}): {}", pull.category.name(), pull.reason),
-        Stop::Exhausted { scope, line, limit } => match limit {
+        Stop::Exhausted { scope, line, limit, .. } => match limit {
             LimitKind::Gap | LimitKind::FirstGap => {
                 format!("stopped: the gap of {} was spent without a mark", line.key())
             }
@@ -261,6 +263,7 @@ pub(super) fn stop(stop: &Stop) -> String {
                 format!("stopped: the limit on {} of the {scope} is used up", line.key())
             }
         },
+        Stop::Deferred { .. } => format!("deferred: {}", stop.verdict().why()),
         Stop::Cancelled => "cancelled".to_owned(),
         Stop::Frozen { pull } => format!("frozen: its line was pulled ({}): {}", pull.category.name(), pull.reason),
         Stop::Parked { question } => format!("parked until a person answers: {question}"),
@@ -274,6 +277,11 @@ pub(super) fn denied(denied: &Denied) -> String {
         Denied::Failed(failure) => format!("failed: {}", failure.message),
         Denied::Refused(refusal) => format!("refused: {}", refusal.asked),
     }
+}
+
+/// That a model said no for now, and is asked again.
+pub(super) fn retried(kind: FailureKind, message: &str, wait_ms: u64) -> String {
+    format!("{}: {message}; asked again after {}", kind.name(), units::show_duration(wait_ms))
 }
 
 /// What a refusal says.

@@ -59,7 +59,7 @@ use jidoka::{Report, Result, Task, evidence, model};
 #[jidoka::worker]
 fn run(task: Task) -> Result<Report> {
     let reply = model::ask(&model::Request::new("writer").user(&task.text).max_output(200))?;
-    let answer = evidence::attach("answer", "answer.txt", &reply.text)?;
+    let answer = evidence::attach("answer", "answer.txt", reply.answer()?)?;
     Ok(Report::done("asked once").with_evidence(answer))
 }
 

@@ -179,6 +179,7 @@ fn title(run: &str, verdict: &str, record: Option<&Record>) -> String {
         | Verdict::Unverifiable { .. }
         | Verdict::AttemptsExhausted { .. }
         | Verdict::NotAdmitted { .. }
+        | Verdict::Deferred { .. }
         | Verdict::Cancelled
         | Verdict::Lost
         | Verdict::Fault { .. } => String::new(),

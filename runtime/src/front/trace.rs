@@ -78,6 +78,18 @@ pub(super) fn lines(entries: &[KeptEntry]) -> Result<Vec<String>, Flaw> {
                 };
                 row(what, &amounts, Some((cost.took_ms, cost.waited_ms)), how);
             }
+            Facts::Retried { call, wait_ms, cost, .. } => {
+                let what = asked.get(&(*call, Kind::Model)).map_or("model", |(_, what)| what).to_owned();
+                let amounts = cost.spent.plus(&cost.held);
+                total = total.plus(&amounts);
+                let doubt = if cost.held.is_nothing() { "" } else { ", held" };
+                row(
+                    what,
+                    &amounts,
+                    Some((cost.took_ms, cost.waited_ms)),
+                    format!("{}{doubt}", retried(*wait_ms, body.as_ref())),
+                );
+            }
             Facts::Refused { kind, .. } => {
                 let how = match &body {
                     Some(Body::Refused { refusal, .. }) => {
@@ -177,6 +189,12 @@ pub(super) fn sentences(entries: &[KeptEntry]) -> Result<BTreeMap<u64, String>, 
                     (How::Refused, _) => format!("refused{doubt}"),
                 });
                 parts.join(" · ")
+            }
+            Facts::Retried { call, wait_ms, cost, .. } => {
+                let what = asked.get(&(*call, Kind::Model)).map_or("model", String::as_str);
+                let doubt = if cost.held.is_nothing() { "" } else { ", held" };
+                let took = units::show_duration(cost.took_ms);
+                format!("{what} · {took} · {}{doubt}", retried(*wait_ms, body.as_ref()))
             }
             Facts::Refused { kind, .. } => {
                 let how = match &body {
@@ -298,6 +316,13 @@ fn what(kind: Kind, body: Option<&Body>) -> String {
         Effect::Child { name, .. } => format!("child {}", plain(name)),
         Effect::Fetch { request } => plain(&format!("{} {}", request.method, request.url)),
         Effect::Human { .. } | Effect::Left => kind.name().to_owned(),
+    }
+}
+
+fn retried(wait_ms: u64, body: Option<&Body>) -> String {
+    match body {
+        Some(Body::Retried { kind, message, .. }) => plain_long(&super::screen::retried(*kind, message, wait_ms)),
+        _ => format!("asked again after {}", units::show_duration(wait_ms)),
     }
 }
 

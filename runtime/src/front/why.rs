@@ -7,6 +7,7 @@ use console::{Style, style};
 use serde::Serialize;
 
 use crate::rules::andon::Pulled;
+use crate::rules::calendar::utc;
 use crate::rules::effect::Body;
 use crate::rules::facts::Facts;
 use crate::rules::ledger::ScopeId;
@@ -19,7 +20,6 @@ use crate::run::past::{Flaw, KeptEntry, PastError, story};
 
 use super::andon;
 use super::budget::deed;
-use super::calendar::utc;
 use super::load::LoadError;
 use super::machine::Machine;
 use super::screen::{plain_long, why_and_frames};
@@ -238,7 +238,7 @@ fn show(explained: &Explained) {
     let Explained { why, told, .. } = explained;
     let heading = match why.exit_code {
         Some(0) => Style::new().green().bold(),
-        Some(10..=19) | None => Style::new().yellow().bold(),
+        Some(10..=19 | 25) | None => Style::new().yellow().bold(),
         Some(_) => Style::new().red().bold(),
     };
     let verdict = why.verdict_or_state();

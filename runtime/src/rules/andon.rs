@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::ledger::ScopeId;
+use super::ledger::{Level, ScopeId};
 use super::signature::{self, Signature};
 use super::spec::Guards;
-use super::verdict::Verdict;
+use super::verdict::{APPLY_GATE, Verdict};
 
 /// Bytes of a pull's reason that are kept. A guest chooses the text; more than a paragraph is evidence, not a reason.
 pub const MAX_REASON_BYTES: usize = 4 << 10;
@@ -272,8 +272,9 @@ impl LineRecord {
 
     /// Remembers how a run ended (G9). If so many items have now failed in the same way, it is no fault of an item's, and the
     /// line is to be pulled.
-    pub fn ended(&mut self, item: &str, verdict: &Verdict, guards: &Guards) -> Option<Pull> {
-        let failure = is_failure(verdict).then(|| signature::of(verdict));
+    pub fn ended(&mut self, item: &str, verdict: &Verdict, cause: Cause, guards: &Guards) -> Option<Pull> {
+        let is_failure = cause == Cause::Items && is_failure(verdict);
+        let failure = is_failure.then(|| signature::of(verdict));
         self.ends.push_back(RunEnded { item: item.to_owned(), failure });
         let runs = usize::try_from(guards.cluster_runs).unwrap_or(MAX_ENDS).min(MAX_ENDS);
         while self.ends.len() > runs {
@@ -302,18 +303,32 @@ impl LineRecord {
     }
 }
 
-/// Whether a verdict says that the work failed, rather than that somebody stopped it.
+/// What an end came of, where the verdict alone does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Of what the item did.
+    Items,
+    /// Of a provider that did not answer.
+    Providers,
+}
+
+/// Whether a verdict says that the item's own work failed, rather than that somebody stopped it, or that something failed
+/// which all items share: the host, the real directory, a budget of theirs.
 fn is_failure(verdict: &Verdict) -> bool {
     match verdict {
-        Verdict::Rejected { .. }
-        | Verdict::Unable { .. }
+        Verdict::Rejected { gate, .. } => gate != APPLY_GATE,
+        Verdict::Exhausted { scope, .. } => {
+            let shared = [Level::Host, Level::Tenant, Level::Line];
+            !shared.iter().any(|level| level.name() == scope)
+        }
+        Verdict::Unable { .. }
         | Verdict::NoProgress { .. }
-        | Verdict::Exhausted { .. }
         | Verdict::ConstraintViolation { .. }
         | Verdict::Trapped { .. }
-        | Verdict::Unverifiable { .. }
-        | Verdict::Fault { .. } => true,
-        Verdict::Accepted
+        | Verdict::Unverifiable { .. } => true,
+        Verdict::Fault { .. }
+        | Verdict::Deferred { .. }
+        | Verdict::Accepted
         | Verdict::NoChangeNeeded
         | Verdict::NeedsHuman { .. }
         | Verdict::Halted { .. }
@@ -328,6 +343,7 @@ fn is_failure(verdict: &Verdict) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::line::Line;
 
     fn fails(why: &str) -> Verdict {
         Verdict::Trapped { why: why.into() }
@@ -366,21 +382,51 @@ mod tests {
         let mut line = LineRecord::default();
         // One item that fails again and again is no cluster, nor are failures of other kinds.
         for item in ["a", "a", "a", "b"] {
-            assert_eq!(line.ended(item, &fails("at 17"), &guards), None);
+            assert_eq!(line.ended(item, &fails("at 17"), Cause::Items, &guards), None);
         }
-        assert_eq!(line.ended("c", &Verdict::Unable { why: "another".into() }, &guards), None);
-        let pull = line.ended("c", &fails("at 18"), &guards).expect("three items");
+        assert_eq!(line.ended("c", &Verdict::Unable { why: "another".into() }, Cause::Items, &guards), None);
+        let pull = line.ended("c", &fails("at 18"), Cause::Items, &guards).expect("three items");
         assert_eq!(pull.category, Category::RepeatFailure);
         assert!(pull.reason.contains("a, b, c"), "{}", pull.reason);
 
         let mut line = LineRecord::default();
         let stuck = Verdict::NoProgress { why: "nothing".into() };
         let guards = Guards { cluster_items: 2, cluster_runs: 2, ..guards };
-        assert_eq!(line.ended("a", &stuck, &guards), None);
-        assert_eq!(line.ended("x", &Verdict::Accepted, &guards), None);
-        assert_eq!(line.ended("b", &stuck, &guards), None, "the first is too long ago");
-        let pull = line.ended("c", &stuck, &guards).expect("two of two");
+        assert_eq!(line.ended("a", &stuck, Cause::Items, &guards), None);
+        assert_eq!(line.ended("x", &Verdict::Accepted, Cause::Items, &guards), None);
+        assert_eq!(line.ended("b", &stuck, Cause::Items, &guards), None, "the first is too long ago");
+        let pull = line.ended("c", &stuck, Cause::Items, &guards).expect("two of two");
         assert_eq!(pull.category, Category::NoProgressCluster);
+    }
+
+    #[test]
+    fn only_what_items_did_themselves_is_a_signature() {
+        let guards = Guards { cluster_items: 2, cluster_runs: 9, ..Guards::default() };
+        let two = |verdict: &Verdict, cause: Cause| {
+            let mut line = LineRecord::default();
+            assert_eq!(line.ended("a", verdict, cause, &guards), None);
+            line.ended("b", verdict, cause, &guards).is_some()
+        };
+        let exhausted = |scope: &str| Verdict::Exhausted { scope: scope.into(), line: Line::Tokens };
+        let rejected = |gate: &str| Verdict::Rejected { gate: gate.into(), findings: vec![] };
+        let unable = Verdict::Unable { why: "no".into() };
+        for own in [exhausted("attempt"), exhausted("item"), rejected("tests"), unable.clone()] {
+            assert!(two(&own, Cause::Items), "{own:?}");
+        }
+        let others = [
+            exhausted("line"),
+            exhausted("tenant"),
+            exhausted("host"),
+            rejected(APPLY_GATE),
+            Verdict::Deferred { why: "busy".into(), retry_at_ms: 7 },
+            Verdict::Cancelled,
+            Verdict::Lost,
+            Verdict::Fault { why: "a full disk".into() },
+        ];
+        for others in others {
+            assert!(!two(&others, Cause::Items), "{others:?}");
+        }
+        assert!(!two(&unable, Cause::Providers));
     }
 
     #[test]
@@ -388,7 +434,7 @@ mod tests {
         let guards = Guards { cluster_items: 100, cluster_runs: 1_000, ..Guards::default() };
         let mut line = LineRecord::default();
         for _ in 0..MAX_ENDS + 1 {
-            line.ended("a", &Verdict::Accepted, &guards);
+            line.ended("a", &Verdict::Accepted, Cause::Items, &guards);
         }
         assert_eq!(line.ends.len(), MAX_ENDS);
     }

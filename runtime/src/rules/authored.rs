@@ -247,6 +247,7 @@ impl Job<'_> {
             guards: guards?,
             on_pull,
             on_lost,
+            on_overload: attempts.on_overload,
             wall,
             done: done?,
             checks,

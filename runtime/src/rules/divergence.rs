@@ -175,6 +175,7 @@ mod tests {
             content: (*content).to_owned(),
             tool_calls: vec![],
             tool_call_id: None,
+            provider_state: None,
         };
         Effect::Model {
             request: Request {

@@ -258,6 +258,8 @@ pub struct Refusal {
 pub enum FailureKind {
     /// The other side could not be reached, nothing was sent.
     Unavailable,
+    /// The other side said no for now, or closed the connection before it answered: the same may pass later.
+    Overloaded,
     /// No answer within the deadline.
     TimedOut,
     /// The other side said no.
@@ -299,6 +301,7 @@ impl FailureKind {
     pub fn name(self) -> &'static str {
         match self {
             FailureKind::Unavailable => "unavailable",
+            FailureKind::Overloaded => "overloaded",
             FailureKind::TimedOut => "timed-out",
             FailureKind::Rejected => "rejected",
             FailureKind::Broken => "broken",
@@ -311,10 +314,7 @@ impl FailureKind {
 pub type Heard = Result<Answer, Denied>;
 
 /// The version of the journal's format. A reader refuses what it does not know.
-pub const FORMAT: u32 = 6;
-
-/// The oldest version that this reader knows.
-pub const OLDEST_FORMAT: u32 = 2;
+pub const FORMAT: u32 = 7;
 
 /// One line of the journal: the only truth about a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -355,6 +355,17 @@ pub enum Body {
         cost: Cost,
         /// Where the guest's tree is kept as the call left it, if the call may have changed it.
         tree: Option<Digest>,
+    },
+    /// A model said no for now, and the host asks it again for the same call.
+    Retried {
+        call: u64,
+        kind: FailureKind,
+        /// The provider's words.
+        message: String,
+        /// How long the host waits before it asks again. Milliseconds.
+        wait_ms: u64,
+        /// Of the try that failed alone.
+        cost: Cost,
     },
     /// Something that happened inside of a call: what its tool asked for and wrote.
     Within {
@@ -495,9 +506,6 @@ pub struct RunOrigin {
     /// Where the context is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Digest>,
-    /// Whose ignore rules hold for its files.
-    #[serde(default, skip_serializing_if = "IgnoreRules::are_the_jobs")]
-    pub ignore_rules: IgnoreRules,
     /// The run that this one is a fork of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
@@ -539,27 +547,6 @@ pub struct Caller {
     pub serial: String,
     /// Its call.
     pub call: u64,
-}
-
-/// Whose ignore rules hold for the files of a run. A journal says it, so that the run is told again by the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum IgnoreRules {
-    /// Those of the job alone, and every file and every empty directory is progress: of journals that do not say it.
-    #[default]
-    Job,
-    /// Also those of the `.gitignore` files that the run started with; ignore files and empty directories are no progress.
-    Base,
-}
-
-impl IgnoreRules {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
-    fn are_the_jobs(&self) -> bool {
-        match self {
-            IgnoreRules::Job => true,
-            IgnoreRules::Base => false,
-        }
-    }
 }
 
 /// Where a fork leaves its parent.

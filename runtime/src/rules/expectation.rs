@@ -50,6 +50,7 @@ impl Expectation {
             | Verdict::AttemptsExhausted { .. }
             | Verdict::NotAdmitted { .. }
             | Verdict::Diverged(_)
+            | Verdict::Deferred { .. }
             | Verdict::Cancelled
             | Verdict::Lost
             | Verdict::Fault { .. } => only,
@@ -92,6 +93,7 @@ impl std::fmt::Display for Expectation {
 pub fn unrepeatable(verdict: &Verdict) -> Option<&'static str> {
     match verdict {
         Verdict::Cancelled => Some("nobody gives a test up"),
+        Verdict::Deferred { .. } => Some("what stood in the way has passed"),
         Verdict::Lost => Some("nobody kills a test"),
         Verdict::Fault { .. } => Some("the host failed, and not the worker"),
         Verdict::Halted { pull } => match pull.by {

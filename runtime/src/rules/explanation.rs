@@ -116,7 +116,7 @@ pub fn explain(
         input: Input {
             content_bytes: request.content_bytes(),
             norm_factor_milli: profile.norm_factor_milli,
-            request_overhead: profile.request_overhead,
+            request_overhead: profile.overhead(request),
             parts: request.messages_and_calls() + request.tools.len() as u64,
             message_overhead: profile.message_overhead,
             window: profile.window,
@@ -133,7 +133,7 @@ pub fn explain(
 fn needs(request: &Request, profile: &Profile, net: Option<NetNeed>, bound: Usage) -> Vec<(Line, u64, u64)> {
     let least = Usage { tokens_out: u64::from(request.min_output.max(1)), ..bound };
     let sum = |usage: Usage| usage.tokens_in.saturating_add(usage.tokens_out);
-    let cost = |usage| profile.price.map(|price| price.cost(usage).unwrap_or(u64::MAX));
+    let cost = |usage| profile.price.map(|price| price.most(usage).unwrap_or(u64::MAX));
     let mut needs = vec![
         (Line::ModelCalls, 1, 1),
         (Line::Tokens, sum(bound), sum(least)),
@@ -162,6 +162,7 @@ mod tests {
                 content: "x".repeat(101),
                 tool_calls: vec![],
                 tool_call_id: None,
+                provider_state: None,
             }],
             tools: vec![],
             max_output: 300,
@@ -174,9 +175,10 @@ mod tests {
         Profile {
             window: 1_000,
             max_output: 200,
-            price: Some(Price { micro_usd_per_mtok_in: 1_000_000, micro_usd_per_mtok_out: 2_000_000 }),
+            price: Some(Price::of(1_000_000, 2_000_000)),
             norm_factor_milli: 1_500,
             request_overhead: 10,
+            tools_overhead: 0,
             message_overhead: 5,
         }
     }
@@ -184,7 +186,7 @@ mod tests {
     fn room(tokens: u64) -> impl Fn(Line) -> Option<Headroom> {
         move |line| {
             let left = if line == Line::Tokens { tokens } else { 1_000_000 };
-            Some(Headroom { left, scope: ScopeId::of_path("acme"), limit: LimitKind::Day, until_mark: None })
+            Some(Headroom { left, limit: LimitKind::Day, ..Headroom::nothing(ScopeId::of_path("acme")) })
         }
     }
 

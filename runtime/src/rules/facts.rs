@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::effect::{
-    Body, Cost, Denied, Effect, Heard, Kind, Level, OpenedJob, Opening, OutcomeName, Refusal, RunOrigin, Stream,
+    Body, Cost, Denied, Effect, FailureKind, Heard, Kind, Level, OpenedJob, Opening, OutcomeName, Refusal, RunOrigin,
+    Stream,
 };
 use super::ledger::Amounts;
 use super::model::Request;
@@ -37,6 +38,12 @@ pub enum Facts {
         cost: Cost,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tree: Option<Digest>,
+    },
+    Retried {
+        call: u64,
+        kind: FailureKind,
+        wait_ms: u64,
+        cost: Cost,
     },
     Within {
         call: u64,
@@ -150,6 +157,9 @@ impl Body {
                 let facts = Facts::Answered { call, kind, how: How::of(&heard), cost, tree };
                 (facts, Some(Content::Heard { heard, raw_usage }))
             }
+            Body::Retried { call, kind, message, wait_ms, cost } => {
+                (Facts::Retried { call, kind, wait_ms, cost }, Some(Content::Text(message)))
+            }
             Body::Within { call, body } => {
                 let (within, content) = body.split();
                 (Facts::Within { call, within: Box::new(within) }, content)
@@ -191,6 +201,7 @@ impl Facts {
             Facts::Opened(_)
             | Facts::Intent { .. }
             | Facts::Answered { .. }
+            | Facts::Retried { .. }
             | Facts::Refused { .. }
             | Facts::Noted { .. }
             | Facts::Printed { .. }
@@ -217,6 +228,9 @@ impl Facts {
                 if how == How::of(&heard) =>
             {
                 Body::Answered { call, kind, heard, cost: Cost { raw_usage, ..cost }, tree }
+            }
+            (Facts::Retried { call, kind, wait_ms, cost }, Some(Content::Text(message))) => {
+                Body::Retried { call, kind, message, wait_ms, cost }
             }
             (Facts::Within { call, within }, content) => Body::Within { call, body: Box::new(within.with(content)?) },
             (Facts::Refused { call, kind }, Some(Content::Refused { effect, refusal })) if kind == effect.kind() => {

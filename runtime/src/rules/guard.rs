@@ -1,22 +1,23 @@
 //! The guards against going nowhere: what a worker's calls came to, compared with what its item did before.
 //!
-//! G4 finds cycles of the same calls with the same results, G5 the same failure again, G6 output that is none. Text around
-//! the calls, their identifiers and the time between them count for nothing; only something new to show, or another result,
-//! breaks a cycle. Never: costs a token (N9), ends anything (the gate does). Invariants here: N6 (what is known survives the
-//! attempt), and everything that is kept is bounded, whatever a guest says.
+//! G4 finds cycles of the same calls with the same results, and later cycles of calls that are only alike, G5 the same failure
+//! again, G6 output that is none. Text around the calls, their identifiers and the time between them count for nothing; only
+//! something new to show, or another result, breaks a cycle. Never: costs a token (N9), ends anything (the gate does).
+//! Invariants here: N6 (what is known survives the attempt), and everything that is kept is bounded, whatever a guest says.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::effect::{Reason, Refusal};
-use super::http::{HttpReply, HttpRequest};
+use super::http::{HttpBody, HttpReply, HttpRequest};
 use super::model::{Message, Reply, Role, Stop, ToolCall};
-use super::signature::{fnv1a, fnv1a_onto, normalised};
+use super::signature::{fnv1a, normalised};
 use super::spec::Guards;
 
-/// The longest cycle that is looked for, in calls.
-pub const MAX_PERIOD: usize = 8;
+use alike::{EXACT_IN_JSON, MAX_PARSED_BYTES, canonical};
+use cycle::Calls;
 
 /// The name of HTTP exchanges among the tools, in `[guards] pollers` too.
 pub const FETCH: &str = "fetch";
@@ -26,9 +27,6 @@ const MAX_TOOLS: usize = 64;
 
 /// Calls of one reply that wait for their results at once.
 const MAX_PENDING: usize = 1_024;
-
-/// Bytes of a result and of arguments that are read as JSON: what is parsed takes many times its size.
-const MAX_PARSED_BYTES: usize = 16 << 10;
 
 /// Bytes of a reply that are looked at, its last ones: a provider may send megabytes.
 const LOOKED_AT_BYTES: usize = 8 << 10;
@@ -101,11 +99,11 @@ pub enum Step {
 #[serde(deny_unknown_fields)]
 pub struct Memory {
     /// Calls of tools with their results, the oldest first.
-    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
-    calls: VecDeque<Call>,
+    #[serde(default, skip_serializing_if = "Calls::is_empty")]
+    calls: Calls,
     /// Questions to models with replies that ask for no tool.
-    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
-    asks: VecDeque<Call>,
+    #[serde(default, skip_serializing_if = "Calls::is_empty")]
+    asks: Calls,
     /// The latest failure of each tool, and how often it came in a row.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     failing: VecDeque<Failing>,
@@ -120,15 +118,6 @@ pub struct Memory {
     /// Calls of the latest reply whose results were not seen yet. Of one run: the next begins without.
     #[serde(skip)]
     pending: Vec<ToolCall>,
-}
-
-/// A call and its result, as one number, and whether it is one that is made again and again on purpose.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Call {
-    hash: u64,
-    name: String,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    polls: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,10 +162,8 @@ impl Memory {
         if !reply.tool_calls.is_empty() {
             self.pending = reply.tool_calls.iter().take(MAX_PENDING).cloned().collect();
         } else if alone {
-            let texts = messages.iter().map(|message| message.content.as_str()).chain([reply.text.as_str()]);
-            let call = Call { hash: hash(texts), name: shown(model), polls: guards.pollers.contains(model) };
-            push(&mut self.asks, call, guards);
-            self.suspect(|memory| &memory.asks, guards);
+            let fact = self.asks.push(model, alike::of_question(messages, &reply.text), guards);
+            self.went_round(fact);
         }
     }
 
@@ -208,14 +195,8 @@ impl Memory {
 
     /// Remembers what a call came to.
     fn came_to(&mut self, tool: &str, arguments: &str, result: &str, guards: &Guards) {
-        let arguments = canonical(arguments);
-        let call = Call {
-            hash: hash([tool, arguments.as_str(), result]),
-            name: shown(tool),
-            polls: guards.pollers.contains(tool),
-        };
-        push(&mut self.calls, call, guards);
-        self.suspect(|memory| &memory.calls, guards);
+        let fact = self.calls.push(tool, alike::of_call(tool, arguments, result), guards);
+        self.went_round(fact);
     }
 
     /// A call of a model failed.
@@ -225,13 +206,14 @@ impl Memory {
 
     /// An HTTP exchange was made. It counts as a call of the tool [`FETCH`].
     pub fn fetched(&mut self, request: &HttpRequest, reply: &HttpReply, guards: &Guards) {
-        let fields = |headers: &[(String, String)]| -> String {
-            headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
+        let body = |bytes: &HttpBody| {
+            let text = String::from_utf8_lossy(&bytes.0);
+            alike::parsed(&text).unwrap_or_else(|| text.into())
         };
-        let HttpRequest { method, url, headers, body } = request;
-        let asked = format!("{method} {url}\n{}\n{}", fields(headers), String::from_utf8_lossy(&body.0));
+        let HttpRequest { method, url, headers, body: sent } = request;
+        let asked = json!({ "method": method, "url": url, "headers": headers, "body": body(sent) }).to_string();
         // Not its headers: a date is no news.
-        let result = format!("{}\n{}", reply.status, String::from_utf8_lossy(&reply.body.0));
+        let result = json!({ "status": reply.status, "body": body(&reply.body) }).to_string();
         self.called(FETCH, &asked, &result, guards);
     }
 
@@ -301,22 +283,10 @@ impl Memory {
         self
     }
 
-    fn suspect(&mut self, calls: impl Fn(&Self) -> &VecDeque<Call>, guards: &Guards) {
-        let repeats = guards.repeats as usize;
-        let found = (1..=MAX_PERIOD).find(|&period| repeats_at_the_end(calls(self), period, repeats));
-        let Some(period) = found else { return };
-        let calls = calls(self);
-        let cycle: Vec<&Call> = calls.range(calls.len() - period..).collect();
-        if cycle.iter().all(|call| call.polls) {
-            return;
+    fn went_round(&mut self, fact: Option<String>) {
+        if let Some(fact) = fact {
+            self.suspicion = Some(Suspicion { guard: Guard::Cycle, fact });
         }
-        let names: Vec<String> = cycle.iter().map(|call| shown(&call.name)).collect();
-        let times = (repeats..).take_while(|&times| repeats_at_the_end(calls, period, times)).last().unwrap_or(repeats);
-        let fact = match names.as_slice() {
-            [name] => format!("same call, same result, {times} times: {name}"),
-            names => format!("same {period} calls, same results, {times} times: {}", names.join(", ")),
-        };
-        self.suspicion = Some(Suspicion { guard: Guard::Cycle, fact });
     }
 }
 
@@ -334,42 +304,6 @@ pub fn refusal(suspicion: &Suspicion, since: &str) -> Refusal {
 pub fn is_strike(refusal: &Refusal) -> bool {
     let guards = [Guard::Cycle, Guard::Failures, Guard::Degenerate, Guard::Silence, Guard::Provider];
     refusal.reason == Reason::Invalid && guards.iter().any(|guard| guard.setting() == refusal.setting)
-}
-
-fn push(calls: &mut VecDeque<Call>, call: Call, guards: &Guards) {
-    calls.push_back(call);
-    while calls.len() > MAX_PERIOD * guards.repeats as usize {
-        calls.pop_front();
-    }
-}
-
-/// Whether the latest calls are so many repetitions of the latest `period`.
-fn repeats_at_the_end(calls: &VecDeque<Call>, period: usize, times: usize) -> bool {
-    let Some(start) = calls.len().checked_sub(period * times) else { return false };
-    (start + period..calls.len()).all(|place| calls[place].hash == calls[place - period].hash)
-}
-
-/// What every reader of JSON keeps of a number: many have it as a float.
-const EXACT_IN_JSON: u64 = (1 << 53) - 1;
-
-/// Texts as one number: each after its length, so that none runs into the next.
-fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
-    let hash = texts.into_iter().fold(fnv1a(&[]), |hash, text| {
-        let hash = fnv1a_onto(hash, &(text.len() as u64).to_le_bytes());
-        fnv1a_onto(hash, text.as_bytes())
-    });
-    hash & EXACT_IN_JSON
-}
-
-/// Arguments in one spelling, whatever the order of their keys and the blanks between them.
-fn canonical(arguments: &str) -> String {
-    if arguments.len() > MAX_PARSED_BYTES {
-        return arguments.trim().to_owned();
-    }
-    match serde_json::from_str::<serde_json::Value>(arguments) {
-        Ok(value) => value.to_string(),
-        Err(_) => arguments.trim().to_owned(),
-    }
 }
 
 /// Whether a tool's result is an error. A tool that a worker runs itself has no other way to say so.
@@ -420,5 +354,8 @@ fn shown(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
+mod alike;
+mod clocks;
+mod cycle;
 #[cfg(test)]
 mod tests;

@@ -71,7 +71,7 @@ impl State {
             (Ready | Halted, Event::Start) | (Ready | Parked | RetryWait | Halted, Event::Resume) => Ok(Running),
             (Running, Event::Lost | Event::Free) | (RetryWait, Event::Due) => Ok(Ready),
             (Running, Event::Accept) => Ok(Accepted),
-            (Running, Event::Retry) => Ok(RetryWait),
+            (Running, Event::Retry | Event::Defer) => Ok(RetryWait),
             (Running, Event::GiveUp) => Ok(Abandoned),
             (Running, Event::Halt) => Ok(Halted),
             (Running, Event::Park) => Ok(Parked),
@@ -83,6 +83,7 @@ impl State {
                 | Event::Due
                 | Event::Accept
                 | Event::Retry
+                | Event::Defer
                 | Event::GiveUp
                 | Event::Halt
                 | Event::Park
@@ -96,6 +97,7 @@ impl State {
                 | Event::Due
                 | Event::Accept
                 | Event::Retry
+                | Event::Defer
                 | Event::GiveUp
                 | Event::Halt
                 | Event::Park
@@ -108,6 +110,7 @@ impl State {
                 | Event::Lost
                 | Event::Accept
                 | Event::Retry
+                | Event::Defer
                 | Event::GiveUp
                 | Event::Halt
                 | Event::Park
@@ -121,6 +124,7 @@ impl State {
                 | Event::Due
                 | Event::Accept
                 | Event::Retry
+                | Event::Defer
                 | Event::GiveUp
                 | Event::Halt
                 | Event::Park
@@ -146,6 +150,8 @@ pub enum Event {
     Accept,
     /// Its run came to nothing, and another may do better.
     Retry,
+    /// Something stood in its way that passes by itself.
+    Defer,
     /// Its run showed that more attempts would be waste.
     GiveUp,
     /// Its run was halted.
@@ -162,13 +168,14 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 12] = [
+    pub const ALL: [Event; 13] = [
         Event::Start,
         Event::Resume,
         Event::Lost,
         Event::Due,
         Event::Accept,
         Event::Retry,
+        Event::Defer,
         Event::GiveUp,
         Event::Halt,
         Event::Park,
@@ -188,6 +195,7 @@ impl Event {
             | Verdict::ConstraintViolation { .. }
             | Verdict::Trapped { .. }
             | Verdict::Unverifiable { .. } => Some(Event::Retry),
+            Verdict::Deferred { .. } => Some(Event::Defer),
             Verdict::NeedsHuman { .. } => Some(Event::Park),
             Verdict::NoProgress { .. } => Some(Event::GiveUp),
             // What is shared ran out, also by the item's earlier attempts: the ledger refuses the next one, until somebody
@@ -220,6 +228,7 @@ fn verb(event: Event) -> &'static str {
         Event::Due => "be due",
         Event::Accept => "be accepted",
         Event::Retry => "rest",
+        Event::Defer => "be deferred",
         Event::GiveUp => "be given up",
         Event::Halt => "be halted",
         Event::Park => "be parked",
@@ -243,9 +252,12 @@ pub struct ItemRecord {
     pub why: String,
     /// Attempts started, over all causes.
     pub attempts: u32,
-    /// Of these, those before an operator revived it: no cap counts them any more.
+    /// Of these, those before an operator revived it, and those that were deferred: no cap counts them any more.
     #[serde(default)]
     pub forgiven: u32,
+    /// Whether its latest attempt was deferred, and is among the forgiven: it counts again if its run goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deferred: bool,
     /// While it rests: until when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests_until_ms: Option<u64>,
@@ -292,6 +304,9 @@ pub enum NotNow {
     /// It rests after an attempt.
     #[error("it rests for {} more, and then it may be tried again: {why}", units::show_duration(*for_ms))]
     Resting { for_ms: u64, why: String },
+    /// It waits until something has passed that stood in its way.
+    #[error("it is put off: {why}")]
+    PutOff { until_ms: u64, why: String },
     #[error("{illegal}: {why}")]
     Illegal { illegal: IllegalTransition, why: String },
     /// It has had other runs since.
@@ -339,6 +354,9 @@ impl ItemRecord {
             self.step(Event::Lost, now_ms)?;
         }
         self.step(Event::Resume, now_ms)?;
+        if std::mem::take(&mut self.deferred) {
+            self.forgiven = self.forgiven.saturating_sub(1);
+        }
         // What its own calls came to it will be told again.
         self.left = None;
         self.work(serial);
@@ -365,6 +383,9 @@ impl ItemRecord {
             next.step(Event::Lost, now_ms)?;
         }
         if let Some(until_ms) = next.rests_until_ms.filter(|_| next.state == State::RetryWait) {
+            if now_ms < until_ms && next.deferred {
+                return Err(NotNow::PutOff { until_ms, why: self.why.clone() });
+            }
             if now_ms < until_ms {
                 return Err(NotNow::Resting { for_ms: until_ms - now_ms, why: self.why.clone() });
             }
@@ -376,7 +397,7 @@ impl ItemRecord {
             Err(illegal) if !(spent && self.state == State::Abandoned) => return Err(illegal),
             Ok(()) | Err(_) => return Err(NotNow::Spent { attempts: self.attempts, max }),
         }
-        next.attempts += 1;
+        (next.attempts, next.deferred) = (next.attempts + 1, false);
         next.memory = next.left.take().unwrap_or(next.memory);
         next.work(serial);
         *self = next;
@@ -412,7 +433,12 @@ impl ItemRecord {
         if is_last {
             self.why = format!("attempt {} of {} was the last, {}", self.tried(), retries.max, self.why);
         }
-        if self.state == State::RetryWait {
+        if let Verdict::Deferred { why, retry_at_ms } = verdict {
+            // Until when stands beside it.
+            self.why = format!("{}: {why}", verdict.name());
+            (self.forgiven, self.deferred) = (self.forgiven.saturating_add(1), true);
+            self.rests_until_ms = Some(*retry_at_ms);
+        } else if self.state == State::RetryWait {
             self.rests_until_ms = Some(now_ms.saturating_add(retries.backoff.after(self.tried())));
         }
         Ok(())
@@ -431,7 +457,7 @@ impl ItemRecord {
                 self.step(Event::Revive, now_ms)?
             }
         }
-        (self.forgiven, self.why) = (self.attempts, format!("revived: {why}"));
+        (self.forgiven, self.deferred, self.why) = (self.attempts, false, format!("revived: {why}"));
         (self.memory, self.left) = (Memory::default(), None);
         (self.seen, self.passed, self.judged) = Default::default();
         Ok(())

@@ -20,6 +20,7 @@ use super::line::LINES;
 pub use super::line::{Amounts, Limits, Line};
 pub use super::scope::{Level, LimitKind, MAX_DEPTH, Scope, ScopeId, Terms, Totals};
 use super::scope::{depth, upward};
+use super::window::Opening;
 
 /// What was missing: the tightest limit, the outermost of equally tight ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Shortfall {
     pub limit: LimitKind,
     pub asked: u64,
     pub left: u64,
+    /// When the limit has room for it by itself, if it has: it is of a window. Milliseconds since 1970-01-01T00:00:00Z.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opens_ms: Option<u64>,
 }
 
 /// What may still be spent, and who says so.
@@ -42,13 +46,26 @@ pub struct Headroom {
     pub limit: LimitKind,
     /// Until the next mark is due, if a gap is set.
     pub until_mark: Option<u64>,
+    /// How it opens, if the limit is a window's.
+    pub opening: Option<Opening>,
 }
 
 impl Headroom {
+    /// Of a line that nothing limits: nothing of it may be spent.
+    pub fn nothing(scope: ScopeId) -> Self {
+        Self { left: 0, scope, limit: LimitKind::Total, until_mark: None, opening: None }
+    }
+
     /// The shortfall of somebody who asks for more than is left.
     pub fn short(self, line: Line, asked: u64) -> Shortfall {
         let scope = self.scope.level().name().to_owned();
-        Shortfall { scope, path: self.scope, line, limit: self.limit, asked, left: self.left }
+        let opens_ms = self.opens_ms(asked);
+        Shortfall { scope, path: self.scope, line, limit: self.limit, asked, left: self.left, opens_ms }
+    }
+
+    /// When there is room for so much by itself. `None`: never, or it is no window.
+    pub fn opens_ms(&self, asked: u64) -> Option<u64> {
+        self.opening.as_ref()?.room_for(asked)
     }
 }
 
@@ -92,6 +109,13 @@ pub struct Reservation(CallId);
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dispatched(CallId);
 
+impl Reservation {
+    /// The call's id.
+    pub fn id(&self) -> &CallId {
+        &self.0
+    }
+}
+
 impl Dispatched {
     /// The call's id.
     pub fn id(&self) -> &CallId {
@@ -112,6 +136,7 @@ pub struct Renewed {
 #[derive(Clone, Debug)]
 pub struct Room<'a> {
     ledger: &'a Ledger,
+    now_ms: u64,
     tightest: [Option<Tight>; LINES],
 }
 
@@ -172,7 +197,8 @@ impl Room<'_> {
     /// What may still be spent on a line, and who says so. `None`: nothing limits it.
     pub fn headroom(&self, line: Line) -> Option<Headroom> {
         let Tight { left, limit, place, until_mark } = self.tightest[line as usize]?;
-        Some(Headroom { left, scope: self.ledger.nodes[place].id.clone(), limit, until_mark })
+        let Node { id, scope, .. } = &self.ledger.nodes[place];
+        Some(Headroom { left, scope: id.clone(), limit, until_mark, opening: scope.opening(limit, line, self.now_ms) })
     }
 }
 
@@ -218,7 +244,7 @@ impl Ledger {
     pub fn room(&self, scope: &ScopeId, now_ms: u64) -> Room<'_> {
         match self.places.get(scope) {
             Some(&place) => self.room_at(place, now_ms),
-            None => Room { ledger: self, tightest: [None; LINES] },
+            None => Room { ledger: self, now_ms, tightest: [None; LINES] },
         }
     }
 
@@ -480,7 +506,7 @@ impl Ledger {
         for (line, asked) in amounts.iter() {
             if asked > room.left(line) {
                 let scope = self.nodes[place].id.clone();
-                let nothing = || Headroom { left: 0, scope, limit: LimitKind::Total, until_mark: None };
+                let nothing = || Headroom::nothing(scope);
                 return Err(room.headroom(line).unwrap_or_else(nothing).short(line, asked));
             }
         }
@@ -509,7 +535,7 @@ impl Ledger {
             let kept = scope.terms.carve.iter().chain(&scope.terms.apart);
             kept.filter(|&&line| scope.keeps(line)).for_each(|&line| done[line as usize] = true);
         }
-        Room { ledger: self, tightest }
+        Room { ledger: self, now_ms, tightest }
     }
 
     /// A scope and all around it.

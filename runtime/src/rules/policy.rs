@@ -241,7 +241,7 @@ mod tests {
     use crate::rules::model::{Message, Request, Role, ToolCall, ToolDefinition};
 
     fn ask(model: &str, bytes: usize) -> Effect {
-        let message = Message { role: Role::User, content: "x".repeat(bytes), tool_calls: vec![], tool_call_id: None };
+        let message = Message::new(Role::User, "x".repeat(bytes));
         Effect::Model {
             request: Request {
                 model: model.into(),

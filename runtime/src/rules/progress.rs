@@ -58,7 +58,7 @@ impl FromIterator<Mark> for Seen {
 /// | `no-progress` | yes: the host looked, and what counts was old |
 /// | `constraint-violation` | no: what stood beside the work was refused |
 /// | `unable`, `needs-human` | no: the worker did not say that it was done |
-/// | `exhausted`, `halted`, `cancelled` | no: a limit, a pull or a person interrupted it |
+/// | `exhausted`, `halted`, `cancelled`, `deferred` | no: a limit, a pull, a person or the world interrupted it |
 /// | `trapped`, `unverifiable`, `diverged`, `fault`, `lost` | no: the worker, a check or the host broke |
 /// | `attempts-exhausted`, `not-admitted` | no: nothing ran |
 pub fn judges_the_work(verdict: &Verdict, checks: &[CheckResult]) -> bool {
@@ -69,6 +69,7 @@ pub fn judges_the_work(verdict: &Verdict, checks: &[CheckResult]) -> bool {
         | Verdict::NeedsHuman { .. }
         | Verdict::Exhausted { .. }
         | Verdict::Halted { .. }
+        | Verdict::Deferred { .. }
         | Verdict::ConstraintViolation { .. }
         | Verdict::Trapped { .. }
         | Verdict::Unverifiable { .. }

@@ -96,12 +96,12 @@ pub fn fit_bound(
         });
     };
     let short = |line: Line, asked: u64| {
-        let nothing = || Headroom { left: 0, scope: ScopeId::host(), limit: LimitKind::Total, until_mark: None };
+        let nothing = || Headroom::nothing(ScopeId::host());
         let headroom = left(line).unwrap_or_else(nothing);
         (asked > headroom.left).then(|| exhausted(headroom.short(line, asked)))
     };
-    let cost = |usage: Usage| price.cost(usage).unwrap_or(u64::MAX);
-    let at_least = |output: u64| Usage { tokens_in: bound.tokens_in, tokens_out: output };
+    let cost = |usage: Usage| price.most(usage).unwrap_or(u64::MAX);
+    let at_least = |output: u64| Usage::of(bound.tokens_in, output);
 
     // The smallest call that is of use must fit on every line; then the output takes what is left, up to what was asked.
     let least = at_least(u64::from(request.min_output.max(1)));
@@ -169,7 +169,7 @@ pub const NET_SETTING: &str = "[budget] net";
 /// # Errors
 /// A [`Refusal`]: `exhausted`, also if `left` is `None`, since then no scope limits the line.
 pub fn fit_exchange(request_bytes: u64, max_response_bytes: u64, left: Option<Headroom>) -> Result<Quote, Refusal> {
-    let nothing = || Headroom { left: 0, scope: ScopeId::host(), limit: LimitKind::Total, until_mark: None };
+    let nothing = || Headroom::nothing(ScopeId::host());
     let headroom = left.unwrap_or_else(nothing);
     // A reply may be empty; one byte is the least that could be told from nothing.
     let least = request_bytes.saturating_add(1);
@@ -232,6 +232,7 @@ mod tests {
                 content: "x".repeat(100),
                 tool_calls: vec![],
                 tool_call_id: None,
+                provider_state: None,
             }],
             tools: vec![],
             max_output,
@@ -244,9 +245,10 @@ mod tests {
         Profile {
             window: 1000,
             max_output: 500,
-            price: Some(Price { micro_usd_per_mtok_in: 1_000_000, micro_usd_per_mtok_out: 2_000_000 }),
+            price: Some(Price::of(1_000_000, 2_000_000)),
             norm_factor_milli: 1000,
             request_overhead: 10,
+            tools_overhead: 0,
             message_overhead: 5,
         }
     }
@@ -257,7 +259,7 @@ mod tests {
         let scope = ScopeId::of_path("acme/triage/item/run");
         move |line| {
             let left = *room.get(&line)?;
-            Some(Headroom { left, scope: scope.clone(), limit: LimitKind::Total, until_mark: None })
+            Some(Headroom { left, ..Headroom::nothing(scope.clone()) })
         }
     }
 
@@ -291,7 +293,7 @@ mod tests {
             ("acme/triage/fix/run", LimitKind::FirstGap, Line::Tokens, "[budget.first-gap] tokens"),
             ("acme/triage/fix/run", LimitKind::Total, Line::MemoryBytes, "[caps] memory"),
         ] {
-            let headroom = Headroom { left: 1, scope: ScopeId::of_path(path), limit, until_mark: None };
+            let headroom = Headroom { left: 1, limit, ..Headroom::nothing(ScopeId::of_path(path)) };
             assert_eq!(exhausted(headroom.short(line, 2)).setting, expected);
         }
     }

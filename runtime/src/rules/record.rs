@@ -119,16 +119,6 @@ impl Record {
         }
     }
 
-    /// Leaves out what the version did not say that wrote `told`, so that both can be compared; and says why in its words, as
-    /// the verdict's data says the same.
-    pub fn in_words_of(&mut self, told: &Record) {
-        self.why.clone_from(&told.why);
-        if told.tenant.is_none() {
-            (self.tenant, self.wall) = (None, None);
-            self.capabilities.named.clear();
-        }
-    }
-
     /// Fills in everything that follows from the verdict.
     pub fn judge(&mut self, verdict: &Verdict) {
         self.verdict = verdict.name().to_owned();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::line::{Amounts, Limits, Line};
-use super::window::{LetsGo, Span, Window};
+use super::window::{LetsGo, Opening, Span, Window};
 
 /// Scopes from the host down to the innermost worker: a path longer than this is refused.
 pub const MAX_DEPTH: usize = 8;
@@ -217,6 +217,15 @@ impl Scope {
     /// When a window next lets something of a line go, and how much.
     pub fn lets_go(&self, span: Span, line: Line, now_ms: u64) -> Option<LetsGo> {
         self.windows.get(&span)?.lets_go(span, line, now_ms)
+    }
+
+    /// How a limit opens by itself. `None`: it is no window's.
+    pub fn opening(&self, limit: LimitKind, line: Line, now_ms: u64) -> Option<Opening> {
+        let span = Span::ALL.into_iter().find(|span| LimitKind::from(*span) == limit)?;
+        let most = self.terms.windows.get(&span)?.get(line)?;
+        let spent = self.spent_in(span, now_ms).get(line);
+        let lets_go = self.windows.get(&span).map(|window| window.all_let_go(span, line, now_ms)).unwrap_or_default();
+        Some(Opening { most, counted: spent.saturating_add(self.in_flight().get(line)), lets_go, now_ms })
     }
 
     /// Whether what is spent of a line here is nothing to the scopes around it: of what was carved as long as this one is

@@ -87,6 +87,7 @@ pub fn cause(verdict: &Verdict) -> String {
         | Verdict::NoChangeNeeded
         | Verdict::Cancelled
         | Verdict::Lost
+        | Verdict::Deferred { .. }
         | Verdict::AttemptsExhausted { .. } => {}
         Verdict::Rejected { gate, findings } => {
             lines.push(gate.clone());
@@ -375,6 +376,7 @@ mod tests {
             Verdict::AttemptsExhausted { attempts: 3, max: 3 },
             Verdict::NotAdmitted { why: vec![why()] },
             Verdict::Cancelled,
+            Verdict::Deferred { why: why(), retry_at_ms: 5 },
             Verdict::Lost,
         ];
         let signatures: BTreeSet<Signature> = all.iter().map(of).collect();

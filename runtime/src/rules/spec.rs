@@ -13,6 +13,7 @@ use super::http::HttpGrant;
 use super::line::{Limits, Line};
 use super::model::Profile;
 use super::pin::Pin;
+use super::retry::DEFAULT_RETRIES;
 use super::scope::Terms;
 use super::tool::{ToolCall, ToolSpec};
 use super::window::Span;
@@ -65,6 +66,8 @@ pub struct RunSpec {
     pub on_pull: OnPull,
     #[serde(default, skip_serializing_if = "OnLost::is_default")]
     pub on_lost: OnLost,
+    #[serde(default, skip_serializing_if = "OnOverload::is_default")]
+    pub on_overload: OnOverload,
     /// Of the worker and of its checks that are components.
     #[serde(default)]
     pub wall: Wall,
@@ -192,6 +195,24 @@ impl OnLost {
     }
 }
 
+/// What becomes of an attempt when a model says no for now, however often it was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnOverload {
+    /// It ends as deferred, and counts for nothing.
+    #[default]
+    Defer,
+    /// Its worker is told, and may have another way.
+    Tell,
+}
+
+impl OnOverload {
+    /// Whether it is what a job says that says nothing.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What a pull of the line does to a run that is on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -267,6 +288,18 @@ pub struct ModelSpec {
     /// Pace of this model's door, if set: tokens per minute, input and output together.
     pub tokens_per_minute: Option<u64>,
     pub counted_by: CountedBy,
+    /// How often a call is made again if the model says no for now.
+    #[serde(default = "retries", skip_serializing_if = "are_default")]
+    pub retries: u32,
+}
+
+fn retries() -> u32 {
+    DEFAULT_RETRIES
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn are_default(retries: &u32) -> bool {
+    *retries == DEFAULT_RETRIES
 }
 
 /// Who says how many input tokens a call can have at most.
@@ -298,9 +331,39 @@ pub struct Provider {
     /// The provider's own name for the model.
     pub model: String,
     pub key: KeySource,
+    /// How the key is carried. `None`: as the dialect and the server want it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// The field of the cap on output. `None`: by the model's name, and the other one if the server asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap_field: Option<CapField>,
+    /// Headers of the operator's own, such as one that names a project. No key is in them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Parameters of every address, such as `api-version`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, String>,
     /// Ask for a stream, so that output past its cap is cut off. Off only for servers without streams.
     pub stream: bool,
     pub limits: WireLimits,
+}
+
+impl Provider {
+    /// A model at an address, without a key and with no setting of its own.
+    pub fn new(dialect: Dialect, url: impl Into<String>, model: impl Into<String>) -> Self {
+        Self {
+            dialect,
+            url: url.into(),
+            model: model.into(),
+            key: KeySource::None,
+            auth: None,
+            cap_field: None,
+            headers: BTreeMap::new(),
+            query: BTreeMap::new(),
+            stream: true,
+            limits: WireLimits::default(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -310,6 +373,42 @@ pub enum Dialect {
     Openai,
     /// Anthropic messages, and what speaks it.
     Anthropic,
+}
+
+/// How a provider wants its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auth {
+    /// `authorization: Bearer KEY`.
+    Bearer,
+    /// `x-api-key: KEY`, as Anthropic does.
+    XApiKey,
+    /// `api-key: KEY`, as Azure does.
+    ApiKey,
+}
+
+/// What a server calls the cap on output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CapField {
+    MaxTokens,
+    MaxCompletionTokens,
+}
+
+impl CapField {
+    pub fn name(self) -> &'static str {
+        match self {
+            CapField::MaxTokens => "max_tokens",
+            CapField::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+
+    pub fn other(self) -> Self {
+        match self {
+            CapField::MaxTokens => CapField::MaxCompletionTokens,
+            CapField::MaxCompletionTokens => CapField::MaxTokens,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,9 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::andon::Pull;
+use super::calendar;
 use super::divergence::Divergence;
 use super::guard::{Guard, Suspicion};
-use super::ledger::{LimitKind, Line};
+use super::ledger::{LimitKind, Line, Shortfall};
 use super::spec::NoChange;
 use super::trap;
 
@@ -80,6 +81,15 @@ pub enum Stop {
         line: Line,
         #[serde(default)]
         limit: LimitKind,
+        /// When the limit opens again by itself, if it does. Milliseconds since 1970-01-01T00:00:00Z.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opens_ms: Option<u64>,
+    },
+    /// Something stands in the way for a time, and it is nobody's work that is at fault.
+    Deferred {
+        why: String,
+        /// When it may be worth another try. Milliseconds since 1970-01-01T00:00:00Z.
+        retry_at_ms: u64,
     },
     /// The run was given up by the one who started it.
     Cancelled,
@@ -96,7 +106,10 @@ impl Stop {
     pub fn verdict(&self) -> Verdict {
         match self {
             Stop::Pulled { pull } | Stop::Frozen { pull } => Verdict::Halted { pull: pull.clone() },
-            Stop::Exhausted { scope, line, limit } => used_up(scope, *line, *limit),
+            Stop::Exhausted { scope, line, limit, opens_ms } => {
+                UsedUp { scope: scope.clone(), line: *line, limit: *limit, opens_ms: *opens_ms }.verdict()
+            }
+            Stop::Deferred { why, retry_at_ms } => Verdict::Deferred { why: why.clone(), retry_at_ms: *retry_at_ms },
             Stop::Cancelled => Verdict::Cancelled,
             Stop::Parked { question } => Verdict::NeedsHuman { why: format!("it asks: {question}") },
             Stop::Stuck { suspicion, since } => {
@@ -171,6 +184,12 @@ pub enum Verdict {
     Halted {
         pull: Pull,
     },
+    /// Something stood in the way that passes by itself: an overloaded provider, a window that is used up.
+    Deferred {
+        why: String,
+        /// Milliseconds since 1970-01-01T00:00:00Z.
+        retry_at_ms: u64,
+    },
     /// The change set breaks what the job declared.
     ConstraintViolation {
         rule: String,
@@ -214,6 +233,7 @@ impl Verdict {
             Verdict::NoProgress { .. } => "no-progress",
             Verdict::Exhausted { .. } => "exhausted",
             Verdict::Halted { .. } => "halted",
+            Verdict::Deferred { .. } => "deferred",
             Verdict::ConstraintViolation { .. } => "constraint-violation",
             Verdict::Trapped { .. } => "trapped",
             Verdict::Unverifiable { .. } => "unverifiable",
@@ -239,6 +259,7 @@ impl Verdict {
             Verdict::Halted { .. } => 22,
             Verdict::AttemptsExhausted { .. } => 23,
             Verdict::Cancelled => 24,
+            Verdict::Deferred { .. } => 25,
             Verdict::NotAdmitted { .. } => 30,
             Verdict::Trapped { .. } => 40,
             Verdict::Diverged(_) => 50,
@@ -261,6 +282,9 @@ impl Verdict {
                 format!("the limit on {} of the {scope} is used up", line.key())
             }
             Verdict::Halted { pull } => format!("the cord was pulled ({}): {}", pull.category.name(), pull.reason),
+            Verdict::Deferred { why, retry_at_ms } => {
+                format!("{why}; it may be tried again from {} on", calendar::utc(*retry_at_ms))
+            }
             Verdict::ConstraintViolation { rule, paths } => {
                 format!("{rule}: {}", first_of(paths, ", "))
             }
@@ -282,6 +306,44 @@ pub struct UsedUp {
     pub scope: String,
     pub line: Line,
     pub limit: LimitKind,
+    /// When the limit has room again by itself, if it has. Milliseconds since 1970-01-01T00:00:00Z.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opens_ms: Option<u64>,
+}
+
+impl UsedUp {
+    /// What a shortfall says of its limit.
+    pub fn of(shortfall: &Shortfall) -> Self {
+        let Shortfall { scope, line, limit, opens_ms, .. } = shortfall;
+        Self { scope: scope.clone(), line: *line, limit: *limit, opens_ms: *opens_ms }
+    }
+
+    /// What it means for a run that it ended: a window opens again, a gap says that nothing new was shown for what was spent,
+    /// any other limit is spent.
+    pub fn verdict(&self) -> Verdict {
+        let Self { scope, line, limit, opens_ms } = self;
+        let name = match limit {
+            LimitKind::Total => "limit",
+            LimitKind::Hour => "hourly limit",
+            LimitKind::Day => "daily limit",
+            LimitKind::Week => "weekly limit",
+            LimitKind::Gap => {
+                let why = format!("the gap budget of {} was spent since the last mark", line.name());
+                return Verdict::NoProgress { why };
+            }
+            LimitKind::FirstGap => {
+                let why = format!("the first gap budget of {} was spent without a mark", line.name());
+                return Verdict::NoProgress { why };
+            }
+        };
+        match opens_ms {
+            Some(opens_ms) => Verdict::Deferred {
+                why: format!("the {name} on {} of the {scope} is used up", line.key()),
+                retry_at_ms: *opens_ms,
+            },
+            None => Verdict::Exhausted { scope: scope.clone(), line: *line },
+        }
+    }
 }
 
 /// What the host saw when the guest had ended, before any check.
@@ -372,22 +434,8 @@ fn nothing_new() -> Verdict {
 
 fn gave_up(why: &str, sight: &Sight<'_>) -> Verdict {
     match &sight.exhausted {
-        Some(used) => used_up(&used.scope, used.line, used.limit),
+        Some(used) => used.verdict(),
         None => Verdict::Unable { why: why.to_owned() },
-    }
-}
-
-/// A limit that stopped a run: a gap says that nothing new was shown for what was spent, any other that it is spent.
-pub fn used_up(scope: &str, line: Line, limit: LimitKind) -> Verdict {
-    let scope = scope.to_owned();
-    match limit {
-        LimitKind::Total | LimitKind::Hour | LimitKind::Day | LimitKind::Week => Verdict::Exhausted { scope, line },
-        LimitKind::Gap => {
-            Verdict::NoProgress { why: format!("the gap budget of {} was spent since the last mark", line.name()) }
-        }
-        LimitKind::FirstGap => {
-            Verdict::NoProgress { why: format!("the first gap budget of {} was spent without a mark", line.name()) }
-        }
     }
 }
 
@@ -540,7 +588,7 @@ mod tests {
     }
 
     fn used(limit: LimitKind) -> UsedUp {
-        UsedUp { scope: "attempt".into(), line: Line::Tokens, limit }
+        UsedUp { scope: "attempt".into(), line: Line::Tokens, limit, opens_ms: None }
     }
 
     #[test]
@@ -549,7 +597,8 @@ mod tests {
             let gap = Sight { exhausted: Some(used(limit)), ..sight() };
             assert_eq!(decided(&says(Status::Unable), &gap), "no-progress");
         }
-        let stop = Stop::Exhausted { scope: "attempt".into(), line: Line::WorkMs, limit: LimitKind::Gap };
+        let stop =
+            Stop::Exhausted { scope: "attempt".into(), line: Line::WorkMs, limit: LimitKind::Gap, opens_ms: None };
         assert_eq!(decided(&Outcome::Interrupted(stop), &sight()), "no-progress");
     }
 
@@ -562,6 +611,19 @@ mod tests {
         assert_eq!(decided(&Outcome::Failed("no".into()), &short), "exhausted");
         // One that finished the work all the same is judged by the work.
         assert_eq!(decided(&says(Status::Done), &short), "check-change");
+    }
+
+    #[test]
+    fn a_window_that_opens_again_defers_and_says_when() {
+        let opens = UsedUp { opens_ms: Some(1_700_000_000_000), ..used(LimitKind::Day) };
+        let short = Sight { exhausted: Some(opens.clone()), ..sight() };
+        assert_eq!(decided(&says(Status::Unable), &short), "deferred");
+        assert_eq!(
+            opens.verdict().why(),
+            "the daily limit on tokens of the attempt is used up; it may be tried again from 2023-11-14 22:13:20 UTC on"
+        );
+        // One that never has room for it does not open.
+        assert_eq!(used(LimitKind::Day).verdict().name(), "exhausted");
     }
 
     #[test]
@@ -600,7 +662,7 @@ mod tests {
     #[test]
     fn the_name_in_json_is_the_name_on_the_screen_and_the_exit_code_is_published() {
         let pull = Pull::by_worker(Category::Defect, "r", vec![]);
-        let table: [(Verdict, u8); 17] = [
+        let table: [(Verdict, u8); 18] = [
             (Verdict::Accepted, 0),
             (Verdict::NoChangeNeeded, 0),
             (Verdict::Rejected { gate: "g".into(), findings: vec![] }, 10),
@@ -612,6 +674,7 @@ mod tests {
             (Verdict::Halted { pull }, 22),
             (Verdict::AttemptsExhausted { attempts: 1, max: 1 }, 23),
             (Verdict::Cancelled, 24),
+            (Verdict::Deferred { why: String::new(), retry_at_ms: 0 }, 25),
             (Verdict::NotAdmitted { why: vec![] }, 30),
             (Verdict::Trapped { why: String::new() }, 40),
             (

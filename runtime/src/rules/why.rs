@@ -52,6 +52,8 @@ pub enum EndedBy {
     Check,
     Trap,
     Pull,
+    /// Whoever is behind a model.
+    Provider,
     /// Its own answer.
     Worker,
     /// Whoever started it.
@@ -74,6 +76,7 @@ impl EndedBy {
             EndedBy::Check => "check",
             EndedBy::Trap => "trap",
             EndedBy::Pull => "pull",
+            EndedBy::Provider => "provider",
             EndedBy::Worker => "worker",
             EndedBy::Person => "person",
             EndedBy::Admission => "admission",
@@ -190,6 +193,7 @@ pub fn of(told: &[Told], settings: &[Setting]) -> Why {
         Facts::Opened(_)
         | Facts::Intent { .. }
         | Facts::Answered { .. }
+        | Facts::Retried { .. }
         | Facts::Within { .. }
         | Facts::Refused { .. }
         | Facts::Noted { .. }
@@ -236,6 +240,7 @@ fn turn(exit_code: Option<u8>) -> &'static str {
         None => "nobody's yet",
         Some(0) => "nobody's",
         Some(10..=19) => "yours: the worker gave its answer, look at it",
+        Some(25) => "nobody's: it passes by itself, and then the item may be tried again or the run resumed",
         Some(20..=29) => "yours: the line or a limit stopped it",
         Some(30..=39) => "the job's: nothing ran",
         Some(40..=49) => "the worker's: it broke",
@@ -294,6 +299,7 @@ impl<'a> Run<'a> {
             Verdict::NoProgress { why } => self.no_progress(why, record),
             Verdict::Exhausted { scope, line } => self.exhausted(scope, *line, record),
             Verdict::Halted { pull } => self.halted(pull),
+            Verdict::Deferred { why, .. } => self.deferred(why),
             Verdict::ConstraintViolation { rule, paths } => self.constraint_violation(rule, paths),
             Verdict::Trapped { why } => self.trapped(why),
             Verdict::Unverifiable { why } => self.unverifiable(why, record),
@@ -500,6 +506,35 @@ impl<'a> Run<'a> {
             .entries(self.newest(1, is_end))
     }
 
+    fn deferred(&self, why: &str) -> Found {
+        let window = self
+            .told
+            .iter()
+            .rev()
+            .find_map(|entry| Some((entry, limit_in(entry)?)).filter(|(_, by)| by.opens_ms.is_some()));
+        let is_stopped =
+            self.told.iter().any(|entry| matches!(&entry.body, Some(Body::Stopped { stop: Stop::Deferred { .. } })));
+        let found = match window.filter(|_| !is_stopped) {
+            Some((entry, by)) => {
+                let place =
+                    refusal(entry).map_or_else(|| self.place(&by.scope, by.line, by.limit), |it| it.setting.clone());
+                let found = Found::new(EndedBy::Limit, why.to_owned()).settings([self.at(&place)]).entries([entry.seq]);
+                found.note("other runs may spend there too: `jidoka budget show` has all of them")
+            }
+            None => {
+                let retries = self.settings.iter().filter(|setting| is_retries(&setting.key)).map(allowed);
+                Found::new(EndedBy::Provider, why.to_owned()).settings(retries)
+            }
+        };
+        found
+            .entries(self.newest(MAX_ENTRIES / 2, |entry| matches!(entry.facts, Facts::Retried { .. })))
+            .entries(self.newest(1, is_denied))
+            .entries(self.newest(1, is_stop))
+            .entries(self.newest(LAST_EFFECTS, is_effect))
+            .entries(self.newest(1, is_end))
+            .note("it counts as no attempt; `jidoka resume` goes on from where it was")
+    }
+
     fn halted(&self, pull: &Pull) -> Found {
         let how = format!("the {} pulled ({}): {}", pull.by.name(), pull.category.name(), pull.reason);
         let found = Found::new(EndedBy::Pull, how)
@@ -682,8 +717,12 @@ impl<'a> Run<'a> {
             }
             path = path.child(name);
         }
-        quote::setting(&Shortfall { scope: scope.to_owned(), path, line, limit, asked: 0, left: 0 })
+        quote::setting(&Shortfall { scope: scope.to_owned(), path, line, limit, asked: 0, left: 0, opens_ms: None })
     }
+}
+
+fn is_retries(key: &str) -> bool {
+    key.starts_with("models.") && key.ends_with(".retries")
 }
 
 fn allowed(setting: &Setting) -> Allowed {

@@ -77,6 +77,38 @@ pub struct LetsGo {
     pub amount: u64,
 }
 
+/// How a window opens by itself on one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The limit.
+    pub most: u64,
+    /// What counts against it now.
+    pub counted: u64,
+    /// What will be let go, the oldest first.
+    pub lets_go: Vec<LetsGo>,
+    pub now_ms: u64,
+}
+
+/// What is on its way or in doubt stands in the way of the rest: nobody knows for how long. Milliseconds.
+const LOOK_AGAIN_MS: u64 = 60_000;
+
+impl Opening {
+    /// When there is room for so much. `None`: the window never has so much.
+    pub fn room_for(&self, asked: u64) -> Option<u64> {
+        if asked > self.most {
+            return None;
+        }
+        let mut counted = self.counted;
+        for LetsGo { at_ms, amount } in &self.lets_go {
+            counted = counted.saturating_sub(*amount);
+            if asked <= self.most.saturating_sub(counted) {
+                return Some(*at_ms);
+            }
+        }
+        Some(self.now_ms.saturating_add(LOOK_AGAIN_MS))
+    }
+}
+
 /// What was spent in the buckets of one window.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "VecDeque<Bucket>", into = "VecDeque<Bucket>")]
@@ -112,6 +144,14 @@ impl Window {
         let held = |bucket: &&Bucket| !bucket.is_gone(span, now_ms) && bucket.spent.get(line) > 0;
         let bucket = self.buckets.iter().find(held)?;
         Some(LetsGo { at_ms: bucket.start_ms + bucket_end(span), amount: bucket.spent.get(line) })
+    }
+
+    /// All that the window will let go of a line, the oldest first.
+    pub fn all_let_go(&self, span: Span, line: Line, now_ms: u64) -> Vec<LetsGo> {
+        let held = self.buckets.iter().filter(|bucket| !bucket.is_gone(span, now_ms) && bucket.spent.get(line) > 0);
+        let lets_go =
+            |bucket: &Bucket| LetsGo { at_ms: bucket.start_ms + bucket_end(span), amount: bucket.spent.get(line) };
+        held.map(lets_go).collect()
     }
 
     /// Books what a call cost that was dispatched at `at_ms`, and forgets what no window that ends at `now_ms` or later
@@ -170,6 +210,17 @@ mod tests {
         assert_eq!(window.spent(Span::Hour, next.at_ms - 1), tokens(8));
         assert_eq!(window.spent(Span::Hour, next.at_ms), tokens(3));
         assert_eq!(window.lets_go(Span::Hour, Line::MicroUsd, at), None);
+    }
+
+    #[test]
+    fn a_window_says_when_it_has_room_for_so_much_and_that_it_never_has() {
+        let go = |at_ms, amount| LetsGo { at_ms, amount };
+        let opening = Opening { most: 10, counted: 9, lets_go: vec![go(50, 4), go(60, 3)], now_ms: 1 };
+        assert_eq!(opening.room_for(5), Some(50));
+        assert_eq!(opening.room_for(6), Some(60));
+        // The rest is on its way.
+        assert_eq!(opening.room_for(9), Some(1 + LOOK_AGAIN_MS));
+        assert_eq!((opening.room_for(10), opening.room_for(11)), (Some(1 + LOOK_AGAIN_MS), None));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::doors::trail::Trail;
 use crate::doors::tree::{self, Manifest, ScanError};
 use crate::doors::workspace;
 use crate::rules::digest::Digest;
-use crate::rules::effect::{Body, Entry, FORMAT, IgnoreRules, OpenedJob, Opening, Parts, RunOrigin};
+use crate::rules::effect::{Body, Entry, FORMAT, OpenedJob, Opening, Parts, RunOrigin};
 use crate::rules::guard::Memory;
 use crate::rules::item::{ItemRecord, NotNow, Retries, State};
 use crate::rules::ledger::{Denial, Ledger, Limits, ScopeId, Terms};
@@ -32,7 +32,7 @@ use crate::rules::progress::Passed;
 use crate::rules::record::Record;
 use crate::rules::spec::{RunSpec, Wall};
 use crate::rules::tool::{ToolOffer, ToolSource};
-use crate::rules::verdict::{Verdict, used_up};
+use crate::rules::verdict::{UsedUp, Verdict};
 
 use super::around;
 use super::checks;
@@ -235,7 +235,6 @@ pub(super) async fn admit(
         base: materials.trees.as_ref().map(|trees| trees.mark(&job.spec)),
         tree: materials.trees.as_ref().map(|trees| trees.address),
         context: materials.context.as_ref().map(|context| context.address),
-        ignore_rules: IgnoreRules::Base,
         parent: None,
     };
     let opened = OpenedJob {
@@ -441,6 +440,7 @@ pub(super) fn not_now(why: NotNow) -> Verdict {
         NotNow::Illegal { .. } => {
             not_admitted(format!("{why}; an operator may let it be tried again: jidoka items revive"))
         }
+        NotNow::PutOff { until_ms, .. } => Verdict::Deferred { why: why.to_string(), retry_at_ms: until_ms },
         NotNow::Resting { .. } | NotNow::MovedOn { .. } => not_admitted(why),
     }
 }
@@ -449,7 +449,7 @@ pub(super) fn not_now(why: NotNow) -> Verdict {
 pub(super) fn refused(ledger: &mut Ledger, ids: &Scopes, denial: Denial, now_ms: u64) -> Verdict {
     ledger.close(&ids.attempt, now_ms);
     match denial {
-        Denial::Short(short) => used_up(&short.scope, short.line, short.limit),
+        Denial::Short(short) => UsedUp::of(&short).verdict(),
         other => faulted(other),
     }
 }

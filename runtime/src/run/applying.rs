@@ -10,6 +10,7 @@ use crate::doors::apply::{self, ApplyError, Recovered};
 use crate::doors::chain::Sealer;
 use crate::doors::state::{LeaseError, RunDir};
 use crate::doors::store::{Durability, Need};
+use crate::rules::andon::Cause;
 use crate::rules::effect::Body;
 use crate::rules::record::{LedgerRecord, Record};
 use crate::rules::spec::FileGrant;
@@ -157,7 +158,14 @@ async fn close(runner: &Arc<Runner>, past: Past, run_dir: &RunDir) -> Result<Rec
                 item.recover(memory);
             }
             item.seen.extend(&record.marks);
-            let pull = end_item(step.books, &scopes, item, &Verdict::Accepted, !record.marks.is_empty(), &spec);
+            let pull = end_item(
+                step.books,
+                &scopes,
+                item,
+                (&Verdict::Accepted, Cause::Items),
+                !record.marks.is_empty(),
+                &spec,
+            );
             debug_assert!(pull.is_none(), "an accepted run stops no line");
         }
         let totals = |scope| step.books.ledger.totals(scope);

@@ -192,7 +192,11 @@ impl Bench<'_> {
             // No question, no freezing: neither is granted to a check.
             Outcome::Interrupted(Stop::Stuck { suspicion, .. }) => suspicion.fact,
             Outcome::Interrupted(
-                stop @ (Stop::Pulled { .. } | Stop::Cancelled | Stop::Frozen { .. } | Stop::Parked { .. }),
+                stop @ (Stop::Pulled { .. }
+                | Stop::Cancelled
+                | Stop::Deferred { .. }
+                | Stop::Frozen { .. }
+                | Stop::Parked { .. }),
             ) => {
                 self.cord.pull(stop);
                 return Err(RunEnd::Stopped);

@@ -76,7 +76,8 @@ mod tests {
     #[tokio::test]
     async fn the_first_pull_wins_and_is_never_lost() {
         let cord = Cord::default();
-        let first = Stop::Exhausted { scope: "attempt".into(), line: Line::WallMs, limit: LimitKind::Total };
+        let first =
+            Stop::Exhausted { scope: "attempt".into(), line: Line::WallMs, limit: LimitKind::Total, opens_ms: None };
         assert!(cord.pull(first.clone()));
         assert!(!cord.pull(Stop::Cancelled));
         assert_eq!(cord.pulled().await, first);

@@ -457,7 +457,9 @@ fn stand_alone(job: &mut RunSpec, past: &Past, record: &Record, entries: &[Entry
 /// Where a provider is and what its key is called is nobody's business who gets the fixture.
 fn without_providers(job: &mut RunSpec) {
     for model in job.models.values_mut() {
-        let ModelSpec { reach, requests_per_minute, tokens_per_minute, .. } = model;
+        let ModelSpec { reach, requests_per_minute, tokens_per_minute, retries, .. } = model;
+        // What was answered in the end is recorded, and not how often it was asked for.
+        *retries = 0;
         *reach = Reach::Script { transcript: PathBuf::from(TRANSCRIPT_FILE) };
         (*requests_per_minute, *tokens_per_minute) = (None, None);
     }
@@ -485,7 +487,7 @@ fn met(entries: &[Entry], in_all: &Amounts) -> SharedBudget {
                     _ => None,
                 }
             }
-            Body::Stopped { stop: Stop::Exhausted { scope, line, limit } } => {
+            Body::Stopped { stop: Stop::Exhausted { scope, line, limit, .. } } => {
                 Some((scope.as_str(), *line, *limit, in_all.get(*line)))
             }
             Body::Full { used, by, .. } => Some((by.scope.as_str(), by.line, by.limit, *used)),
@@ -545,7 +547,7 @@ fn transcript(job: &RunSpec, entries: &[Entry]) -> Transcript {
                     Ok(Answer::Model { reply, usage, .. }) => (Said::Reply(reply.clone()), *usage),
                     Err(Denied::Failed(failure)) => {
                         let spent = |line| cost.spent.get(line);
-                        let usage = Usage { tokens_in: spent(Line::TokensIn), tokens_out: spent(Line::TokensOut) };
+                        let usage = Usage::of(spent(Line::TokensIn), spent(Line::TokensOut));
                         (Said::Failure(failure.clone()), usage)
                     }
                     // No model said that.

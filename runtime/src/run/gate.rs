@@ -5,6 +5,7 @@
 //! Never: retries, decides a verdict. Invariants here: L8 (no byte leaves without a journalled call), intent durable
 //! before the world moves, answer durable before the guest hears, and what the journal tells is not performed again.
 
+mod again;
 mod call;
 mod child;
 mod fetch;
@@ -43,12 +44,12 @@ use crate::rules::egress::Target;
 use crate::rules::guard::Memory;
 use crate::rules::http::{HttpBody, HttpRequest};
 use crate::rules::ledger::{Amounts, CallId, Denial, Dispatched, Line, Reservation, ScopeId, Shortfall};
-use crate::rules::model::{Profile, Request};
+use crate::rules::model::{OVER_BY, Profile, Request};
 use crate::rules::policy::{self, Counts, MAX_BATCH, MAX_REFUSALS};
 use crate::rules::progress::Progress;
 use crate::rules::question::Risk;
 use crate::rules::quote::Quote;
-use crate::rules::spec::{CountedBy, Grants, Guards, OnPull};
+use crate::rules::spec::{CountedBy, Grants, Guards, OnOverload, OnPull};
 use crate::rules::verdict::{Stop, UsedUp};
 
 use super::RunEnd;
@@ -64,6 +65,7 @@ use super::tape::Part;
 use super::tools::Tools;
 use super::waits::Waits;
 
+use self::again::{Next, Tries};
 use self::call::{compile, matching, priced};
 use self::guards::Pulse;
 use self::marks::Marked;
@@ -73,6 +75,9 @@ pub use self::tool::Workshop;
 /// A granted model: what is known of it, and the way to it.
 pub struct ModelDoor {
     pub profile: Profile,
+    /// How often a call is made again if the model says no for now.
+    pub retries: u32,
+    pub on_overload: OnOverload,
     pub counted_by: CountedBy,
     pub way: Reached,
 }
@@ -220,6 +225,10 @@ struct State {
     /// More than this it may not write, since a write was refused.
     full: Option<u64>,
     exhausted: Option<UsedUp>,
+    /// What ends the run when all that it asked for at once has its answer.
+    deferral: Option<Stop>,
+    /// Whether its latest call of a model came to nothing because of the provider.
+    provider_failed: bool,
     repaid: u64,
     kept: Vec<Kept>,
     /// The kinds of effects that passed, with the names that they were about.
@@ -254,6 +263,8 @@ struct Turn {
     counts: Counts,
     /// How many are not admitted yet, itself included.
     siblings: u64,
+    /// It was made before, and nobody knows how it ended.
+    repays: bool,
 }
 
 /// An effect that policy and ledger let through.
@@ -373,7 +384,7 @@ impl Gate {
         let admitted = join_all((first..).zip(asks).zip(told).zip(turns).map(async |(((call, ask), told), turn)| {
             match told {
                 Part::Told { heard, .. } => Ok(Ok(Passed::Told(heard))),
-                told @ (Part::Open { .. } | Part::New) => Ok(self
+                told @ (Part::Open { .. } | Part::Again { .. } | Part::New) => Ok(self
                     .admit(call, told.attempts().saturating_add(1), ask, turn)
                     .await?
                     .map(|admitted| Passed::Admitted(Box::new(admitted)))),
@@ -391,7 +402,9 @@ impl Gate {
             Err(refusal) => Ok(Err(Denied::Refused(refusal))),
         }))
         .await;
-        heard.into_iter().collect()
+        let heard = heard.into_iter().collect::<Result<_, _>>()?;
+        self.end_if_deferred()?;
+        Ok(heard)
     }
 
     /// The turn of each part of a batch. Those before one are on their way when it is admitted, and counted only later.
@@ -400,7 +413,8 @@ impl Gate {
         let is_untold = |part: &Part| !matches!(part, Part::Told { .. });
         let all = told.iter().filter(|part| is_untold(part)).count() as u64;
         let turn = |before: &mut u64, part: &Part| {
-            let turn = Turn { counts: counts.after(*before), siblings: all.saturating_sub(*before) };
+            let repays = matches!(part, Part::Open { .. });
+            let turn = Turn { counts: counts.after(*before), siblings: all.saturating_sub(*before), repays };
             *before += u64::from(is_untold(part));
             Some(turn)
         };
@@ -505,6 +519,11 @@ impl Gate {
         self.state().exhausted.clone()
     }
 
+    /// Whether the guest's latest call of a model came to nothing because of the provider, and not of what was asked.
+    pub fn provider_failed(&self) -> bool {
+        self.state().provider_failed
+    }
+
     /// Model calls that were made again, because nobody knows whether they were answered.
     pub fn repaid(&self) -> u64 {
         self.state().repaid
@@ -552,7 +571,7 @@ impl Gate {
                 Ok(carved) => admitted.carved = Some(carved),
                 Err(refusal) => return self.refuse(call, admitted.ask.effect, refusal).await,
             }
-            self.state().repaid += u64::from(attempt > 1);
+            self.state().repaid += u64::from(turn.repays);
             self.count(&admitted.ask.effect);
             return Ok(Ok(admitted));
         }
@@ -560,7 +579,7 @@ impl Gate {
             Effect::Model { request } => {
                 admitted.sent = self.edited(request).map(Box::new);
                 let paid = self.reserve(&admitted).await?;
-                self.state().repaid += u64::from(attempt > 1 && paid.is_ok());
+                self.state().repaid += u64::from(turn.repays && paid.is_ok());
                 Some(paid)
             }
             Effect::Fetch { request } => Some(self.reserve_exchange(&admitted, request).await?),
@@ -609,7 +628,7 @@ impl Gate {
     /// Waits for the pace, sends, settles. Until it is sent, a dropped call costs nothing; afterwards it is held.
     async fn carry_out(&self, mut admitted: Admitted, alone: bool) -> Result<Heard, RunEnd> {
         let paid = admitted.paid.take();
-        let (paid, paces) = match paid {
+        let (mut paid, mut paces) = match paid {
             Some(Paid { quote, life: Life::Reserved(reservation) }) => {
                 let paces = self.wait_for_pace(&admitted.ask.effect, quote.reserve.get(Line::Tokens)).await;
                 let dispatched = self.dispatch(&admitted, &quote, reservation).await?;
@@ -618,20 +637,32 @@ impl Gate {
             Some(Paid { quote, life: Life::Dispatched(dispatched) }) => (Some((quote, dispatched)), vec![]),
             None => (None, vec![]),
         };
-        let quote = paid.as_ref().map(|(quote, _)| quote);
-        let mut performed = self.perform(&admitted, quote).await?;
-        let waited = paces.iter().map(Admission::waited).sum();
-        performed.waited_ms = millis(waited);
-        if let Some(spent) = &performed.spent {
-            // Of what nobody knows nothing goes back.
-            paces.into_iter().for_each(|pace| pace.settle(spent.get(Line::Tokens)));
-        }
-        if let Effect::Model { request } = &admitted.ask.effect
-            && let Some(pace) = &self.door(request).way.pace
-        {
-            // After what goes back: the provider counted without it.
-            pace.observe(&performed.rates);
-        }
+        let mut tries = Tries::default();
+        let performed = loop {
+            let quote = paid.as_ref().map(|(quote, _)| quote);
+            let mut performed = self.perform(&admitted, quote).await?;
+            performed.waited_ms = millis(paces.iter().map(Admission::waited).sum());
+            if let Some(spent) = &performed.spent {
+                // Of what nobody knows nothing goes back.
+                paces.into_iter().for_each(|pace| pace.settle(spent.get(Line::Tokens)));
+            }
+            if let Effect::Model { request } = &admitted.ask.effect
+                && let Some(pace) = &self.door(request).way.pace
+            {
+                // After what goes back: the provider counted without it.
+                pace.observe(&performed.rates);
+            }
+            match self.next_try(&admitted, &performed, &mut tries, paid).await? {
+                Next::Ends(left) => {
+                    paid = left;
+                    break performed;
+                }
+                Next::Again(quote, reservation) => {
+                    paces = self.wait_for_pace(&admitted.ask.effect, quote.reserve.get(Line::Tokens)).await;
+                    paid = Some((quote, self.dispatch_again(reservation).await?));
+                }
+            }
+        };
         self.was_heard(&admitted.ask.effect, &performed.heard, alone);
         self.settle(admitted, paid, performed).await
     }
@@ -659,9 +690,7 @@ impl Gate {
     }
 
     fn ran_out(&self, shortfall: &Shortfall) {
-        let Shortfall { scope, line, limit, .. } = shortfall;
-        let used_up = || UsedUp { scope: scope.clone(), line: *line, limit: *limit };
-        self.state().exhausted.get_or_insert_with(used_up);
+        self.state().exhausted.get_or_insert_with(|| UsedUp::of(shortfall));
     }
 
     /// An exchange ran out of what was left of the budget while it was made.
@@ -761,7 +790,8 @@ impl Gate {
                 }
             };
             step.write(Body::Answered { call, kind, heard: told, cost, tree });
-            let Some((line, amount)) = overrun.iter().next() else { return Ok(None) };
+            let unexplained = overrun.iter().find(|&(line, amount)| !is_rounding(line, amount, &overrun));
+            let Some((line, amount)) = unexplained else { return Ok(None) };
             // The provider broke the cap that the host put on the wire: its numbers cannot bound the next call either.
             let mut reason = format!("call {call} cost {amount} of {} more than was reserved for it", line.name());
             if is_script {
@@ -784,6 +814,18 @@ impl Gate {
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+}
+
+/// Whether an overrun is what honest servers differ by: the token that ends a reply, and what it costs, or a sum rounded up. It
+/// is booked all the same.
+fn is_rounding(line: Line, amount: u64, overrun: &Amounts) -> bool {
+    let tokens = overrun.get(Line::TokensIn).max(overrun.get(Line::TokensOut));
+    match line {
+        Line::TokensIn | Line::TokensOut => amount <= OVER_BY,
+        Line::Tokens => amount <= 2 * OVER_BY,
+        Line::MicroUsd => (1..=OVER_BY).contains(&tokens) || amount <= 2,
+        _ => false,
     }
 }
 

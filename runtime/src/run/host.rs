@@ -99,6 +99,8 @@ fn model_reply(heard: Heard) -> wasmtime::Result<Result<wit::model::Reply, wit::
             text: reply.text,
             tool_calls: reply.tool_calls.into_iter().map(Into::into).collect(),
             stop: reply.stop.into(),
+            refusal: reply.refusal,
+            provider_state: reply.provider_state,
             usage: wit::model::Usage { tokens_in: usage.tokens_in, tokens_out: usage.tokens_out, micro_usd },
         })),
         Ok(other) => Err(mismatch(&other)),
@@ -115,7 +117,7 @@ fn request_bytes(request: &wit::model::Request) -> usize {
     let message = |message: &wit::model::Message| {
         let id = message.tool_call_id.as_ref().map_or(0, String::len);
         let calls = message.tool_calls.iter().map(call).sum::<usize>() + size_of_val(&message.tool_calls[..]);
-        message.content.len() + id + calls
+        message.content.len() + id + message.provider_state.as_ref().map_or(0, String::len) + calls
     };
     let tool = |tool: &wit::model::ToolDefinition| tool.name.len() + tool.description.len() + tool.schema.len();
     let parts = request.messages.iter().map(message).chain(request.tools.iter().map(tool));
@@ -417,6 +419,7 @@ impl From<wit::model::Message> for Message {
             content: message.content,
             tool_calls: message.tool_calls.into_iter().map(Into::into).collect(),
             tool_call_id: message.tool_call_id,
+            provider_state: message.provider_state,
         }
     }
 }
@@ -554,6 +557,7 @@ impl From<Failure> for wit::types::Failure {
     fn from(failure: Failure) -> Self {
         let kind = match failure.kind {
             FailureKind::Unavailable => wit::types::FailureKind::Unavailable,
+            FailureKind::Overloaded => wit::types::FailureKind::Overloaded,
             FailureKind::TimedOut => wit::types::FailureKind::TimedOut,
             FailureKind::Rejected => wit::types::FailureKind::Rejected,
             FailureKind::Broken => wit::types::FailureKind::Broken,

@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::doors::clock::millis;
 use crate::doors::store::{AtClock, Durability, Need, Store, StoreError, transact, transact_at};
-use crate::rules::ledger::{Amounts, CallId, CallState, Denial, Headroom, Ledger, LimitKind, Line, Renewed, ScopeId};
+use crate::rules::ledger::{Amounts, CallId, CallState, Denial, Headroom, Ledger, Line, Renewed, ScopeId};
 use crate::rules::verdict::Stop;
 
 use super::limits::CpuMeter;
@@ -365,14 +365,15 @@ impl State {
     /// What stands in the way of more of a line.
     fn limit_on(&self, line: Line, scope: &ScopeId) -> Headroom {
         let short = self.short.iter().find(|(short, _)| *short == line);
-        let unlimited = || Headroom { left: 0, scope: scope.clone(), limit: LimitKind::Total, until_mark: None };
+        let unlimited = || Headroom::nothing(scope.clone());
         short.map_or_else(unlimited, |(_, headroom)| Headroom { left: 0, ..headroom.clone() })
     }
 
     fn stopped_by(&self, line: Line) -> Result<Stop, String> {
         match self.short.iter().find(|(short, _)| *short == line) {
-            Some((_, Headroom { scope, limit, .. })) => {
-                Ok(Stop::Exhausted { scope: scope.level().name().to_owned(), line, limit: *limit })
+            Some((_, short)) => {
+                let scope = short.scope.level().name().to_owned();
+                Ok(Stop::Exhausted { scope, line, limit: short.limit, opens_ms: short.opens_ms(RENEW_MS) })
             }
             None => Err(format!("the ledger did not grant more of {} in time", line.name())),
         }
@@ -398,6 +399,7 @@ fn wanted() -> Amounts {
 mod tests {
     use super::*;
     use crate::doors::store::MemoryStore;
+    use crate::rules::ledger::LimitKind;
     use crate::rules::ledger::{Limits, Terms};
     use crate::rules::window::Span;
 

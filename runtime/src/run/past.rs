@@ -25,7 +25,7 @@ use super::gate::call_id;
 use super::shape::MAX_COMPONENT_BYTES;
 
 /// Verdicts on a run that was not judged to its end: it goes on also where its worker had ended by itself.
-pub(super) const INTERRUPTED: [&str; 4] = ["cancelled", "halted", "fault", "lost"];
+pub(super) const INTERRUPTED: [&str; 5] = ["cancelled", "halted", "deferred", "fault", "lost"];
 
 /// Forks of forks that are followed back.
 const MAX_GENERATIONS: usize = 64;
@@ -236,6 +236,10 @@ impl Past {
         let ended = |entry: &KeptEntry| matches!(&entry.facts, Facts::Ended { outcome, .. } if outcome.is_own());
         let by_itself = own.iter().any(ended);
         let was_applied = own.iter().any(|entry| matches!(entry.facts, Facts::Applying));
+        if let (Some("deferred"), true) = (verdict.as_deref(), by_itself) {
+            let before = before_the_last_refusal(&own);
+            return before.ok_or_else(|| PastError::Ended { serial: self.serial.clone(), verdict: "deferred".into() });
+        }
         match verdict {
             // What could not be applied may be, once a person has mended what was in the way.
             Some(verdict)
@@ -258,6 +262,7 @@ impl Past {
             Facts::Opened(_) => true,
             Facts::Intent { .. }
             | Facts::Answered { .. }
+            | Facts::Retried { .. }
             | Facts::Within { .. }
             | Facts::Refused { .. }
             | Facts::Noted { .. }
@@ -316,6 +321,7 @@ impl Past {
                 Facts::Intent { call, kind, .. } => drop(open.insert((*call, *kind))),
                 Facts::Answered { call, kind, .. } => drop(open.remove(&(*call, *kind))),
                 Facts::Opened(_)
+                | Facts::Retried { .. }
                 | Facts::Within { .. }
                 | Facts::Refused { .. }
                 | Facts::Noted { .. }
@@ -396,4 +402,15 @@ impl Past {
             tools: tools.collect::<Result<_, PastError>>()?,
         })
     }
+}
+
+/// The entry before the last refusal of a run whose worker gave up at it: what was refused fits when its window has opened.
+/// `None`: the worker did something else after it, and that is not to be done twice.
+fn before_the_last_refusal(own: &[KeptEntry]) -> Option<u64> {
+    let refused = own.iter().rposition(|entry| matches!(entry.facts, Facts::Refused { .. }))?;
+    let is_call = |entry: &KeptEntry| matches!(entry.facts, Facts::Intent { .. } | Facts::Answered { .. });
+    if own[refused..].iter().any(is_call) {
+        return None;
+    }
+    own[..refused].last().map(|entry| entry.seq)
 }

@@ -12,13 +12,12 @@ use tokio::sync::mpsc;
 
 use crate::doors::blobs::{Blobs, MAX_TREE_BYTES};
 use crate::doors::chain::Sealer;
-use crate::doors::ignored::Ignored;
 use crate::doors::state::{ItemLease, RunDir};
 use crate::doors::store::{Durability, Need};
 use crate::doors::trail::Trail;
 use crate::doors::tree;
 use crate::doors::workspace;
-use crate::rules::effect::{Body, Entry, IgnoreRules, RunOrigin};
+use crate::rules::effect::{Body, Entry, RunOrigin};
 use crate::rules::item::NotNow;
 use crate::rules::ledger::{CallId, Line};
 use crate::rules::record::Record;
@@ -197,10 +196,7 @@ pub(super) fn restored(host: &Runner, job: &Job, origin: &RunOrigin, run_dir: &R
         Some(address) => {
             let base = blobs.tree(address, MAX_TREE_BYTES).map_err(|error| failed(&error))?;
             let work = laid_out(blobs, &base, run_dir, "work")?;
-            let ignored = match origin.ignore_rules {
-                IgnoreRules::Job => Ignored::paths(&job.spec.done.ignore),
-                IgnoreRules::Base => ignored(host, &job.spec, &work, &job.left_out).map_err(|error| failed(&error))?,
-            };
+            let ignored = ignored(host, &job.spec, &work, &job.left_out).map_err(|error| failed(&error))?;
             let seen = tree::see(&work, &host.bounds, &ignored).map_err(|error| failed(&error))?;
             let ignored = Arc::new(ignored);
             let trail = Arc::new(Trail::new(&seen, Arc::clone(&ignored)));

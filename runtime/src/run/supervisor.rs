@@ -16,7 +16,7 @@ use crate::doors::blobs::tree_address;
 use crate::doors::store::{Books, Durability, Need};
 use crate::doors::tree::{self, Manifest, under};
 use crate::doors::workspace;
-use crate::rules::andon::{Category, Pull, Pulled, cut_address};
+use crate::rules::andon::{Category, Cause, Pull, Pulled, cut_address};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Answer, Body, Effect, OutcomeName, Stream};
 use crate::rules::item::{ItemRecord, Retries};
@@ -119,9 +119,13 @@ impl Admitted {
         let needs = vec![Need::Tree(scopes.attempt.clone()), Need::Line(scopes.line.clone())];
         let (judged, mut written) = (verdict.clone(), record.clone());
         let (due, place, spec) = (self.due_pulls(&verdict), self.place(), self.job.spec.clone());
+        let cause = match verdict {
+            Verdict::Unable { .. } if gate.provider_failed() => Cause::Providers,
+            _ => Cause::Items,
+        };
         let closed = self.journal.close(needs, move |step| {
             step.books.ledger.close(&scopes.attempt, step.books.now_ms);
-            let pulls = end_item(step.books, &scopes, item, &judged, !written.marks.is_empty(), &spec);
+            let pulls = end_item(step.books, &scopes, item, (&judged, cause), !written.marks.is_empty(), &spec);
             let pulls = due.into_iter().chain(pulls).map(|pull| line::pull(step.books, place.clone(), pull));
             let pulls: Vec<Pulled> = pulls.collect();
             let totals = |scope| step.books.ledger.totals(scope);
@@ -165,7 +169,6 @@ impl Admitted {
         record.repaid = told.repaid;
         record.resumptions = told.resumptions;
         record.host.clone_from(&told.host);
-        record.in_words_of(&told);
         let closed = Body::Closed { record: Box::new(record.clone()) };
         match self.journal.append(closed, Durability::Lazy).await {
             Ok(()) => verdict,
@@ -206,7 +209,13 @@ impl Admitted {
                 .models
                 .get(name)
                 .ok_or_else(|| faulted(format!("model \"{name}\" was granted and has no door")))?;
-            let door = ModelDoor { profile: spec.profile.clone(), counted_by: spec.counted_by, way: reached.clone() };
+            let door = ModelDoor {
+                profile: spec.profile.clone(),
+                retries: spec.retries,
+                on_overload: self.job.spec.on_overload,
+                counted_by: spec.counted_by,
+                way: reached.clone(),
+            };
             models.insert(name.clone(), door);
         }
         let evidence = self.run_dir.subdir("evidence").map_err(|error| faulted(format!("evidence: {error}")))?;
@@ -732,7 +741,7 @@ pub(super) fn end_item(
     books: &mut Books<'_>,
     scopes: &Scopes,
     mut item: ItemRecord,
-    verdict: &Verdict,
+    (verdict, cause): (&Verdict, Cause),
     marked: bool,
     spec: &RunSpec,
 ) -> Option<Pull> {
@@ -749,7 +758,7 @@ pub(super) fn end_item(
     // An item that nobody named is nobody's piece of work: somebody is trying things out.
     spec.item.as_ref()?;
     let mut line = books.line(&scopes.line);
-    let pull = line.ended(scopes.item.name(), verdict, &spec.guards.clone().bounded());
+    let pull = line.ended(scopes.item.name(), verdict, cause, &spec.guards.clone().bounded());
     books.remember_line(&scopes.line, line);
     pull
 }

@@ -7,7 +7,7 @@ use crate::doors::chain::{Comparer, KeptEntry, Key};
 use crate::rules::andon::Puller;
 use crate::rules::digest::Digest;
 use crate::rules::divergence::{self, Divergence, DivergenceKind};
-use crate::rules::effect::{Body, Class, Denied, Effect, Heard, Kind};
+use crate::rules::effect::{Answer, Body, Class, Denied, Effect, FailureKind, Heard, Kind};
 use crate::rules::facts::Facts;
 use crate::rules::progress::Mark;
 use crate::rules::record::Record;
@@ -37,6 +37,8 @@ pub enum Part {
     },
     /// It was begun so often, and nobody knows how it ended.
     Open { attempts: u32 },
+    /// It was begun so often, and ended for a reason that passes by itself. The guest did not hear of it.
+    Again { attempts: u32 },
     /// Nothing.
     New,
 }
@@ -46,7 +48,7 @@ impl Part {
     pub fn attempts(&self) -> u32 {
         match self {
             Part::Told { .. } => 1,
-            Part::Open { attempts } => *attempts,
+            Part::Open { attempts } | Part::Again { attempts } => *attempts,
             Part::New => 0,
         }
     }
@@ -137,9 +139,18 @@ impl Tape {
             (place < effects.len()).then_some(place)
         };
         let is_told = |part: &Part| matches!(part, Part::Told { .. });
-        while !retold.parts.iter().all(is_told) {
+        let mut begun: Vec<u32> = vec![0; effects.len()];
+        loop {
+            // What passed by itself was asked again when the run went on.
+            let is_again = |entry: &KeptEntry| match &entry.facts {
+                Facts::Intent { call, .. } | Facts::Refused { call, .. } => place(*call).is_some(),
+                _ => false,
+            };
+            if retold.parts.iter().all(is_told) && !self.story.get(self.next).is_some_and(is_again) {
+                break;
+            }
             let Some(entry) = self.story.get(self.next) else {
-                return self.frontier(first, effects, retold);
+                return self.frontier(first, effects, retold, &begun);
             };
             if self.next >= self.end {
                 if let Some(stop) = &self.outside {
@@ -150,14 +161,15 @@ impl Tape {
             }
             let wrong = |got: &Effect| Err(diverged(entry, DivergenceKind::Call, got.kind().name(), vec![]));
             match &entry.facts {
-                Facts::Within { call, .. } if place(*call).is_some() => {}
+                Facts::Within { call, .. } | Facts::Retried { call, .. } if place(*call).is_some() => {}
                 Facts::Intent { kind: Kind::Count, call, .. } | Facts::Answered { kind: Kind::Count, call, .. }
                     if place(*call).is_some() => {}
                 Facts::Intent { call, attempt, .. } => {
                     let Some(place) = place(*call) else { return wrong(&effects[0]) };
                     let attempts = *attempt;
                     same_effect(&mut self.comparer, entry, &effects[place])?;
-                    if !is_told(&retold.parts[place]) {
+                    begun[place] = attempts;
+                    if !is_told(&retold.parts[place]) || attempts > 1 {
                         retold.parts[place] = Part::Open { attempts };
                     }
                 }
@@ -190,6 +202,7 @@ impl Tape {
             }
             self.advance(clock);
         }
+        self.leave_what_passes(effects, &mut retold, &begun);
         while let Some(Facts::Marked { call: Some(call), mark, .. }) = self.story.get(self.next).map(|next| &next.facts)
             && place(*call).is_some()
         {
@@ -199,8 +212,22 @@ impl Tape {
         Ok(retold)
     }
 
+    /// What ended for a reason that passes by itself is not told where the run goes on, if nothing that the guest did came after
+    /// it.
+    fn leave_what_passes(&self, effects: &[Effect], retold: &mut Retold, begun: &[u32]) {
+        if self.then == Then::Shut || self.is_telling() {
+            return;
+        }
+        for ((part, &attempts), effect) in retold.parts.iter_mut().zip(begun).zip(effects) {
+            if matches!(part, Part::Told { heard, .. } if passes(effect.kind(), heard)) {
+                *part = Part::Again { attempts };
+            }
+        }
+    }
+
     /// The tape ends in the middle of what the guest asks for.
-    fn frontier(&self, first: u64, effects: &[Effect], retold: Retold) -> Result<Retold, Untold> {
+    fn frontier(&self, first: u64, effects: &[Effect], mut retold: Retold, begun: &[u32]) -> Result<Retold, Untold> {
+        self.leave_what_passes(effects, &mut retold, begun);
         if let Some(stop) = &self.outside {
             return Err(Untold::Stopped(stop.clone()));
         }
@@ -335,6 +362,17 @@ impl Tape {
     }
 }
 
+/// Whether an answer says that something stands in the way that passes by itself.
+fn passes(kind: Kind, heard: &Heard) -> bool {
+    match (kind, heard) {
+        (Kind::Model, Err(Denied::Failed(failure))) => {
+            matches!(failure.kind, FailureKind::Overloaded | FailureKind::Unavailable)
+        }
+        (Kind::Child, Ok(Answer::Judged { verdict, .. })) => verdict == "deferred",
+        _ => false,
+    }
+}
+
 /// Whether the host wrote it when the guest had ended.
 fn is_tail(entry: &KeptEntry) -> bool {
     match &entry.facts {
@@ -349,6 +387,7 @@ fn is_tail(entry: &KeptEntry) -> bool {
         Facts::Opened(_)
         | Facts::Intent { .. }
         | Facts::Answered { .. }
+        | Facts::Retried { .. }
         | Facts::Refused { .. }
         | Facts::Within { .. }
         | Facts::Noted { .. }
@@ -447,6 +486,7 @@ pub fn describe(facts: &Facts) -> String {
         Facts::Opened(_) => "the opening".into(),
         Facts::Intent { call, kind, .. } => format!("call {call}: {}", kind.name()),
         Facts::Answered { call, kind, .. } => format!("the answer to call {call}: {}", kind.name()),
+        Facts::Retried { call, .. } => format!("call {call}, asked again"),
         Facts::Within { call, within } => format!("within call {call}: {}", describe(within)),
         Facts::Refused { call, kind } => format!("call {call}, refused: {}", kind.name()),
         Facts::Noted { .. } => "a note".into(),

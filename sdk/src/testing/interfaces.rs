@@ -154,7 +154,8 @@ pub(crate) mod model {
                     (Line::TokensOut, tokens_out),
                     (Line::Tokens, tokens_in.saturating_add(tokens_out)),
                 ]);
-                Ok(Reply { text, tool_calls, stop, usage: Usage { tokens_in, tokens_out, micro_usd: 0 } })
+                let usage = Usage { tokens_in, tokens_out, micro_usd: 0 };
+                Ok(Reply { text, tool_calls, stop, refusal: None, provider_state: None, usage })
             }
         }
     }

@@ -150,11 +150,15 @@ fn output_is_shrunk_to_the_budget_and_refused_below_the_minimum() {
 #[test]
 fn a_failure_and_an_empty_script_are_failures() {
     let host = FakeHost::new().reply(Scripted::failed(FailureKind::Unavailable, "down"));
+    let host = host.reply(Scripted::failed(FailureKind::Overloaded, "try later"));
     go(host, |_| {
         let request = model::Request::new("coder").user("hi");
         let down = model::ask(&request).expect_err("down");
         assert!(down.may_pass_later());
         assert_eq!(down.to_string(), "unavailable: down");
+        let busy = model::ask(&request).expect_err("busy");
+        assert!(busy.may_pass_later());
+        assert_eq!(busy.to_string(), "overloaded: try later");
         let empty = model::ask(&request).expect_err("no script");
         assert!(empty.to_string().contains("FakeHost::reply"), "{empty}");
         Ok(Report::done(""))

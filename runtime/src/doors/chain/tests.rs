@@ -41,7 +41,6 @@ pub(crate) fn opened(serial: &str) -> Body {
         base: None,
         tree: None,
         context: None,
-        ignore_rules: crate::rules::effect::IgnoreRules::Base,
         parent: None,
     };
     let job = OpenedJob {
@@ -65,7 +64,7 @@ pub(crate) fn closed() -> Body {
 }
 
 fn message(role: Role, content: &str) -> Message {
-    Message { role, content: content.into(), tool_calls: vec![], tool_call_id: None }
+    Message::new(role, content)
 }
 
 fn request(contents: &[&str]) -> Request {
@@ -132,15 +131,17 @@ fn all() -> Vec<Body> {
     let refusal = Refusal { reason: Reason::TooLarge, asked: "a".into(), allowed: "b".into(), setting: "c".into() };
     let failure = Failure { kind: FailureKind::TimedOut, message: "late".into() };
     let tool_calls = vec![ToolCall { id: "1".into(), name: "t".into(), arguments: "{}".into() }];
-    let reply = Reply { text: "r".into(), tool_calls, stop: ModelStop::ToolCalls };
-    let usage = Usage { tokens_in: 1, tokens_out: 2 };
+    let reply = Reply::new("r", tool_calls, ModelStop::ToolCalls);
+    let usage = Usage::of(1, 2);
     let cost = Cost { took_ms: 3, raw_usage: Some("{}".into()), ..Cost::default() };
     let mark = Mark { kind: MarkKind::Tree, digest: Digest::from_bytes([2; 32]) };
-    let used_up = UsedUp { scope: "attempt".into(), line: BudgetLine::DiskBytes, limit: LimitKind::Total };
+    let used_up =
+        UsedUp { scope: "attempt".into(), line: BudgetLine::DiskBytes, limit: LimitKind::Total, opens_ms: None };
     let tree = Some(Digest::from_bytes([3; 32]));
     let edited = Some(Box::new(request(&["other"])));
     let sleep = Effect::Sleep { ms: 5 };
-    let pulled = Stop::Exhausted { scope: "attempt".into(), line: BudgetLine::WallMs, limit: LimitKind::Total };
+    let pulled =
+        Stop::Exhausted { scope: "attempt".into(), line: BudgetLine::WallMs, limit: LimitKind::Total, opens_ms: None };
     let passed = CheckResult { name: "c".into(), end: CheckEnd::Passed { summary: "fine".into() } };
     vec![
         opened("s"),
@@ -288,7 +289,7 @@ fn a_journal_of_another_version_says_which_one_is_needed() {
         kept.open().expect_err("is another version's")
     };
     assert_eq!(with(FORMAT + 1), Flaw::Newer { found: FORMAT + 1, known: FORMAT });
-    assert_eq!(with(OLDEST_FORMAT - 1), Flaw::Older { found: OLDEST_FORMAT - 1, oldest: OLDEST_FORMAT });
+    assert_eq!(with(FORMAT - 1), Flaw::Older { found: FORMAT - 1, known: FORMAT });
     // Also if nothing else of its first line can be understood.
     let mut kept = kept(&sealed(all()));
     kept.rows[0].line = r#"{"seq":0,"new":[],"entry":{"opened":{"format":9}}}"#.into();

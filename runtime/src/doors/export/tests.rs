@@ -84,6 +84,7 @@ fn ask(call: u64, contents: &[&str]) -> Body {
         content: (*content).into(),
         tool_calls: vec![],
         tool_call_id: None,
+        provider_state: None,
     };
     let request = Request {
         model: "m".into(),

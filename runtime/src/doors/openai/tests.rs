@@ -1,9 +1,11 @@
 //! What the OpenAI dialect promises, on bodies as servers send them and as hostile ones would.
 
 use super::*;
+use crate::doors::fold::Folded;
+use crate::doors::fold::tests::shown;
 use crate::doors::fold::tests::{broken_message, folded};
-use crate::doors::fold::{Folded, Framing};
-use crate::rules::model::{Metered, ToolCall};
+use crate::rules::effect::FailureKind;
+use crate::rules::model::{Metered, Stop, ToolCall, Usage};
 use crate::rules::spec::Dialect;
 
 fn request() -> Request {
@@ -18,20 +20,20 @@ fn request() -> Request {
 }
 
 fn said(role: Role, content: &str) -> Message {
-    Message { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None }
+    Message::new(role, content)
 }
 
 fn stream(max_output: u32, events: &[&str]) -> Folded {
     let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
-    folded(Dialect::Openai, Framing::Stream, max_output, &body)
+    folded(Dialect::Openai, max_output, &body)
 }
 
 fn whole(max_output: u32, body: &str) -> Folded {
-    folded(Dialect::Openai, Framing::Whole, max_output, body)
+    folded(Dialect::Openai, max_output, body)
 }
 
 fn exact(tokens_in: u64, tokens_out: u64) -> Metered {
-    Metered::Exact(Usage { tokens_in, tokens_out })
+    Metered::Exact(Usage::of(tokens_in, tokens_out))
 }
 
 const HELLO: &str = r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}],"usage":null}"#;
@@ -42,10 +44,10 @@ const DONE: &str = "[DONE]";
 
 #[test]
 fn a_stream_always_asks_for_usage_and_a_whole_reply_never_does() {
-    let body = encode(&request(), "m", true).unwrap();
+    let body = encode(&request(), "m", "one", CapField::MaxTokens, true).unwrap();
     assert_eq!(body["stream_options"], json!({ "include_usage": true }));
     assert_eq!(body["messages"][0], json!({ "role": "system", "content": "be brief" }));
-    let body = encode(&request(), "m", false).unwrap();
+    let body = encode(&request(), "m", "one", CapField::MaxTokens, false).unwrap();
     assert_eq!((&body["stream"], body.get("stream_options")), (&json!(false), None));
 }
 
@@ -59,7 +61,7 @@ fn exactly_one_cap_is_on_the_wire_and_no_n() {
         ("gpt-5.2-mini", "max_completion_tokens"),
         ("vendor/o3", "max_completion_tokens"),
     ] {
-        let body = encode(&request(), model, true).unwrap();
+        let body = encode(&request(), model, "one", cap_field(model), true).unwrap();
         let caps: Vec<&str> = ["max_tokens", "max_completion_tokens", "max_output_tokens", "n"]
             .into_iter()
             .filter(|field| body.get(*field).is_some())
@@ -70,11 +72,20 @@ fn exactly_one_cap_is_on_the_wire_and_no_n() {
 
 #[test]
 fn a_cap_of_zero_and_a_schema_that_is_no_object_are_not_sent() {
-    assert_eq!(encode(&Request { max_output: 0, ..request() }, "m", true), Err(EncodeError::NoOutput));
+    assert_eq!(
+        encode(&Request { max_output: 0, ..request() }, "m", "one", CapField::MaxTokens, true),
+        Err(EncodeError::NoOutput)
+    );
     let schema = Some("[]".to_owned());
-    assert_eq!(encode(&Request { schema, ..request() }, "m", true), Err(EncodeError::Schema("the reply".into())));
+    assert_eq!(
+        encode(&Request { schema, ..request() }, "m", "one", CapField::MaxTokens, true),
+        Err(EncodeError::Schema("the reply".into()))
+    );
     let messages = vec![said(Role::Tool, "42")];
-    assert_eq!(encode(&Request { messages, ..request() }, "m", true), Err(EncodeError::NoCallId));
+    assert_eq!(
+        encode(&Request { messages, ..request() }, "m", "one", CapField::MaxTokens, true),
+        Err(EncodeError::NoCallId)
+    );
 }
 
 #[test]
@@ -90,16 +101,17 @@ fn tools_calls_results_and_a_schema_are_said_as_the_dialect_says_them() {
         schema: Some("{\"type\":\"array\"}".into()),
         ..request()
     };
-    let body = encode(&request, "m", false).unwrap();
+    let body = encode(&request, "m", "one", CapField::MaxTokens, false).unwrap();
     let function = json!({ "name": "add", "arguments": "{\"a\":1}" });
     let calls = json!([{ "id": "c1", "type": "function", "function": function }]);
     assert_eq!(body["messages"][0], json!({ "role": "assistant", "content": null, "tool_calls": calls }));
     assert_eq!(body["messages"][1], json!({ "role": "tool", "tool_call_id": "c1", "content": "42" }));
-    let function = json!({ "name": "add", "description": "adds", "parameters": { "type": "object" } });
+    let function =
+        json!({ "name": "add", "description": "adds", "parameters": { "type": "object", "properties": {} } });
     assert_eq!(body["tools"], json!([{ "type": "function", "function": function }]));
     assert_eq!(body["response_format"]["json_schema"]["schema"], json!({ "type": "array" }));
     asked.tool_calls.clear();
-    assert_eq!(message(&asked).unwrap(), json!({ "role": "assistant", "content": "" }));
+    assert_eq!(message(&asked, "one").unwrap(), json!({ "role": "assistant", "content": "" }));
 }
 
 #[test]
@@ -146,29 +158,26 @@ fn tool_calls_are_joined_by_their_index() {
 }
 
 #[test]
-fn an_index_of_three_million_is_refused_and_allocates_nothing() {
-    for index in ["128", "3000000", "18446744073709551615"] {
-        let piece = format!(
-            r#"{{"choices":[{{"delta":{{"tool_calls":[{{"index":{index},"id":"a","function":{{"name":"x"}}}}]}}}}]}}"#
-        );
-        assert!(broken_message(&stream(8, &[&piece])).contains("at most 128"));
+fn a_stream_that_said_its_reason_and_its_usage_ends_with_a_clean_close_too() {
+    let folded = stream(8, &[HI, STOP, USAGE]);
+    assert_eq!((folded.result.unwrap().text.as_str(), folded.metered), ("Hi", exact(5, 2)));
+    for events in [&[HI, STOP][..], &[HI, USAGE], &[HI]] {
+        broken_message(&stream(8, events));
+    }
+    // Nor is the blank line after the last event needed.
+    let body = |end: &str| format!("data: {HI}\n\ndata: {STOP}\n\ndata: {USAGE}\n\ndata: [DONE]{end}");
+    for end in ["", "\n", "\n\n"] {
+        assert_eq!(shown(Dialect::Openai, 8, &body(end)), "Hi · end · 5 in 2 out");
     }
 }
 
 #[test]
-fn a_stream_that_ends_without_done_is_broken_and_keeps_a_final_usage() {
-    let folded = stream(8, &[HI, STOP, USAGE]);
-    broken_message(&folded);
-    assert_eq!(folded.metered, exact(5, 2));
-}
-
-#[test]
-fn usage_on_the_finish_chunk_is_overruled_by_the_final_one_and_enough_only_with_the_terminator() {
+fn usage_on_the_finish_chunk_is_overruled_by_the_final_one_and_enough_with_an_end() {
     let finish =
         r#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#;
     assert_eq!(stream(8, &[HI, finish, USAGE, DONE]).metered, exact(5, 2));
     assert_eq!(stream(8, &[HI, finish, DONE]).metered, exact(5, 1));
-    assert_eq!(stream(8, &[HI, finish]).metered, Metered::Unknown);
+    assert_eq!(stream(8, &[HI, finish]).metered, exact(5, 1));
 }
 
 #[test]
@@ -188,39 +197,42 @@ fn a_missing_count_is_not_zero_and_one_past_64_bits_is_unknown() {
         stream(8, &[HI, STOP, &chunk, DONE]).metered
     };
     assert_eq!(usage(r#"{"prompt_tokens":5}"#), Metered::Unknown);
+    assert_eq!(usage(r#"{"prompt_tokens":5,"total_tokens":9}"#), exact(5, 4));
+    assert_eq!(usage(r#"{"completion_tokens":4,"total_tokens":9}"#), exact(5, 4));
     assert_eq!(usage(r#"{"prompt_tokens":5000000000,"completion_tokens":1}"#), exact(5_000_000_000, 1));
     assert_eq!(usage(r#"{"prompt_tokens":5,"completion_tokens":18446744073709551616}"#), Metered::Unknown);
     assert_eq!(usage(r#"{"prompt_tokens":-5,"completion_tokens":1}"#), Metered::Unknown);
 }
 
 #[test]
-fn output_past_the_cap_aborts_by_count_by_bytes_and_by_running_usage() {
-    assert!(stream(2, &[HI, HI, STOP, USAGE, DONE]).result.is_ok());
-    let three = stream(2, &[HI, HI, HI, STOP, USAGE, DONE]);
-    assert_eq!(broken_message(&three), "output ran past the cap of 2 tokens");
-    assert_eq!(three.metered, Metered::Unknown);
+fn output_past_the_cap_aborts_by_bytes_and_by_running_usage_and_not_by_the_number_of_pieces() {
+    let many: Vec<&str> = std::iter::repeat_n(HI, 300).chain([STOP, USAGE, DONE]).collect();
+    assert!(stream(2, &many).result.is_ok());
 
     let text = |bytes: usize| format!(r#"{{"choices":[{{"delta":{{"content":"{}"}}}}]}}"#, "x".repeat(bytes));
     assert!(stream(2, &[&text(4608), STOP, DONE]).result.is_ok());
-    broken_message(&stream(2, &[&text(4609), STOP, DONE]));
+    let longer = stream(2, &[&text(4609), STOP, DONE]);
+    assert_eq!(broken_message(&longer), "output ran past the cap of 2 tokens");
+    assert_eq!(longer.metered, Metered::Unknown);
 
     let running = |tokens: u64| {
         format!(r#"{{"choices":[{{"delta":{{"content":"x"}}}}],"usage":{{"completion_tokens":{tokens}}}}}"#)
     };
-    assert!(stream(2, &[&running(2), STOP, DONE]).result.is_ok());
-    broken_message(&stream(2, &[&running(3), STOP, DONE]));
+    assert!(stream(2, &[&running(3), STOP, DONE]).result.is_ok());
+    broken_message(&stream(2, &[&running(4), STOP, DONE]));
 }
 
 #[test]
 fn reasoning_and_arguments_count_as_output() {
+    let long = "x".repeat(4352);
     for delta in [
-        r#"{"reasoning_content":"x"}"#,
-        r#"{"reasoning":"x","reasoning_content":"x"}"#,
-        r#"{"refusal":"x"}"#,
-        r#"{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"x"}}]}"#,
+        r#"{"reasoning_content":"LONG"}"#,
+        r#"{"reasoning":"LONG","reasoning_content":"LONG"}"#,
+        r#"{"refusal":"LONG"}"#,
+        r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"LONG"}]}]}"#,
+        r#"{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"LONG"}}]}"#,
     ] {
-        let chunk = format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#);
-        assert!(stream(1, &[&chunk, STOP, DONE]).result.is_ok(), "{delta}");
+        let chunk = format!(r#"{{"choices":[{{"delta":{}}}]}}"#, delta.replace("LONG", &long));
         broken_message(&stream(1, &[&chunk, &chunk, STOP, DONE]));
     }
 }
@@ -260,13 +272,18 @@ fn an_unknown_reason_to_stop_or_a_refusal_is_never_taken_for_the_end() {
     }
     let refusal = r#"{"choices":[{"delta":{"refusal":"no"}}]}"#;
     assert_eq!(stream(8, &[refusal, refusal, STOP, DONE]).result.unwrap().stop, Stop::Withheld);
-    broken_message(&stream(8, &[HI, DONE]));
+    // With its terminator a stream is whole also if it gives no reason.
+    assert_eq!(stream(8, &[HI, DONE]).result.unwrap().stop, Stop::End);
+    broken_message(&stream(8, &[DONE]));
+    // Some say so themselves.
+    let early = r#"{"choices":[{"delta":{},"finish_reason":"network_error"}]}"#;
+    assert!(broken_message(&stream(8, &[HI, early, DONE])).contains("network_error"));
 }
 
 #[test]
 fn an_error_within_a_stream_is_the_providers_no_with_its_words() {
     let folded = stream(8, &[HI, r#"{"error":{"message":"overloaded"}}"#, DONE]);
     let failure = folded.result.unwrap_err();
-    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Rejected, "overloaded"));
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Overloaded, "overloaded"));
     assert_eq!(folded.metered, Metered::Unknown);
 }

@@ -7,9 +7,14 @@ use tokio::task::JoinSet;
 
 use super::*;
 
+mod processes;
+
+fn rates(requests: u32, tokens: u64) -> Rates {
+    Rates { requests_per_minute: NonZeroU32::new(requests), tokens_per_minute: NonZeroU64::new(tokens) }
+}
+
 fn pace(requests: u32, tokens: u64) -> Arc<Pace> {
-    let rates = Rates { requests_per_minute: NonZeroU32::new(requests), tokens_per_minute: NonZeroU64::new(tokens) };
-    Arc::new(Pace::new(rates))
+    Arc::new(Pace::new(rates(requests, tokens)))
 }
 
 fn ms(milliseconds: u64) -> Duration {
@@ -30,8 +35,33 @@ fn about(waited: Duration, expected: Duration) {
 async fn requests_are_spread_over_the_minute() {
     let pace = pace(60, 0);
     assert_eq!(waited(&pace, u64::MAX).await, Duration::ZERO);
+    // The second one after a minute without any takes its slot in advance.
+    assert_eq!(waited(&pace, u64::MAX).await, Duration::ZERO);
+    about(waited(&pace, u64::MAX).await, ms(2000));
     for _ in 0..60 {
         about(waited(&pace, u64::MAX).await, ms(1000));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_minute_sees_more_requests_than_the_rate() {
+    for per_minute in [1, 2, 3, 7] {
+        // However long nobody asks in between.
+        for (burst, pause_ms) in [(1, 20_000), (2, 59_000), (2, 61_000), (3, 70_000), (5, 130_000), (20, 0)] {
+            let pace = pace(per_minute, 0);
+            let mut times = Vec::new();
+            for place in 1..=20 {
+                waited(&pace, 0).await;
+                times.push(Instant::now());
+                if place % burst == 0 {
+                    tokio::time::sleep(ms(pause_ms)).await;
+                }
+            }
+            let rate = usize::try_from(per_minute).unwrap();
+            for (from, to) in times.iter().zip(&times[rate..]) {
+                assert!(*to - *from >= ms(60_000), "{per_minute} a minute, {burst} and {pause_ms} ms: {times:?}");
+            }
+        }
     }
 }
 
@@ -287,6 +317,7 @@ async fn no_provider_can_stop_a_pace_for_long() {
     for news in [
         RateNews { retry_after: Some(Duration::MAX), ..RateNews::default() },
         RateNews { remaining_tokens: Some(0), reset_tokens: Some(Duration::MAX), ..RateNews::default() },
+        RateNews { remaining_requests: Some(0), reset_requests: Some(Duration::MAX), ..RateNews::default() },
     ] {
         let pace = pace(0, 0);
         pace.observe(&news);
@@ -298,6 +329,8 @@ async fn no_provider_can_stop_a_pace_for_long() {
 async fn where_nothing_remains_the_pace_waits_as_far_as_it_knows_for_how_long() {
     let reset = RateNews { reset_tokens: Some(ms(7000)), ..RateNews::default() };
     let none_left = RateNews { remaining_tokens: Some(0), ..reset };
+    let no_request_left =
+        RateNews { remaining_requests: Some(0), reset_requests: Some(ms(3000)), ..RateNews::default() };
     // With a bucket, the bucket knows; a reset alone says nothing.
     for (pace, news, expected) in [
         (pace(0, 0), none_left, ms(7000)),
@@ -307,6 +340,9 @@ async fn where_nothing_remains_the_pace_waits_as_far_as_it_knows_for_how_long() 
         (pace(30, 0), RateNews { remaining_requests: Some(0), ..RateNews::default() }, ms(2000)),
         (pace(30, 0), RateNews { remaining_requests: Some(1), ..RateNews::default() }, ms(0)),
         (pace(0, 0), RateNews { remaining_requests: Some(0), ..RateNews::default() }, ms(0)),
+        (pace(0, 0), no_request_left, ms(3000)),
+        (pace(30, 0), no_request_left, ms(2000)),
+        (pace(0, 0), RateNews { remaining_requests: Some(1), ..no_request_left }, ms(0)),
     ] {
         pace.observe(&news);
         about(waited(&pace, 10).await, expected);

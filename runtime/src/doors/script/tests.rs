@@ -6,7 +6,7 @@ use super::*;
 use crate::rules::model::{Profile, Role};
 
 fn said(role: Role, content: &str) -> Message {
-    Message { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None }
+    Message::new(role, content)
 }
 
 fn call(messages: &[&str], max_output: u32) -> Call {
@@ -30,7 +30,7 @@ fn text(received: &Received) -> &str {
 }
 
 fn exact(tokens_in: u64, tokens_out: u64) -> Metered {
-    Metered::Exact(Usage { tokens_in, tokens_out })
+    Metered::Exact(Usage::of(tokens_in, tokens_out))
 }
 
 /// The part of the text that the error points at.
@@ -84,13 +84,14 @@ fn usage_that_a_turn_does_not_state_is_the_same_each_time_and_within_the_bound()
         price: None,
         norm_factor_milli: 1000,
         request_overhead: 0,
+        tools_overhead: 0,
         message_overhead: 0,
     };
     for content in ["", "1", "12345", "a longer message"] {
         let call = call(&[content], 9);
         let bound = profile.bound(&call.request).unwrap();
         let Metered::Exact(usage) = ask(&model, &[content], 9).metered else { unreachable!() };
-        assert_eq!(usage, Usage { tokens_in: (content.len() as u64).div_ceil(4), tokens_out: 2 });
+        assert_eq!(usage, Usage::of((content.len() as u64).div_ceil(4), 2));
         assert!(usage.tokens_in <= bound.tokens_in && usage.tokens_out <= bound.tokens_out);
     }
 }
@@ -127,6 +128,7 @@ fn an_overshoot_is_always_more_than_was_asked_for() {
 fn each_fault_fails_as_the_wire_would() {
     for (fault, kind, metered) in [
         ("unavailable", FailureKind::Unavailable, exact(0, 0)),
+        ("overloaded", FailureKind::Overloaded, exact(0, 0)),
         ("timed-out", FailureKind::TimedOut, Metered::Unknown),
         ("rejected", FailureKind::Rejected, exact(0, 0)),
         ("cut", FailureKind::Broken, Metered::Unknown),

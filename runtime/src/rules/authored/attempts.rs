@@ -1,12 +1,12 @@
-//! `[attempts]`: how often an item is tried, and how long it rests in between.
+//! `[attempts]`: how often an item is tried, how long it rests in between, and what of it counts for nothing.
 //!
 //! Never: a rest that nobody wrote, or one without an end. The longest rest is at least the first.
 
 use super::amount::{Amount, Unit};
-use super::kinds::Kind;
+use super::kinds::{Choice, Kind};
 use super::mistake::Mistake;
 use super::reader::{Found, Key, Read, Reader, Section};
-use crate::rules::spec::{Backoff, Origin};
+use crate::rules::spec::{Backoff, OnOverload, Origin};
 
 /// The longest rest. What should wait for longer than a day belongs to whoever starts the runs.
 const MOST_REST_MS: u64 = 24 * 3_600_000;
@@ -19,11 +19,17 @@ const BACKOFF: Key<Amount> =
     Key { name: "backoff", kind: Amount::new(Unit::Duration, 0, MOST_REST_MS), example: "\"10s\"" };
 const MAX_BACKOFF: Key<Amount> =
     Key { name: "max-backoff", kind: Amount::new(Unit::Duration, 0, MOST_REST_MS), example: "\"1h\"" };
+const ON_OVERLOAD: Key<Choice<OnOverload>> = Key {
+    name: "on-overload",
+    kind: Choice(&[("defer", OnOverload::Defer), ("tell", OnOverload::Tell)]),
+    example: "\"tell\"",
+};
 
 /// What a job says of the attempts of its item.
 pub(super) struct Attempts {
     pub max: u32,
     pub backoff: Backoff,
+    pub on_overload: OnOverload,
 }
 
 /// Reads `[attempts]`. `None`: it has a mistake.
@@ -32,9 +38,10 @@ pub(super) fn read(mut section: Section<'_>, reader: &mut Reader) -> Option<Atte
     let first = section.required(reader, &BACKOFF);
     let most = section.if_written(reader, &MAX_BACKOFF);
     let backoff = first.and_then(|first| backoff(&section, reader, &first, most));
+    let on_overload = section.or_default(reader, &ON_OVERLOAD, OnOverload::default());
     section.finish(reader);
     let max = u32::try_from(max?.value).expect("the most attempts fit");
-    Some(Attempts { max, backoff: backoff? })
+    Some(Attempts { max, backoff: backoff?, on_overload })
 }
 
 fn backoff(section: &Section<'_>, reader: &mut Reader, first: &Found<u64>, most: Read<u64>) -> Option<Backoff> {

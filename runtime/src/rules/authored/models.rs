@@ -12,7 +12,8 @@ use super::kinds::{Characters, HostPath, Name};
 use super::mistake::{Mistake, listed};
 use super::operator::OperatorFile;
 use super::reader::{Found, Key, Naming, Read, Reader, Section};
-use crate::rules::model::{Price, Profile};
+use crate::rules::model::{LongPrice, Price, Profile};
+use crate::rules::retry::{DEFAULT_RETRIES, MOST_RETRIES};
 use crate::rules::spec::{CountedBy, ModelSpec, Origin, Reach, Setting};
 
 /// What a model may be called in either file.
@@ -35,6 +36,22 @@ const PRICE_IN: Key<Amount> =
     Key { name: "usd-per-mtok-in", kind: Amount::new(Unit::Usd, 0, MOST_PRICE), example: "\"2.50\"" };
 const PRICE_OUT: Key<Amount> =
     Key { name: "usd-per-mtok-out", kind: Amount::new(Unit::Usd, 0, MOST_PRICE), example: "\"10\"" };
+const PRICE_CACHED: Key<Amount> =
+    Key { name: "usd-per-mtok-cached", kind: Amount::new(Unit::Usd, 0, MOST_PRICE), example: "\"0.25\"" };
+const PRICE_WRITTEN: Key<Amount> =
+    Key { name: "usd-per-mtok-cache-write", kind: Amount::new(Unit::Usd, 0, MOST_PRICE), example: "\"3.75\"" };
+const PRICE_WRITTEN_HOUR: Key<Amount> =
+    Key { name: "usd-per-mtok-cache-write-hour", kind: Amount::new(Unit::Usd, 0, MOST_PRICE), example: "\"6\"" };
+const PRICE_REASONING: Key<Amount> =
+    Key { name: "usd-per-mtok-reasoning", kind: Amount::new(Unit::Usd, 0, MOST_PRICE), example: "\"10\"" };
+const LONG_ABOVE: Key<Amount> =
+    Key { name: "long-above", kind: Amount::new(Unit::Count, 1, MOST_TOKENS), example: "200000" };
+const LONG_IN: Key<Amount> =
+    Key { name: "long-usd-per-mtok-in", kind: Amount::new(Unit::Usd, 0, MOST_PRICE), example: "\"5\"" };
+const LONG_OUT: Key<Amount> =
+    Key { name: "long-usd-per-mtok-out", kind: Amount::new(Unit::Usd, 0, MOST_PRICE), example: "\"15\"" };
+const RETRIES: Key<Amount> =
+    Key { name: "retries", kind: Amount::new(Unit::Count, 0, MOST_RETRIES as u64), example: "4" };
 const SCRIPT: Key<HostPath> = Key { name: "script", kind: HostPath, example: "\"transcript.toml\"" };
 
 /// What a file need not say of a model, because its kind says it.
@@ -76,22 +93,63 @@ pub(super) fn profile(section: &mut Section<'_>, reader: &mut Reader, counting: 
         price: price?,
         norm_factor_milli,
         request_overhead: counting.request_overhead,
+        tools_overhead: 0,
         message_overhead: counting.message_overhead,
     })
+}
+
+/// Reads how often a call is made again if the model says no for now.
+pub(super) fn retries(section: &mut Section<'_>, reader: &mut Reader) -> u32 {
+    let retries = section.or_default(reader, &RETRIES, DEFAULT_RETRIES.into());
+    u32::try_from(retries).expect("the most fit")
 }
 
 /// `None`: there is a mistake. `Some(None)`: no price is set.
 fn price(section: &mut Section<'_>, reader: &mut Reader) -> Option<Option<Price>> {
     let price_in = section.optional(reader, &PRICE_IN, "unknown");
     let price_out = section.optional(reader, &PRICE_OUT, "unknown");
+    let as_in = "as usd-per-mtok-in";
+    let parts = [
+        (&PRICE_CACHED, as_in),
+        (&PRICE_WRITTEN, "1.25 of usd-per-mtok-in"),
+        (&PRICE_WRITTEN_HOUR, "2 of usd-per-mtok-in"),
+        (&PRICE_REASONING, "as usd-per-mtok-out"),
+    ];
+    let parts = parts.map(|(key, unset)| section.optional(reader, key, unset).found().map(|found| found.value));
+    let [cached, written, written_hour, reasoning] = parts;
+    let long = long(section, reader)?;
     match (price_in, price_out) {
         (Read::Absent, Read::Absent) => Some(None),
         (Read::Found(price_in), Read::Found(price_out)) => {
-            Some(Some(Price { micro_usd_per_mtok_in: price_in.value, micro_usd_per_mtok_out: price_out.value }))
+            let price = Price::of(price_in.value, price_out.value);
+            Some(Some(Price { cached, written, written_hour, reasoning, long, ..price }))
         }
         (Read::Absent, Read::Found(there)) => half(section, reader, &PRICE_IN, there),
         (Read::Found(there), Read::Absent) => half(section, reader, &PRICE_OUT, there),
         (Read::Wrong, _) | (_, Read::Wrong) => None,
+    }
+}
+
+/// `None`: there is a mistake. `Some(None)`: long input costs what other input costs.
+fn long(section: &mut Section<'_>, reader: &mut Reader) -> Option<Option<LongPrice>> {
+    let keys = [&LONG_ABOVE, &LONG_IN, &LONG_OUT];
+    let found = keys.map(|key| section.optional(reader, key, "none").found());
+    let missing = keys.iter().zip(&found).find(|(_, found)| found.is_none()).map(|(key, _)| *key);
+    match (found, missing) {
+        ([Some(above), Some(price_in), Some(price_out)], _) => Some(Some(LongPrice {
+            above: above.value,
+            micro_usd_per_mtok_in: price_in.value,
+            micro_usd_per_mtok_out: price_out.value,
+        })),
+        ([None, None, None], _) | (_, None) => Some(None),
+        (found, Some(missing)) => {
+            reader.mistake(Mistake {
+                span: found.into_iter().flatten().next().map(|found| found.span),
+                label: "the price of long input has three settings".to_owned(),
+                ..section.missing(missing)
+            });
+            None
+        }
     }
 }
 
@@ -116,6 +174,7 @@ pub(super) fn own(section: &Section<'_>, reader: &mut Reader) -> BTreeMap<String
         let (spec, settings) = reader.apart(|reader| {
             let script = section.required(reader, &SCRIPT);
             let profile = profile(&mut section, reader, &SCRIPTED);
+            let retries = retries(&mut section, reader);
             for (key, tokens) in
                 [("request-overhead", SCRIPTED.request_overhead), ("message-overhead", SCRIPTED.message_overhead)]
             {
@@ -129,6 +188,7 @@ pub(super) fn own(section: &Section<'_>, reader: &mut Reader) -> BTreeMap<String
                 requests_per_minute: None,
                 tokens_per_minute: None,
                 counted_by: CountedBy::Bytes,
+                retries,
             })
         });
         all.insert(name.value, OwnModel { spec, place, settings });

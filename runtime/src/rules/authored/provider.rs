@@ -8,12 +8,14 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::amount::{Amount, Unit};
-use super::kinds::{Characters, Choice, Flag, HostPath, Kind, Name, Text, Wrong, wrong};
+use super::kinds::{Characters, Choice, Flag, HostPath, Kind, Name, Text, Texts, Wrong, wrong};
 use super::limit::MOST_COUNT;
 use super::models::{self, Counting};
 use super::reader::{Key, Reader, Section};
 use crate::rules::model::Profile;
-use crate::rules::spec::{CountedBy, Dialect, KeySource, ModelSpec, Origin, Provider, Reach, Setting, WireLimits};
+use crate::rules::spec::{
+    Auth, CapField, CountedBy, Dialect, KeySource, ModelSpec, Origin, Provider, Reach, Setting, WireLimits,
+};
 
 /// A provider and what is known of its model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,18 @@ const KEY_ENV: Key<Name> =
     Key { name: "key-env", kind: Name { characters: Characters::Variable, most: 128 }, example: "\"OPENAI_API_KEY\"" };
 const KEY_FILE: Key<HostPath> = Key { name: "key-file", kind: HostPath, example: "\"path\"" };
 const KEY: Key<NoKey> = Key { name: "key", kind: NoKey, example: "\"none\"" };
+const AUTH: Key<Choice<Auth>> = Key {
+    name: "auth",
+    kind: Choice(&[("bearer", Auth::Bearer), ("x-api-key", Auth::XApiKey), ("api-key", Auth::ApiKey)]),
+    example: "\"bearer\"",
+};
+const CAP_FIELD: Key<Choice<CapField>> = Key {
+    name: "cap-field",
+    kind: Choice(&[("max_tokens", CapField::MaxTokens), ("max_completion_tokens", CapField::MaxCompletionTokens)]),
+    example: "\"max_completion_tokens\"",
+};
+const HEADERS: Key<Headers> = Key { name: "headers", kind: Headers, example: "{ x-project = \"7\" }" };
+const QUERY: Key<Texts> = Key { name: "query", kind: PARAMETERS, example: "{ api-version = \"2024-10-21\" }" };
 const COUNTED_BY: Key<Choice<CountedBy>> = Key {
     name: "counted-by",
     kind: Choice(&[("bytes", CountedBy::Bytes), ("provider", CountedBy::Provider)]),
@@ -53,6 +67,8 @@ const TOKENS: Key<Amount> =
     Key { name: "tokens-per-minute", kind: Amount::new(Unit::Count, 1, MOST_COUNT), example: "200000" };
 const REQUEST_OVERHEAD: Key<Amount> =
     Key { name: "request-overhead", kind: Amount::new(Unit::Count, 0, 1_000_000), example: "64" };
+const TOOLS_OVERHEAD: Key<Amount> =
+    Key { name: "tools-overhead", kind: Amount::new(Unit::Count, 0, 1_000_000), example: "600" };
 const MESSAGE_OVERHEAD: Key<Amount> =
     Key { name: "message-overhead", kind: Amount::new(Unit::Count, 0, 1_000_000), example: "16" };
 const MAX_RESPONSE: Key<Amount> =
@@ -70,6 +86,36 @@ const AS_MANY: &str = "as many as come";
 /// NFC can grow UTF-8 up to three times; the overheads are above what known chat templates add.
 const PROVIDED: Counting =
     Counting { least_norm_milli: 1_000, norm_milli: 3_000, request_overhead: 64, message_overhead: 16 };
+
+/// Tokens of a provider's own words on tools: 264 to 530 with Anthropic, by
+/// <https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview#pricing>; some tens in known chat templates.
+fn tools_overhead(dialect: Dialect) -> u64 {
+    match dialect {
+        Dialect::Openai => 128,
+        Dialect::Anthropic => 600,
+    }
+}
+
+/// Headers and parameters of the operator's, each.
+const PARAMETERS: Texts = Texts { text: Text { least: 1, most: 1_024 }, most: 16 };
+
+/// Headers that are the host's to set, or that carry a key.
+const OWN_HEADERS: [&str; 14] = [
+    "accept",
+    "accept-encoding",
+    "anthropic-version",
+    "api-key",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "transfer-encoding",
+    "x-api-key",
+    "x-client-request-id",
+];
 
 /// Reads `[models]`. A model that has a mistake is `None`: its name is known all the same.
 pub(super) fn read(section: &Section<'_>, reader: &mut Reader) -> BTreeMap<String, Option<OperatorModel>> {
@@ -113,11 +159,18 @@ fn provider(section: &mut Section<'_>, reader: &mut Reader) -> Option<ModelSpec>
         };
         reader.set(section.key(name), shown, Origin::Operator);
     }
+    let auth = section.optional(reader, &AUTH, "as the server wants it").found().map(|found| found.value);
+    let cap_field = section.optional(reader, &CAP_FIELD, "by the model's name").found().map(|found| found.value);
+    let headers = section.or_default(reader, &HEADERS, BTreeMap::new());
+    let query = section.or_default(reader, &QUERY, BTreeMap::new());
     let profile = models::profile(section, reader, &PROVIDED);
     let request_overhead = section.or_default(reader, &REQUEST_OVERHEAD, PROVIDED.request_overhead);
+    let usual = dialect.as_ref().map_or(Dialect::Openai, |dialect| dialect.value);
+    let tools_overhead = section.or_default(reader, &TOOLS_OVERHEAD, tools_overhead(usual));
     let message_overhead = section.or_default(reader, &MESSAGE_OVERHEAD, PROVIDED.message_overhead);
     let counted_by = section.or_default(reader, &COUNTED_BY, CountedBy::default());
     let stream = section.or_default(reader, &STREAM, true);
+    let retries = models::retries(section, reader);
     let requests_per_minute = requests_per_minute(section, reader);
     let tokens = section.optional(reader, &TOKENS, AS_MANY).found();
     let defaults = WireLimits::default();
@@ -127,11 +180,28 @@ fn provider(section: &mut Section<'_>, reader: &mut Reader) -> Option<ModelSpec>
         idle_ms: section.or_default(reader, &IDLE, defaults.idle_ms),
         total_ms: section.or_default(reader, &TOTAL, defaults.total_ms),
     };
-    let profile = Profile { request_overhead, message_overhead, ..profile? };
-    let provider =
-        Provider { dialect: dialect?.value, url: url?.value, model: model?.value, key: key?, stream, limits };
+    let profile = Profile { request_overhead, tools_overhead, message_overhead, ..profile? };
+    let provider = Provider {
+        dialect: dialect?.value,
+        url: url?.value,
+        model: model?.value,
+        key: key?,
+        auth,
+        cap_field,
+        headers,
+        query,
+        stream,
+        limits,
+    };
     let tokens_per_minute = tokens.map(|tokens| tokens.value);
-    Some(ModelSpec { profile, reach: Reach::Provider(provider), requests_per_minute, tokens_per_minute, counted_by })
+    Some(ModelSpec {
+        profile,
+        reach: Reach::Provider(provider),
+        requests_per_minute,
+        tokens_per_minute,
+        counted_by,
+        retries,
+    })
 }
 
 /// Reads a pace of requests, of a model or of a tenant.
@@ -164,6 +234,36 @@ impl Kind for NoKey {
 
     fn show(&self, (): &()) -> String {
         "none".to_owned()
+    }
+}
+
+/// Headers of the operator's, none of which is the host's or carries a key.
+struct Headers;
+
+impl Kind for Headers {
+    type Value = BTreeMap<String, String>;
+
+    fn allowed(&self) -> String {
+        format!("{}; of visible characters and spaces, and none of {}", PARAMETERS.allowed(), OWN_HEADERS.join(", "))
+    }
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<Self::Value, Vec<Wrong>> {
+        let headers = PARAMETERS.read(value)?;
+        for (name, text) in &headers {
+            if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+                let problem = format!("sets `{name}`, which is the host's, or carries a key");
+                return wrong(value, problem, "keys stand in key-env or key-file, and `auth` says how they are sent");
+            }
+            let is_name = name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter));
+            if !is_name || !text.chars().all(|letter| letter == ' ' || letter.is_ascii_graphic()) {
+                return wrong(value, format!("has a header `{name}` that cannot be sent"), "not a header");
+            }
+        }
+        Ok(headers)
+    }
+
+    fn show(&self, value: &Self::Value) -> String {
+        PARAMETERS.show(value)
     }
 }
 

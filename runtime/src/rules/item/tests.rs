@@ -10,7 +10,7 @@ use crate::rules::spec::MarkKind;
 const RETRIES: Retries = Retries { max: 2, backoff: Backoff { first_ms: 100, most_ms: 150 } };
 
 /// What is legal: state, event, and the state after it.
-const LISTED: [(State, Event, State); 23] = [
+const LISTED: [(State, Event, State); 24] = [
     (State::Ready, Event::Start, State::Running),
     (State::Ready, Event::Resume, State::Running),
     (State::Ready, Event::Abandon, State::Abandoned),
@@ -28,6 +28,7 @@ const LISTED: [(State, Event, State); 23] = [
     (State::RetryWait, Event::Resume, State::Running),
     (State::RetryWait, Event::Revive, State::Ready),
     (State::RetryWait, Event::Abandon, State::Abandoned),
+    (State::Running, Event::Defer, State::RetryWait),
     (State::Accepted, Event::Revive, State::Ready),
     (State::Abandoned, Event::Revive, State::Ready),
     (State::Halted, Event::Start, State::Running),
@@ -52,6 +53,7 @@ fn verdicts() -> Vec<Verdict> {
         Verdict::NoProgress { why: why("x") },
         Verdict::Exhausted { scope: why("attempt"), line: Line::Tokens },
         Verdict::Halted { pull },
+        Verdict::Deferred { why: why("x"), retry_at_ms: 5 },
         Verdict::ConstraintViolation { rule: why("x"), paths: vec![] },
         Verdict::Trapped { why: why("x") },
         Verdict::Unverifiable { why: why("x") },
@@ -107,6 +109,7 @@ fn every_verdict_of_a_run_leads_to_one_state_that_is_not_running() {
             | Verdict::Exhausted { .. }
             | Verdict::ConstraintViolation { .. }
             | Verdict::Trapped { .. }
+            | Verdict::Deferred { .. }
             | Verdict::Unverifiable { .. } => State::RetryWait,
             Verdict::AttemptsExhausted { .. } | Verdict::NotAdmitted { .. } | Verdict::Diverged(_) => {
                 unreachable!("no run of these here")
@@ -223,4 +226,24 @@ fn judgements_are_remembered_up_to_n_and_the_oldest_goes_at_n_plus_1() {
     assert_eq!((item.judged.len(), item.judged[0]), (MAX_JUDGED, judged(0)));
     item.was_judged(vec![judged(MAX_JUDGED)]);
     assert_eq!((item.judged.len(), item.judged[0]), (MAX_JUDGED, judged(1)));
+}
+
+#[test]
+fn a_deferred_attempt_counts_for_nothing_until_its_run_goes_on() {
+    let retries = Retries { max: 1, ..RETRIES };
+    let deferred = Verdict::Deferred { why: why("busy"), retry_at_ms: 500 };
+    let mut item = ItemRecord::default();
+    for number in 1..=3 {
+        assert_eq!(item.start(&format!("run-{number}"), 1, 1_000 * u64::from(number)), Ok(number));
+        item.end(&deferred, false, retries, 10).expect("ends");
+        assert_eq!((item.state, item.rests_until_ms, item.tried()), (State::RetryWait, Some(500), 0));
+    }
+    // It waits until then, and no longer.
+    assert!(matches!(item.clone().start("run-4", 1, 499), Err(NotNow::PutOff { until_ms: 500, .. })));
+    assert_eq!(item.clone().start("run-4", 1, 500), Ok(4));
+    // Its run may go on before that, and what it comes to counts.
+    item.resume("run-3", 3, 20).expect("goes on");
+    assert_eq!(item.tried(), 1);
+    item.end(&Verdict::Unable { why: why("no") }, false, retries, 30).expect("ends");
+    assert_eq!(item.state, State::Abandoned);
 }

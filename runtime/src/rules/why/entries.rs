@@ -15,6 +15,7 @@ pub(super) fn refusal(entry: &Told) -> Option<&Refusal> {
         Body::Opened { .. }
         | Body::Intent { .. }
         | Body::Answered { .. }
+        | Body::Retried { .. }
         // A tool's own trouble; what it came to is the answer of its call.
         | Body::Within { .. }
         | Body::Noted { .. }
@@ -36,13 +37,11 @@ pub(super) fn limit_in(entry: &Told) -> Option<UsedUp> {
     if let Facts::Full { by, .. } = &entry.facts {
         return Some(by.clone());
     }
-    if let Some(Body::Stopped { stop: Stop::Exhausted { scope, line, limit } }) = &entry.body {
-        return Some(UsedUp { scope: scope.clone(), line: *line, limit: *limit });
+    if let Some(Body::Stopped { stop: Stop::Exhausted { scope, line, limit, opens_ms } }) = &entry.body {
+        return Some(UsedUp { scope: scope.clone(), line: *line, limit: *limit, opens_ms: *opens_ms });
     }
     match &refusal(entry)?.reason {
-        Reason::Exhausted { shortfall } => {
-            Some(UsedUp { scope: shortfall.scope.clone(), line: shortfall.line, limit: shortfall.limit })
-        }
+        Reason::Exhausted { shortfall } => Some(UsedUp::of(shortfall)),
         Reason::NotGranted
         | Reason::Unbounded
         | Reason::Unpriced
@@ -95,6 +94,7 @@ pub(super) fn answer(entry: &Told) -> Option<(Kind, &Cost)> {
         Facts::Answered { kind, cost, .. } => Some((*kind, cost)),
         Facts::Opened(_)
         | Facts::Intent { .. }
+        | Facts::Retried { .. }
         | Facts::Refused { .. }
         | Facts::Within { .. }
         | Facts::Noted { .. }

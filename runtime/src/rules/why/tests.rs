@@ -39,7 +39,6 @@ impl Journal {
             base: None,
             tree: None,
             context: None,
-            ignore_rules: Default::default(),
             parent: None,
         };
         Self(vec![Told { seq: 0, facts: Facts::Opened(Box::new(origin)), body: None }])
@@ -64,7 +63,7 @@ impl Journal {
             },
         };
         let reserved = Amounts::default();
-        let reply = Reply { text: "so".into(), tool_calls: vec![], stop: ReplyStop::End };
+        let reply = Reply::new("so", vec![], ReplyStop::End);
         let cost = Cost { spent: Amounts::of(Line::Tokens, tokens), ..Cost::default() };
         let heard = Ok(Answer::Model { reply, usage: Usage::default(), micro_usd: 0 });
         self.add(Body::Intent { call, attempt: 1, effect, max_output: None, sent: None, reserved })
@@ -173,7 +172,8 @@ fn places(why: &Why) -> Vec<&str> {
 }
 
 fn short(scope: &str, line: Line, limit: LimitKind) -> Reason {
-    let shortfall = Shortfall { scope: scope.into(), path: ScopeId::host(), line, limit, asked: 2, left: 1 };
+    let shortfall =
+        Shortfall { scope: scope.into(), path: ScopeId::host(), line, limit, asked: 2, left: 1, opens_ms: None };
     Reason::Exhausted { shortfall: Box::new(shortfall) }
 }
 
@@ -194,7 +194,7 @@ fn a_limit_leads_to_its_setting_and_to_the_calls_that_took_most() {
 #[test]
 fn a_shared_limit_names_the_operators_file() {
     let limit = LimitKind::Day;
-    let stop = Stop::Exhausted { scope: "tenant".into(), line: Line::Tokens, limit };
+    let stop = Stop::Exhausted { scope: "tenant".into(), line: Line::Tokens, limit, opens_ms: None };
     let why = Journal::new().add(Body::Stopped { stop });
     let why = why.why(&Verdict::Exhausted { scope: "tenant".into(), line: Line::Tokens });
     assert_eq!(places(&why), ["[tenants.acme.budget.day] tokens in the operator's file"]);
@@ -204,6 +204,19 @@ fn a_shared_limit_names_the_operators_file() {
     let why = Journal::new().why(&Verdict::Exhausted { scope: "host".into(), line: Line::MicroUsd });
     assert_eq!(places(&why), ["[host.budget] usd in the operator's file"]);
     assert_eq!(why.settings[0].value, None);
+}
+
+#[test]
+fn what_passes_by_itself_leads_to_its_window_or_to_whoever_is_overloaded() {
+    let deferred = Verdict::Deferred { why: "busy".into(), retry_at_ms: 5 };
+    let stop = Stop::Exhausted { scope: "tenant".into(), line: Line::Tokens, limit: LimitKind::Day, opens_ms: Some(5) };
+    let window = Journal::new().add(Body::Stopped { stop }).why(&deferred);
+    assert_eq!(window.ended_by, EndedBy::Limit);
+    assert_eq!(places(&window), ["[tenants.acme.budget.day] tokens in the operator's file"]);
+    let stop = Stop::Deferred { why: "busy".into(), retry_at_ms: 5 };
+    let provider = Journal::new().add(Body::Stopped { stop }).why(&deferred);
+    assert_eq!((provider.ended_by, provider.exit_code), (EndedBy::Provider, Some(25)));
+    assert!(provider.turn.starts_with("nobody's"), "{}", provider.turn);
 }
 
 #[test]
@@ -223,7 +236,7 @@ fn no_progress_says_what_was_seen_last_or_which_gap_was_spent() {
     assert!(why.notes[2].starts_with("what it showed last is entry 2: files blake3:"), "{:?}", why.notes);
     assert_eq!(why.entries, [1, 2, 3]);
 
-    let gap = Stop::Exhausted { scope: "attempt".into(), line: Line::Tokens, limit: LimitKind::Gap };
+    let gap = Stop::Exhausted { scope: "attempt".into(), line: Line::Tokens, limit: LimitKind::Gap, opens_ms: None };
     let journal = Journal::new().asked(1, 900).marked().asked(2, 60).add(Body::Stopped { stop: gap });
     let why = journal.why(&no_progress("the gap was spent"));
     assert_eq!((why.ended_by, places(&why)), (EndedBy::Limit, vec!["[budget.gap] tokens"]));
@@ -315,6 +328,7 @@ fn every_other_verdict_has_its_chain() {
         (Verdict::AttemptsExhausted { attempts: 3, max: 3 }, EndedBy::Limit),
         (Verdict::NotAdmitted { why: vec!["no".into()] }, EndedBy::Admission),
         (Verdict::Diverged(Box::new(divergence)), EndedBy::Host),
+        (Verdict::Deferred { why: "busy".into(), retry_at_ms: 5 }, EndedBy::Provider),
         (Verdict::Cancelled, EndedBy::Person),
         (Verdict::Lost, EndedBy::Host),
         (Verdict::Fault { why: "the disk".into() }, EndedBy::Host),
@@ -334,7 +348,7 @@ fn an_open_run_says_which_calls_have_no_answer_and_an_erased_one_only_facts() {
     assert_eq!((why.verdict, why.exit_code, why.ended_by), (None, None, EndedBy::Nothing));
     assert_eq!((why.how.as_str(), why.entries), ("1 calls have no answer yet", vec![2, 3]));
 
-    let by = UsedUp { scope: "attempt".into(), line: Line::WallMs, limit: LimitKind::Total };
+    let by = UsedUp { scope: "attempt".into(), line: Line::WallMs, limit: LimitKind::Total, opens_ms: None };
     let full = Body::Full { used: 1, granted: 1, by };
     let told = Journal::new().asked(1, 1).add(full).ended();
     let mut record = record();

@@ -222,7 +222,8 @@ pub(super) async fn matching(
     result: Result<Reply, Failure>,
 ) -> Result<Result<Reply, Failure>, RunEnd> {
     let reply = match result {
-        Ok(reply) if reply.tool_calls.is_empty() => reply,
+        // Where the model asks for tools first, it need not have said anything yet.
+        Ok(reply) if reply.tool_calls.is_empty() || !reply.text.trim().is_empty() => reply,
         other => return Ok(other),
     };
     let schema = Arc::clone(schema);
@@ -240,8 +241,12 @@ pub(super) fn priced(received: Received, door: &ModelDoor, quote: Option<&Quote>
         Metered::Exact(usage) => amounts(usage, net_bytes, door),
         Metered::Unknown => None,
     };
+    // One that no model had time for was no call of it.
+    let was_none =
+        metered == Metered::Exact(Usage::default()) && result.as_ref().is_err_and(|failure| door.may_pass(failure));
+    let spent = spent.map(|spent| if was_none { spent.only(|line| line != Line::ModelCalls) } else { spent });
     let cost = spent.or(quote.map(|quote| quote.reserve)).unwrap_or_default();
-    let usage = Usage { tokens_in: cost.get(Line::TokensIn), tokens_out: cost.get(Line::TokensOut) };
+    let usage = Usage::of(cost.get(Line::TokensIn), cost.get(Line::TokensOut));
     let micro_usd = cost.get(Line::MicroUsd);
     Performed {
         heard: result.map(|reply| Answer::Model { reply, usage, micro_usd }).map_err(Denied::Failed),

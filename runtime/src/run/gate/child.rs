@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::doors::store::{Durability, Need};
 use crate::rules::andon::Pulled;
-use crate::rules::effect::{Answer, Effect, Reason, Refusal};
+use crate::rules::effect::{Answer, Effect, Kind, Reason, Refusal};
 use crate::rules::ledger::{Amounts, Denial, Line};
 use crate::rules::quote;
 use crate::rules::spec::{FileGrant, OnPull};
@@ -146,6 +146,10 @@ impl Gate {
         match record.verdict() {
             // Its line was stopped by somebody else.
             Verdict::Halted { pull } => return Err(self.freeze(pull)),
+            // One that may have changed the world is not run twice: its caller hears of it.
+            Verdict::Deferred { why, retry_at_ms } if admitted.ask.effect.kind() == Kind::Child => {
+                self.defer_until(format!("child {name}: {why}"), retry_at_ms);
+            }
             Verdict::Fault { why } => return Err(RunEnd::Fault(format!("in child {serial}: {why}"))),
             _ => {}
         }

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use crate::doors::clock::Clock;
 use crate::doors::store::{Durability, Need};
 use crate::rules::andon::Pull;
-use crate::rules::effect::{Answer, Denied, Effect, Heard, Refusal};
+use crate::rules::effect::{Answer, Denied, Effect, Failure, FailureKind, Heard, Refusal};
 use crate::rules::guard::{self, Guard, Memory, Step, Suspicion};
 use crate::rules::ledger::ScopeId;
+use crate::rules::model::Request;
 use crate::rules::progress::Mark;
 use crate::rules::spec::{FileGrant, MarkKind, OnPull};
 use crate::rules::verdict::Stop;
@@ -53,8 +54,13 @@ impl Gate {
     /// An effect was performed, and this came of it.
     pub(super) fn was_heard(&self, effect: &Effect, heard: &Heard, alone: bool) {
         let guards = &self.passage.guards;
+        if let (Effect::Model { .. }, Ok(_) | Err(Denied::Failed(_))) = (effect, heard) {
+            self.state().provider_failed = heard.as_ref().is_err_and(is_providers);
+        }
         let mut memory = lock(&self.memory);
         match (effect, heard) {
+            // It passes by itself, and says nothing of the worker.
+            (Effect::Model { request }, Err(Denied::Failed(failure))) if self.may_pass(request, failure) => {}
             (Effect::Model { request }, Ok(Answer::Model { reply, .. })) => {
                 memory.replied(&request.model, &request.messages, reply, alone, guards);
             }
@@ -73,6 +79,11 @@ impl Gate {
             }
             _ => {}
         }
+    }
+
+    /// What a journal tells may be of a model that the run has no more.
+    fn may_pass(&self, request: &Request, failure: &Failure) -> bool {
+        self.passage.models.get(&request.model).is_some_and(|door| door.may_pass(failure))
     }
 
     /// An effect is asked for, now or as the journal tells.
@@ -177,6 +188,17 @@ impl Gate {
             self.passage.cord.pull(Stop::Stuck { suspicion, since: self.since() });
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Whether a call came to nothing because of the provider, and not of what was asked.
+fn is_providers(denied: &Denied) -> bool {
+    match denied {
+        Denied::Failed(failure) => match failure.kind {
+            FailureKind::Unavailable | FailureKind::Overloaded | FailureKind::TimedOut | FailureKind::Broken => true,
+            FailureKind::Rejected | FailureKind::SchemaViolation => false,
+        },
+        Denied::Refused(_) => false,
     }
 }
 

@@ -91,8 +91,7 @@ impl Gate {
                 state.full = Some(granted);
                 let used = state.written_bytes;
                 drop(state);
-                let Shortfall { scope, line, limit, .. } = headroom.short(Line::DiskBytes, bytes);
-                let by = UsedUp { scope, line, limit };
+                let by = UsedUp::of(&headroom.short(Line::DiskBytes, bytes));
                 self.state().exhausted.get_or_insert(by.clone());
                 // If it is lost the run is lost with it: nothing can be appended after it.
                 drop(journal.append_now(Body::Full { used, granted, by }));

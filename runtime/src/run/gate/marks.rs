@@ -68,7 +68,8 @@ impl Gate {
             .map_err(|error| RunEnd::Fault(format!("evidence could not be kept: {error}")))?;
         self.state().kept.push(Kept { kind: kind.to_owned(), name: name.to_owned(), id });
         let mark = Mark { kind: MarkKind::Artifact, digest: id };
-        let new = lock(&self.passage.progress).observe(mark);
+        // What has nothing in it shows nothing.
+        let new = !bytes.trim_ascii().is_empty() && lock(&self.passage.progress).observe(mark);
         let spent = [(Line::DiskBytes, bytes.len() as u64)].into_iter().collect();
         Ok(Performed {
             heard: Ok(Answer::Attached { id: id.to_string() }),

@@ -43,7 +43,7 @@ impl Gate {
         // Of calls at once each began where the one before had ended.
         let tree = parts.iter().rev().find_map(|part| match part {
             Part::Told { tree, .. } => *tree,
-            Part::Open { .. } | Part::New => None,
+            Part::Open { .. } | Part::Again { .. } | Part::New => None,
         });
         if let Some(tree) = tree {
             self.bring(tree).await?;

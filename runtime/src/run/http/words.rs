@@ -31,9 +31,11 @@ pub(super) fn error_code(denied: &Denied) -> ErrorCode {
         },
         Denied::Failed(failure) => match failure.kind {
             FailureKind::TimedOut => ErrorCode::ConnectionTimeout,
-            FailureKind::Unavailable | FailureKind::Rejected | FailureKind::Broken | FailureKind::SchemaViolation => {
-                sentence(&format!("failed: {}", failure.message))
-            }
+            FailureKind::Unavailable
+            | FailureKind::Overloaded
+            | FailureKind::Rejected
+            | FailureKind::Broken
+            | FailureKind::SchemaViolation => sentence(&format!("failed: {}", failure.message)),
         },
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jidoka::doors::provider::HttpModel;
 use jidoka::doors::secret::Secret;
-use jidoka::rules::spec::{Dialect, KeySource, Provider, WireLimits};
+use jidoka::rules::spec::{Dialect, Provider};
 
 use super::super::scene::SECRET;
 use super::super::seen::{got, no, noted, seen, that};
@@ -42,14 +42,7 @@ fn with_key(does: Behaviour) -> super::super::Made {
             let elsewhere = format!("http://{}/v1", scene.address());
             let does = if let Behaviour::Redirect(_) = does { Behaviour::Redirect(elsewhere) } else { does };
             let provider = FakeProvider::start(vec![does]).await;
-            let at = Provider {
-                dialect: Dialect::Openai,
-                url: provider.url(),
-                model: "fake".to_owned(),
-                key: KeySource::None,
-                stream: true,
-                limits: WireLimits::default(),
-            };
+            let at = Provider::new(Dialect::Openai, provider.url(), "fake");
             let key = Secret::from_file(&scene.outside().join("secret")).expect("a key");
             let model = HttpModel::new(&at, Some(key)).expect("loopback is allowed");
             let task = "inputs = { how = \"model\", address = \"none\" }";

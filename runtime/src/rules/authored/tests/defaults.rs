@@ -3,7 +3,7 @@
 use super::*;
 use crate::rules::line::Line;
 use crate::rules::pin::Pin;
-use crate::rules::spec::{Backoff, Caps, Check, CheckRun, Done, Guards, MarkKind, NoChange};
+use crate::rules::spec::{Backoff, Caps, Check, CheckRun, Done, Guards, MarkKind, NoChange, OnOverload};
 
 fn bounded(spec: &RunSpec) -> bool {
     limit::spendable().all(|line| spec.budget.attempt.contains_key(&line) || spec.budget.item.contains_key(&line))
@@ -111,6 +111,7 @@ fn explain_knows_every_setting_of_a_job_and_where_it_comes_from() {
             "attempts.max = 1 (Job)",
             "attempts.backoff = 0s (Job)",
             "attempts.max-backoff = 1h (Default)",
+            "attempts.on-overload = defer (Default)",
             "guards.repeats = 3 (Default)",
             "guards.failures = 5 (Default)",
             "guards.degenerate = 3 (Default)",
@@ -218,7 +219,9 @@ fn guards_andon_and_questions_mean_what_they_say() {
          repeats = 4\nfailures = 6\ndegenerate = 7\nstrikes = 8\nstall = \"90s\"\npollers = [\"b\", \"a.b\"]\n\
          cluster-items = 9\ncluster-runs = 10\n"
     );
+    let text = with(&text, "[attempts]", "[attempts]\non-overload = \"tell\"");
     let spec = plain(&text).expect("it is right");
+    assert_eq!(spec.on_overload, OnOverload::Tell);
     let guards = Guards {
         repeats: 4,
         failures: 6,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rules::line::Line;
+use crate::rules::retry::{DEFAULT_RETRIES, MOST_RETRIES};
 use crate::rules::spec::{CheckRun, Dialect, KeySource, Provider, WireLimits};
 
 /// A job that grants a model and has none of its own.
@@ -27,6 +28,10 @@ fn a_provider_means_what_it_says_and_its_defaults() {
             url: "https://host/v1".to_owned(),
             model: "gpt-x".to_owned(),
             key: KeySource::Environment("OPENAI_API_KEY".to_owned()),
+            auth: None,
+            cap_field: None,
+            headers: Default::default(),
+            query: Default::default(),
             stream: true,
             limits: WireLimits::default(),
         })
@@ -45,6 +50,18 @@ fn a_pace_ends_where_it_says() {
         let local = theirs(&with(OPERATOR, "window = 4096", &paces)).models["local"].spec.clone();
         assert_eq!((local.tokens_per_minute, local.requests_per_minute), (Some(tokens), Some(requests)));
     }
+}
+
+#[test]
+fn a_call_is_made_again_up_to_n_times_and_n_plus_1_does_not_load() {
+    let retries = |retries: u32| with(OPERATOR, "window = 4096", &format!("window = 4096\nretries = {retries}"));
+    for count in [0, MOST_RETRIES] {
+        assert_eq!(theirs(&retries(count)).models["local"].spec.retries, count);
+    }
+    assert!(operator(&retries(MOST_RETRIES + 1)).is_err());
+    let spec = job(&without_script("gpt"), &theirs(OPERATOR), &Overrides::default()).expect("it is right");
+    assert_eq!(spec.models["gpt"].retries, DEFAULT_RETRIES);
+    assert_eq!(setting(&spec, "models.gpt.retries"), ("4", Origin::Default));
 }
 
 #[test]

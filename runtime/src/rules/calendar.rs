@@ -9,7 +9,7 @@ const ERA_DAYS: u64 = 146_097;
 const DAYS_BEFORE_1970: u64 = 719_468;
 
 /// A time in milliseconds since 1970-01-01T00:00:00Z, to the second.
-pub(super) fn utc(unix_ms: u64) -> String {
+pub fn utc(unix_ms: u64) -> String {
     let seconds = unix_ms / 1_000;
     let (year, month, day) = date(seconds / DAY_S);
     let of_day = seconds % DAY_S;
