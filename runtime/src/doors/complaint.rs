@@ -52,7 +52,9 @@ impl Complaint {
             Some(error) if says_something(error) => in_json(error),
             Some(_) | None => in_json(&value),
         };
-        let is_free = !has_output(&value) && value.get("usage").is_none_or(Value::is_null);
+        let usages = ["/usage", "/message/usage", "/delta/usage", "/choices/0/usage", "/x_groq/usage"];
+        let has_usage = usages.iter().any(|place| value.pointer(place).is_some_and(|usage| !usage.is_null()));
+        let is_free = !has_output(&value) && !has_usage;
         Some(Self { failure: Failure { kind: kind(200, &value), message }, is_free })
     }
 }

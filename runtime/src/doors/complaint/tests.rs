@@ -155,3 +155,14 @@ fn a_complaint_is_cut_at_500_characters_and_has_no_control_characters() {
     assert_eq!(clean(&format!("{exact}b")), format!("{exact}…"));
     assert_eq!(clean(" red \x1b[31m\r\nline\n"), "red  [31m  line");
 }
+
+#[test]
+fn an_error_beside_a_usage_is_not_free_wherever_the_usage_stands() {
+    let is_free = |rest: &str| Complaint::of_reply(format!(r#"{{"error":"busy"{rest}}}"#).as_bytes()).unwrap().is_free;
+    assert!(is_free("") && is_free(r#","usage":null"#));
+    for place in
+        ["\"usage\":{}", "\"message\":{\"usage\":{}}", "\"choices\":[{\"usage\":{}}]", "\"x_groq\":{\"usage\":{}}"]
+    {
+        assert!(!is_free(&format!(",{place}")), "{place}");
+    }
+}
