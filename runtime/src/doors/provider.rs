@@ -1,9 +1,9 @@
 //! A language model behind HTTP: one request, one response, read only as far as the caps allow.
 //!
-//! Never: follows a redirect, uses a proxy, retries, speaks plain `http` off this machine, shows the key. Invariants:
-//! an exchange ends within its timeouts and its byte cap; each one is sent at most once; [`Metered::Exact`] of zero is
-//! said only where no model can have run; what leaves here as text went through the key's scrubber. A count of a
-//! request's input obeys the same rules.
+//! Never: follows a redirect, uses a proxy, waits and retries, speaks plain `http` off this machine, shows the key. Invariants:
+//! an exchange ends within its timeouts and its byte cap; a request is sent once, and a second time only if the server refused
+//! the name of its cap, free of charge, and named the other; [`Metered::Exact`] of zero is said only where no model can have
+//! run; what leaves here as text went through the key's scrubber. A count of a request's input obeys the same rules.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -43,8 +43,8 @@ use super::wrap;
 /// Runs AI-agent workers that nobody has to trust.
 ///
 /// The host decides the verdict of a run; the exit code says whose move it is: 0 accepted or no change needed, 10-13 the
-/// worker's answer, 20-24 the line or a limit, 25 something that passes by itself, 30 not admitted, 40 trapped, 50-51 diverged or unverifiable, 70 the
-/// host's own fault, 1 unexpected, 2 usage or a job that does not load, 74 output that could not be written, 128 and more a
+/// worker's answer, 20-24 the line or a limit, 25 something that passes by itself, 30 not admitted, 40 trapped, 50-51
+/// diverged or unverifiable, 70 the host's own fault, 1 unexpected, 2 usage or a job that does not load, 74 output that could not be written, 128 and more a
 /// signal before there was a verdict.
 #[derive(Debug, Parser)]
 #[command(name = "jidoka", version, max_term_width = 120)]

@@ -56,7 +56,6 @@ pub struct RunSpec {
     pub caps: Caps,
     /// Attempts of the item over all causes, at least 1.
     pub max_attempts: u32,
-    // The three below are not in journals of format 2.
     #[serde(default)]
     pub backoff: Backoff,
     #[serde(default)]

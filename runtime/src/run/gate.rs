@@ -2,8 +2,9 @@
 //!
 //! Cord -> told by the journal? -> policy -> bound and reserve in one transaction -> pace -> dispatch and journal INTENT in
 //! one transaction -> the door performs -> validate -> settle and journal ANSWERED in one transaction -> the guest hears.
-//! Never: retries, decides a verdict. Invariants here: L8 (no byte leaves without a journalled call), intent durable
-//! before the world moves, answer durable before the guest hears, and what the journal tells is not performed again.
+//! A model that is overloaded is asked again within one effect (`again`). Never: decides a verdict. Invariants here: L8 (no
+//! byte leaves without a journalled call), intent durable before the world moves, answer durable before the guest hears, and
+//! what the journal tells is not performed again.
 
 mod again;
 mod call;
