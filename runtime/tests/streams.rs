@@ -53,10 +53,11 @@ impl Host {
         self.0.path().join(name)
     }
 
-    /// A command behind words of bash, in which `"$@"` is it.
+    /// A command behind words of bash, in which `"$@"` is it. What whoever started the tests ignores is not ignored here.
     fn behind(&self, bash: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new("bash");
-        command.args(["-c", bash, "bash", env!("CARGO_BIN_EXE_jidoka")]).args(arguments).current_dir(self.0.path());
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP,INT,QUIT,TERM", "bash", "-c", bash, "bash", env!("CARGO_BIN_EXE_jidoka")]);
+        command.args(arguments).current_dir(self.0.path());
         command.env("JIDOKA_STATE", self.path("state")).env("XDG_CONFIG_HOME", self.path("no-config"));
         command.env_remove("JIDOKA_HOST").env_remove("JIDOKA_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
