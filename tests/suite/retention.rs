@@ -43,6 +43,20 @@ fn near(one: u64, other: u64) -> bool {
     one.abs_diff(other) * 20 <= one.max(other)
 }
 
+/// Prunes until so many runs are erased: which, and how many are unfinished. A run that a process has is left for the next
+/// sweep, and a child that another test forks has everything of this process until it becomes its own program.
+async fn swept(home: &Home, runs: usize) -> (Vec<String>, usize) {
+    let mut erased = Vec::new();
+    for _ in 0..100 {
+        let pruned = desk(home).prune(ALL).await.unwrap();
+        erased.extend(pruned.runs);
+        if erased.len() >= runs {
+            return (erased, pruned.unfinished);
+        }
+    }
+    panic!("only {erased:?} went");
+}
+
 /// The store has seen a time that this machine's clock has not.
 fn put_clock_back(home: &Home) {
     let store = rusqlite::Connection::open(home.state().join("ledger.sqlite")).unwrap();
@@ -67,8 +81,7 @@ async fn what_may_go_on_stays_until_it_went_on_and_then_goes() {
     let over = told(&["write d x", "done ready"]).set("", "line = \"other\"").item("over").at(&home).run().await;
     over.expect("accepted");
 
-    let pruned = desk(&home).prune(ALL).await.unwrap();
-    assert_eq!((pruned.runs.as_slice(), pruned.unfinished), ([over.record.serial.clone()].as_slice(), 3));
+    assert_eq!(swept(&home, 1).await, (vec![over.record.serial.clone()], 3));
     assert!(!home.state().join("runs").join(&over.record.serial).exists());
 
     let desk = desk(&home);
@@ -79,8 +92,8 @@ async fn what_may_go_on_stays_until_it_went_on_and_then_goes() {
     // An item that is tried anew has moved on, and so has one that is given up.
     told(&["write b x", "done ready"]).item("cancelled").no_apply().at(&home).run().await.expect("accepted");
     desk.abandon(&line().child("pulled"), because()).await.unwrap();
-    let pruned = desk.prune(ALL).await.unwrap();
-    assert_eq!((pruned.runs.len(), pruned.unfinished), (4, 0), "{pruned:?}");
+    let (erased, unfinished) = swept(&home, 4).await;
+    assert_eq!((erased.len(), unfinished), (4, 0), "{erased:?}");
     assert_eq!(std::fs::read_dir(home.state().join("runs")).unwrap().count(), 0);
     assert_eq!(desk.rehearse_prune(ALL).await.unwrap().runs, Vec::<String>::new());
 }
@@ -99,12 +112,12 @@ async fn work_that_could_not_be_applied_stays_until_it_is() {
     std::fs::create_dir(&away).unwrap();
     let end = job().item("one").resume(&end.record.serial).await;
     assert_eq!(end.expect("accepted").real_file("a").as_deref(), Some("x"));
-    assert_eq!(desk(&home).prune(ALL).await.unwrap().runs.len(), 1);
+    assert_eq!(swept(&home, 1).await.0.len(), 1);
     // What a check rejected does not go on.
     let rejected =
         told(&["write b x", "done ready"]).command("no", &["false"], "10s").item("two").at(&home).run().await;
     rejected.expect("rejected");
-    assert_eq!(desk(&home).prune(ALL).await.unwrap().runs, [rejected.record.serial]);
+    assert_eq!(swept(&home, 1).await.0, [rejected.record.serial]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
