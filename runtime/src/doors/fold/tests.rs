@@ -1,0 +1,142 @@
+//! What holds for every dialect: cuts, ends, zeros, bounds.
+
+mod rows;
+
+use super::*;
+use crate::rules::model::Usage;
+
+/// The outcome of a body, which must be the same for pieces of 1, 2, 3, ... bytes and for one piece.
+pub fn folded(dialect: Dialect, max_output: u32, body: &str) -> Folded {
+    let in_pieces = |size: usize| {
+        let mut fold = Fold::new(dialect, "one", max_output);
+        for piece in body.as_bytes().chunks(size) {
+            if fold.push(piece).is_break() {
+                break;
+            }
+        }
+        fold.finish()
+    };
+    let whole = in_pieces(body.len().max(1));
+    for size in [1, 2, 3, 5, 17, 64] {
+        assert_eq!(in_pieces(size), whole, "in pieces of {size}");
+    }
+    whole
+}
+
+/// A whole outcome in a line: text, calls, stop, usage.
+pub fn shown(dialect: Dialect, max_output: u32, body: &str) -> String {
+    let Folded { result, metered, .. } = folded(dialect, max_output, body);
+    let said = match result {
+        Ok(Reply { text, tool_calls, stop, .. }) => {
+            let calls = tool_calls.iter().map(|call| format!(" {}:{}({})", call.id, call.name, call.arguments));
+            let stop = serde_json::to_value(stop).unwrap();
+            format!("{}{} · {}", text.escape_debug(), calls.collect::<String>(), stop.as_str().unwrap())
+        }
+        Err(failure) => format!("{:?}: {}", failure.kind, failure.message),
+    };
+    match metered {
+        Metered::Exact(usage) => format!("{said} · {} in {} out", usage.tokens_in, usage.tokens_out),
+        Metered::Unknown => format!("{said} · unknown"),
+    }
+}
+
+/// The message of an outcome that is broken.
+pub fn broken_message(folded: &Folded) -> &str {
+    let failure = folded.result.as_ref().unwrap_err();
+    assert_eq!(failure.kind, crate::rules::effect::FailureKind::Broken, "{failure:?}");
+    &failure.message
+}
+
+#[test]
+fn any_prefix_of_a_reply_is_broken_and_costs_nobody_knows_what_until_its_end_is_known() {
+    let openai = concat!(
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"}}]}\n\n",
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":1}}\n\n",
+        "data: [DONE]\n\n"
+    );
+    let anthropic = concat!(
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":5,\"output_tokens\":1}}}\n\n",
+        "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+        "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi\"}}\n\n",
+        "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":1}}\n\n",
+        "data: {\"type\":\"message_stop\"}\n\n"
+    );
+    for (dialect, body, last) in
+        [(Dialect::Openai, openai, "\"prompt_tokens\""), (Dialect::Anthropic, anthropic, "\"message_delta\"")]
+    {
+        let last_word = body.find(last).unwrap();
+        // From here on the last word is there, and a clean close is an end.
+        let known_from = last_word + body[last_word..].find("\n\n").unwrap();
+        // What is cut within its terminator is no clean close.
+        let terminator = body.rfind("data: ").unwrap() + "data: ".len()..body.len() - "\n\n".len();
+        for end in 0..body.len() {
+            let folded = folded(dialect, 8, &body[..end]);
+            let is_known = end >= known_from;
+            let is_whole = is_known && (!terminator.contains(&end) || end == terminator.start);
+            let came = (folded.result.is_ok(), folded.metered != Metered::Unknown);
+            assert_eq!(came, (is_whole, is_known), "{dialect:?} {end}");
+        }
+        assert_eq!(folded(dialect, 8, body).result.unwrap().text, "Hi");
+    }
+}
+
+#[test]
+fn a_cut_is_told_as_the_caller_tells_it_unless_a_rule_was_broken_before() {
+    let timed_out = Failure { kind: crate::rules::effect::FailureKind::TimedOut, message: "too late".into() };
+    let fold = Fold::new(Dialect::Openai, "one", 8);
+    assert_eq!(fold.cut(timed_out.clone()).result, Err(timed_out.clone()));
+    let mut fold = Fold::new(Dialect::Openai, "one", 8);
+    assert!(fold.push(b"data: nonsense\n\n").is_break());
+    assert!(broken_message(&fold.cut(timed_out)).contains("not of its dialect"));
+}
+
+#[test]
+fn what_comes_after_the_terminator_is_not_read() {
+    let mut fold = Fold::new(Dialect::Anthropic, "one", 8);
+    let body = b"data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\ndata: {\"type\":\"message_stop\"}\n\nnonsense";
+    assert!(fold.push(body).is_break());
+    assert!(fold.push(b"data: nonsense\n\n").is_break());
+    assert!(fold.finish().result.is_ok());
+}
+
+#[test]
+fn a_server_that_does_not_count_says_zero_and_that_is_no_usage() {
+    let metered = |dialect: Dialect, body: &str| folded(dialect, 8, body).metered;
+    let exact = |tokens_in, tokens_out| Metered::Exact(Usage::of(tokens_in, tokens_out));
+    let openai = |message: &str, tokens_in: u64, tokens_out: u64| {
+        let usage = format!(r#"{{"prompt_tokens":{tokens_in},"completion_tokens":{tokens_out}}}"#);
+        let body = format!(r#"{{"choices":[{{"message":{message},"finish_reason":"stop"}}],"usage":{usage}}}"#);
+        metered(Dialect::Openai, &body)
+    };
+    let text = r#"{"content":"Hi"}"#;
+    let call = r#"{"tool_calls":[{"id":"a","function":{"name":"look","arguments":""}}]}"#;
+    for message in [text, call] {
+        assert_eq!(openai(message, 5, 1), exact(5, 1));
+        assert_eq!(openai(message, 0, 0), Metered::Unknown);
+        assert_eq!(openai(message, 0, 1), Metered::Unknown);
+        assert_eq!(openai(message, 5, 0), Metered::Unknown);
+    }
+    assert_eq!(openai(r#"{"content":""}"#, 5, 0), exact(5, 0));
+    // What aimock 1.43.0 sends for a fixture without usage.
+    let anthropic = concat!(
+        "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":0,\"output_tokens\":0}}}\n\n",
+        "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+        "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi\"}}\n\n",
+        "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":0}}\n\n",
+        "data: {\"type\":\"message_stop\"}\n\n"
+    );
+    assert_eq!(metered(Dialect::Anthropic, anthropic), Metered::Unknown);
+}
+
+#[test]
+fn events_without_output_cannot_go_on_for_ever() {
+    let ping = "data: {\"type\":\"ping\"}\n\n";
+    let most = usize::try_from(2 * 8 + SPARE_EVENTS).unwrap();
+    let push = |count: usize| {
+        let mut fold = Fold::new(Dialect::Anthropic, "one", 8);
+        fold.push(ping.repeat(count).as_bytes())
+    };
+    assert!(push(most).is_continue());
+    assert!(push(most + 1).is_break());
+}
