@@ -51,6 +51,9 @@ pub enum Behaviour {
     EchoKeyInError(u16),
     /// Answers twice in one reply. OpenAI dialect only.
     TwoChoices(String),
+    /// Thinks aloud before it writes a file, for so many turns, then says that it is done. Whoever does not bring every
+    /// thought back as it was, signature and all, is refused.
+    Thinks(u64),
     /// Does something, with these headers besides.
     Headers(Vec<(&'static str, String)>, Box<Behaviour>),
 }
@@ -83,6 +86,9 @@ pub struct Counters {
     /// What was really spent, whether it was reported or not.
     pub tokens_in: u64,
     pub tokens_out: u64,
+    /// Of these, what no client was told.
+    pub untold_in: u64,
+    pub untold_out: u64,
 }
 
 /// A call as it arrived.
@@ -114,6 +120,23 @@ impl Seen {
         }
     }
 
+    /// Whether the model's own turn number `number` came back with its thought.
+    fn has_thought(&self, number: u64) -> bool {
+        let (thought, signature) = thought(number);
+        let turns = self.body["messages"].as_array().into_iter().flatten();
+        let mut turns = turns.filter(|turn| turn["role"] == "assistant");
+        let turn = turns.nth(usize::try_from(number).unwrap_or(usize::MAX)).unwrap_or(&Value::Null);
+        match self.dialect() {
+            Dialect::Openai => {
+                let signed = &turn["tool_calls"][0]["extra_content"]["google"]["thought_signature"];
+                turn["reasoning_content"] == thought.as_str() && *signed == signature.as_str()
+            }
+            Dialect::Anthropic => {
+                turn["content"][0] == json!({ "type": "thinking", "thinking": thought, "signature": signature })
+            }
+        }
+    }
+
     fn is_count(&self) -> bool {
         self.path.ends_with("/messages/count_tokens")
     }
@@ -123,6 +146,8 @@ impl Seen {
 struct Books {
     counters: Counters,
     seen: Vec<Seen>,
+    /// Turns of [`Behaviour::Thinks`].
+    thoughts: u64,
 }
 
 /// A running provider; dropping it closes the port and every connection.
@@ -287,6 +312,18 @@ impl Connection {
                 answer.say(seen.key(), u64::MAX);
                 answer.call("echo", &json!({ "key": seen.key() }).to_string());
             }
+            Behaviour::Thinks(turns) => {
+                let given = self.books.borrow().thoughts;
+                if let Some(lost) = (0..given).find(|number| !seen.has_thought(*number)) {
+                    return self.complain(400, &format!("thought {lost} is missing or not as it was")).await;
+                }
+                self.book(|books| books.thoughts += 1);
+                answer.thought = Some(given);
+                match given < *turns {
+                    true => answer.call("write", &json!({ "path": format!("{given}.txt"), "text": "x" }).to_string()),
+                    false => answer.say("all is written", seen.cap()),
+                }
+            }
             Behaviour::Headers(headers, then) => {
                 self.headers.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
                 return Box::pin(self.answer(seen, then, tokens_in)).await;
@@ -310,8 +347,13 @@ impl Connection {
             }
         }
         self.book(|books| {
-            books.counters.tokens_in += answer.tokens_in;
-            books.counters.tokens_out += answer.tokens_out;
+            let counters = &mut books.counters;
+            counters.tokens_in += answer.tokens_in;
+            counters.tokens_out += answer.tokens_out;
+            if !answer.reports_usage || matches!(behaviour, Behaviour::Cut(_)) {
+                counters.untold_in += answer.tokens_in;
+                counters.untold_out += answer.tokens_out;
+            }
         });
         if seen.body["stream"] != json!(true) {
             let body = answer.whole(seen.dialect()).to_string();
@@ -412,6 +454,8 @@ impl Connection {
 struct Answer {
     text: String,
     call: Option<(String, String)>,
+    /// The number of the thought that comes before it.
+    thought: Option<u64>,
     cut: bool,
     choices: usize,
     reports_usage: bool,
@@ -421,7 +465,16 @@ struct Answer {
 
 impl Answer {
     fn new(tokens_in: u64) -> Self {
-        Self { text: String::new(), call: None, cut: false, choices: 1, reports_usage: true, tokens_in, tokens_out: 0 }
+        Self {
+            text: String::new(),
+            call: None,
+            thought: None,
+            cut: false,
+            choices: 1,
+            reports_usage: true,
+            tokens_in,
+            tokens_out: 0,
+        }
     }
 
     fn say(&mut self, text: &str, cap: u64) {
@@ -461,14 +514,24 @@ impl Answer {
                 let mut message = json!({ "role": "assistant", "content": self.text });
                 if let Some((name, arguments)) = &self.call {
                     let function = json!({ "name": name, "arguments": arguments });
-                    message["tool_calls"] = json!([{ "id": "call-a", "type": "function", "function": function }]);
+                    let extra = self.thought.map(signed);
+                    let call =
+                        json!({ "id": "call-a", "type": "function", "function": function, "extra_content": extra });
+                    message["tool_calls"] = json!([call]);
+                }
+                if let Some(number) = self.thought {
+                    message["reasoning_content"] = thought(number).0.into();
                 }
                 let choice = |index| json!({ "index": index, "message": message, "finish_reason": self.stop(dialect) });
                 let choices: Vec<Value> = (0..self.choices).map(choice).collect();
                 json!({ "id": "chat-1", "object": "chat.completion", "choices": choices, "usage": self.openai_usage() })
             }
             Dialect::Anthropic => {
-                let mut content = vec![json!({ "type": "text", "text": self.text })];
+                let mut content = Vec::new();
+                if let Some((thought, signature)) = self.thought.map(thought) {
+                    content.push(json!({ "type": "thinking", "thinking": thought, "signature": signature }));
+                }
+                content.push(json!({ "type": "text", "text": self.text }));
                 if let Some((name, arguments)) = &self.call {
                     let input: Value = serde_json::from_str(arguments).expect("a test's arguments are JSON");
                     content.push(json!({ "type": "tool_use", "id": "call-a", "name": name, "input": input }));
@@ -500,13 +563,20 @@ impl Answer {
         };
         let delta = |delta: Value| event(json!([{ "index": 0, "delta": delta }]), Value::Null);
         let mut events = vec![delta(json!({ "role": "assistant", "content": "" }))];
+        if let Some(number) = self.thought {
+            let thought = thought(number).0;
+            events.extend(pieces(&thought).map(|piece| delta(json!({ "reasoning_content": piece }))));
+        }
         for (index, piece) in (0..self.choices).flat_map(|index| pieces(&self.text).map(move |piece| (index, piece))) {
             events.push(event(json!([{ "index": index, "delta": { "content": piece } }]), Value::Null));
         }
         if let Some((name, arguments)) = &self.call {
             let call = |call: Value| delta(json!({ "tool_calls": [call] }));
             let function = json!({ "name": name, "arguments": "" });
-            events.push(call(json!({ "index": 0, "id": "call-a", "type": "function", "function": function })));
+            let extra = self.thought.map(signed);
+            events.push(call(
+                json!({ "index": 0, "id": "call-a", "type": "function", "function": function, "extra_content": extra }),
+            ));
             let part = |piece| call(json!({ "index": 0, "function": { "arguments": piece } }));
             events.extend(pieces(arguments).map(part));
         }
@@ -533,14 +603,20 @@ impl Answer {
         let close = |index: u64| event("content_block_stop", json!({ "index": index }));
 
         let mut events = vec![event("message_start", json!({ "message": start })), event("ping", json!({}))];
-        events.push(open(0, json!({ "type": "text", "text": "" })));
-        events.extend(pieces(&self.text).map(|text| delta(0, json!({ "type": "text_delta", "text": text }))));
-        events.push(close(0));
+        if let Some((thought, signature)) = self.thought.map(thought) {
+            events.push(open(0, json!({ "type": "thinking", "thinking": "", "signature": "" })));
+            events.extend(pieces(&thought).map(|text| delta(0, json!({ "type": "thinking_delta", "thinking": text }))));
+            events.push(delta(0, json!({ "type": "signature_delta", "signature": signature })));
+            events.push(close(0));
+        }
+        events.push(open(1, json!({ "type": "text", "text": "" })));
+        events.extend(pieces(&self.text).map(|text| delta(1, json!({ "type": "text_delta", "text": text }))));
+        events.push(close(1));
         if let Some((name, arguments)) = &self.call {
-            events.push(open(1, json!({ "type": "tool_use", "id": "call-a", "name": name, "input": {} })));
-            let part = |piece| delta(1, json!({ "type": "input_json_delta", "partial_json": piece }));
+            events.push(open(2, json!({ "type": "tool_use", "id": "call-a", "name": name, "input": {} })));
+            let part = |piece| delta(2, json!({ "type": "input_json_delta", "partial_json": piece }));
             events.extend(pieces(arguments).map(part));
-            events.push(close(1));
+            events.push(close(2));
         }
         let end = json!({ "delta": { "stop_reason": self.stop(Dialect::Anthropic) },
             "usage": usage(json!({ "output_tokens": self.tokens_out })) });
@@ -548,6 +624,16 @@ impl Answer {
         events.push(event("message_stop", json!({})));
         events
     }
+}
+
+/// A thought, and what signs it.
+fn thought(number: u64) -> (String, String) {
+    (format!("I had better write file {number}"), format!("signature-{number}=="))
+}
+
+/// As Gemini signs a call.
+fn signed(number: u64) -> Value {
+    json!({ "google": { "thought_signature": thought(number).1 } })
 }
 
 /// One token for each 4 bytes begun.

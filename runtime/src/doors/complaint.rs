@@ -25,15 +25,16 @@ impl Complaint {
     ///
     /// With 4xx the server says that it did not take the request, and no known provider bills one. Not so 408 and 499, with
     /// which proxies report that they stopped waiting for a server that may well be at work. 5xx may come after the work, but
-    /// for one that says that no model had time for it. Anything else is no answer of a model's.
+    /// for one that says that no model had time for it: a server that failed may not fail again, and what it did is unknown.
+    /// Anything else is no answer of a model's.
     pub fn of_status(status: u16, body: &[u8]) -> Self {
         let value = in_body(body);
-        let kind = kind(status, &value);
+        let (kind, no_model_ran) = kind(status, &value);
         let words = match status {
             300..400 => "redirects are never followed".to_owned(),
             _ => in_json(&value),
         };
-        let is_free = kind == FailureKind::Overloaded || ((400..500).contains(&status) && !matches!(status, 408 | 499));
+        let is_free = no_model_ran || ((400..500).contains(&status) && !matches!(status, 408 | 499));
         Self { failure: Failure { kind, message: format!("the provider answered {status}: {words}") }, is_free }
     }
 
@@ -55,7 +56,7 @@ impl Complaint {
         let usages = ["/usage", "/message/usage", "/delta/usage", "/choices/0/usage", "/x_groq/usage"];
         let has_usage = usages.iter().any(|place| value.pointer(place).is_some_and(|usage| !usage.is_null()));
         let is_free = !has_output(&value) && !has_usage;
-        Some(Self { failure: Failure { kind: kind(200, &value), message }, is_free })
+        Some(Self { failure: Failure { kind: kind(200, &value).0, message }, is_free })
     }
 }
 
@@ -163,8 +164,10 @@ const UNPAID: [&str; 6] = ["insufficient", "billing", "credits", "credit balance
 /// Bytes of a message that are looked at: a page of HTML may follow.
 const WORDS_BYTES: usize = 4 << 10;
 
-/// What kind of no it is. Codes come before words, and words before the status: a gateway's status says little.
-fn kind(status: u16, value: &Value) -> FailureKind {
+/// What kind of no it is, and whether it says that no model had time for the request. Codes come before words, and words before
+/// the status: a gateway's status says little.
+fn kind(status: u16, value: &Value) -> (FailureKind, bool) {
+    const BUSY_NOW: (FailureKind, bool) = (FailureKind::Overloaded, true);
     let (mut words, mut numbers) = (Vec::new(), Vec::new());
     codes(value, DEEPEST, &mut words, &mut numbers);
     let in_code = |known: &[&str]| words.iter().any(|word: &String| known.iter().any(|part| word.contains(part)));
@@ -172,25 +175,25 @@ fn kind(status: u16, value: &Value) -> FailureKind {
     message.truncate(message.floor_char_boundary(WORDS_BYTES));
     let in_words = |known: &[&str]| known.iter().any(|part| message.contains(part));
     if status == 402 || numbers.contains(&402) || in_code(&LASTING) || in_words(&TOO_LARGE) {
-        return FailureKind::Rejected;
+        return (FailureKind::Rejected, false);
     }
     if in_code(&PASSING) || words.iter().any(|word| PASSING_WHOLE.contains(&word.as_str())) {
-        return FailureKind::Overloaded;
+        return BUSY_NOW;
     }
     // What the server says of itself comes before what carried it.
     let said = numbers.iter().copied().find(|number| (400..600).contains(number)).filter(|_| status == 200);
     let status = said.unwrap_or(status);
     match status {
         // A server that does not know the request or the key says so, whatever its words.
-        400 | 401 | 403 | 404 | 405 | 413 | 422 => FailureKind::Rejected,
-        _ if numbers.iter().any(|number| matches!(number, 429 | 503 | 529)) && !in_words(&UNPAID) => {
-            FailureKind::Overloaded
-        }
-        _ if in_words(&BUSY) => FailureKind::Overloaded,
-        429 | 503 | 529 if !in_words(&UNPAID) => FailureKind::Overloaded,
-        408 | 504 => FailureKind::TimedOut,
-        200 | 400..600 => FailureKind::Rejected,
-        _ => FailureKind::Broken,
+        400 | 401 | 403 | 404 | 405 | 413 | 422 => (FailureKind::Rejected, false),
+        _ if numbers.iter().any(|number| matches!(number, 429 | 503 | 529)) && !in_words(&UNPAID) => BUSY_NOW,
+        _ if in_words(&BUSY) => BUSY_NOW,
+        429 | 503 | 529 if !in_words(&UNPAID) => BUSY_NOW,
+        408 | 504 | 524 => (FailureKind::TimedOut, false),
+        // A server or a gateway that failed: <https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/>.
+        500 | 502 | 520..=527 => (FailureKind::Overloaded, false),
+        200 | 400..600 => (FailureKind::Rejected, false),
+        _ => (FailureKind::Broken, false),
     }
 }
 

@@ -225,7 +225,7 @@ impl Draft {
         let stop = match (stop, end) {
             (Some(stop), End::Said) => stop,
             (Some(stop), End::Closed) if stage > UsageStage::Running => stop,
-            (_, End::Closed) => return (failed("the stream ended without its terminator"), usage),
+            (_, End::Closed) => return (Err(broken_off("the stream ended without its terminator")), usage),
             (None, End::Said) if text.is_empty() && calls.is_empty() && !withheld => {
                 return (failed("the reply is empty and does not say why it stopped"), usage);
             }
@@ -275,6 +275,11 @@ impl Draft {
     fn past_the_cap(&self) -> Failure {
         broken(&format!("output ran past the cap of {} tokens", self.max_output))
     }
+}
+
+/// The other side ended before its answer did.
+pub fn broken_off(message: &str) -> Failure {
+    Failure { kind: FailureKind::Overloaded, message: message.to_owned() }
 }
 
 /// The other side broke its protocol or a cap.

@@ -8,7 +8,7 @@
 use std::ops::ControlFlow;
 
 use super::complaint::Complaint;
-use super::draft::{Draft, End, UsageStage, broken};
+use super::draft::{Draft, End, UsageStage, broken, broken_off};
 use super::json::SHOWN;
 use super::sse::{Bounds, Event, Parser};
 use super::{anthropic, openai};
@@ -162,7 +162,7 @@ impl Fold {
     pub fn finish(mut self) -> Folded {
         let (end, failure) = match std::mem::replace(&mut self.state, State::Ended) {
             State::Ended => (End::Said, None),
-            State::Begun => (End::Closed, Some(broken("the response is empty"))),
+            State::Begun => (End::Closed, Some(broken_off("the response is empty"))),
             State::Whole(body) => {
                 let failure = match (Complaint::of_reply(&body), self.dialect) {
                     (Some(complaint), _) => Some(self.complained(complaint)),

@@ -19,7 +19,7 @@ use tracing::instrument;
 use super::client::{self, ClientError, Patience, reason};
 use super::clock::Clock;
 use super::complaint::{self, Complaint};
-use super::encode::EncodeError;
+use super::encode::{self, EncodeError};
 use super::fold::{Fold, Folded};
 use super::model::{COUNT_RESPONSE_BYTES, Call, Counted, Model, Received};
 use super::rates::RateNews;
@@ -86,10 +86,11 @@ impl HttpModel {
 
     fn encode(&self, request: &Request, field: CapField) -> Result<Vec<u8>, EncodeError> {
         let Provider { model, stream, .. } = &self.provider;
-        let body = match self.provider.dialect {
+        let mut body = match self.provider.dialect {
             Dialect::Openai => openai::encode(request, model, &self.name, field, *stream)?,
             Dialect::Anthropic => anthropic::encode(request, model, &self.name, *stream)?,
         };
+        encode::put_sampling(&mut body, &self.provider);
         Ok(body.to_string().into_bytes())
     }
 
@@ -350,10 +351,6 @@ impl From<reqwest::Error> for Unanswered {
         if error.is_builder() {
             return Self::NothingSent(Failure { kind: FailureKind::Rejected, message: reason(error) });
         }
-        if client::is_closed(&error) {
-            // Nothing came back, and what came of the request nobody knows.
-            return Self::Interrupted(Failure { kind: FailureKind::Overloaded, message: reason(error) });
-        }
         Self::Interrupted(interrupted(error))
     }
 }
@@ -406,6 +403,8 @@ fn unknown(failure: Failure) -> Folded {
 fn interrupted(error: reqwest::Error) -> Failure {
     let kind = match error.is_timeout() {
         true => FailureKind::TimedOut,
+        // What came of the request nobody knows.
+        false if client::is_closed(&error) => FailureKind::Overloaded,
         false => FailureKind::Broken,
     };
     Failure { kind, message: reason(error) }

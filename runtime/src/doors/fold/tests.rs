@@ -40,6 +40,13 @@ pub fn shown(dialect: Dialect, max_output: u32, body: &str) -> String {
     }
 }
 
+/// Holds if the outcome is that the answer broke off.
+pub fn is_broken_off(folded: &Folded) {
+    let failure = folded.result.as_ref().unwrap_err();
+    assert_eq!(failure.kind, crate::rules::effect::FailureKind::Overloaded, "{failure:?}");
+    assert!(failure.message.contains("ended without its terminator"), "{failure:?}");
+}
+
 /// The message of an outcome that is broken.
 pub fn broken_message(folded: &Folded) -> &str {
     let failure = folded.result.as_ref().unwrap_err();
