@@ -52,7 +52,10 @@ async fn an_agent_gives_all_reasoning_of_ten_turns_back_where_it_was() {
 
 #[tokio::test]
 async fn reasoning_goes_to_no_other_provider_and_is_missed_by_the_one_that_gave_it() {
-    let fakes = [FakeProvider::start(vec![Behaviour::Demands(2)]).await, FakeProvider::start(vec![Behaviour::Demands(2)]).await];
+    let fakes = [
+        FakeProvider::start(vec![Behaviour::Demands(2)]).await,
+        FakeProvider::start(vec![Behaviour::Demands(2)]).await,
+    ];
     let [one, other] = [&fakes[0], &fakes[1]].map(|fake| model(fake, "their-name", true));
     let user = Message::new(Role::User, "look");
     let reply = one.ask(&call(vec![user.clone()])).await.result.expect("it asks for a tool");
@@ -74,6 +77,10 @@ async fn a_server_that_refuses_to_be_asked_for_reasoning_is_asked_without_and_fr
         assert_eq!(fake.counters().calls, calls);
     }
     // Known by its name.
-    model(&fake, "gpt-4o-mini", true).ask(&call(vec![Message::new(Role::User, "hello")])).await.result.expect("answers");
+    model(&fake, "gpt-4o-mini", true)
+        .ask(&call(vec![Message::new(Role::User, "hello")]))
+        .await
+        .result
+        .expect("answers");
     assert_eq!(fake.counters().calls, 4);
 }

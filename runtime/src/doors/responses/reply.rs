@@ -54,7 +54,9 @@ pub fn event(draft: &mut Draft, event: &Event) -> Result<Flow, Failure> {
             let delta = json::arguments(&frame["delta"]);
             piece(draft, Kind::Call, &frame, &delta)?;
         }
-        "response.function_call_arguments.done" | "response.function_call.arguments.done" => finish_call(draft, &frame)?,
+        "response.function_call_arguments.done" | "response.function_call.arguments.done" => {
+            finish_call(draft, &frame)?
+        }
         "response.reasoning_text.delta" | "response.reasoning.delta" => {
             draft.bytes(delta.len())?;
             if let Some(item) = draft.items.open(Kind::Reasoning, &name(&frame)) {
@@ -186,9 +188,9 @@ fn reconcile_reasoning(draft: &mut Draft, all: &[Value]) -> Result<(), Failure> 
         match by_id.or(has_any.then_some(place)).filter(|place| *place < known.len()) {
             Some(place) => {
                 let known = known.swap_remove(place);
-                if known.reasoning.encrypted_content.is_empty() {
-                    take_reasoning(known, item);
-                }
+                let is_open = known.reasoning.encrypted_content.is_empty();
+                let new = if is_open { take_reasoning(known, item) } else { 0 };
+                draft.bytes(new)?;
             }
             None if !has_any => {
                 let inserted = draft.items.insert(Kind::Reasoning, others).ok_or_else(too_many)?;
@@ -240,7 +242,11 @@ fn begin(draft: &mut Draft, frame: &Value) -> Result<(), Failure> {
     if kind == Kind::Call && !id.is_empty() && draft.items.of(Kind::Call).iter().any(|call| call.call_id == id) {
         return Ok(());
     }
-    let begun = begun(draft, kind, item_name)?;
+    let begun = match kind {
+        Kind::Call => draft.items.begin_call(item_name),
+        Kind::Message | Kind::Reasoning => draft.items.begin(kind, item_name),
+    };
+    let begun = begun.ok_or_else(too_many)?;
     let new = match kind {
         Kind::Call => {
             let (function, arguments) = function(item);

@@ -34,11 +34,7 @@ const MOST_RESPONSE_BYTES: u64 = 256 << 20;
 
 const DIALECT: Key<Choice<Dialect>> = Key {
     name: "dialect",
-    kind: Choice(&[
-        ("openai", Dialect::Openai),
-        ("anthropic", Dialect::Anthropic),
-        ("responses", Dialect::Responses),
-    ]),
+    kind: Choice(&[("openai", Dialect::Openai), ("anthropic", Dialect::Anthropic), ("responses", Dialect::Responses)]),
     example: "\"openai\"",
 };
 const URL: Key<Url> = Key { name: "url", kind: Url, example: "\"https://host/v1\"" };
