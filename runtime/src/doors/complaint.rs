@@ -124,7 +124,7 @@ const LASTING: [&str; 13] = [
 ];
 
 /// Codes of what passes by itself.
-const PASSING: [&str; 9] = [
+const PASSING: [&str; 10] = [
     "overload",
     "ratelimit",
     "toomanyrequests",
@@ -134,6 +134,7 @@ const PASSING: [&str; 9] = [
     "queueexceeded",
     "requestlimited",
     "notready",
+    "slowdown",
 ];
 
 /// The same, where the code is nothing else: within another one they mean something else, as in `model_unavailable`.
