@@ -151,7 +151,7 @@ fn reconcile(draft: &mut Draft, response: &Value) -> Result<bool, Failure> {
     Ok(is_cut)
 }
 
-/// Calls are the same if they have one id, or if there are as many.
+/// Calls are the same if they have one id; or if there are as many, and those at one place have one name.
 fn reconcile_calls(draft: &mut Draft, all: &[&Value]) -> Result<(), Failure> {
     let known = draft.items.of(Kind::Call).len();
     for (place, item) in all.iter().enumerate() {
@@ -159,8 +159,9 @@ fn reconcile_calls(draft: &mut Draft, all: &[&Value]) -> Result<(), Failure> {
         let (function, arguments) = function(item);
         let mut calls = draft.items.of(Kind::Call);
         let by_id = calls.iter().position(|call| !id.is_empty() && call.call_id == id);
-        let place = by_id.or((known == all.len()).then_some(place)).filter(|place| *place < calls.len());
-        let new = match place {
+        let is_same = |call: &Item| call.function.is_empty() || function.is_empty() || call.function == function;
+        let by_place = (known == all.len() && calls.get(place).is_some_and(|call| is_same(call))).then_some(place);
+        let new = match by_id.or(by_place) {
             Some(place) => take_call(calls.swap_remove(place), &id, &function, &arguments),
             None if all.len() > known && !function.is_empty() => {
                 let call = begun(draft, Kind::Call, Name { index: None, id: text(&item["id"]) })?;
