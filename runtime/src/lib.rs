@@ -80,6 +80,7 @@ pub mod doors {
     pub mod fold;
     mod frames;
     pub mod ignored;
+    mod items;
     mod json;
     mod kept;
     pub mod launcher;
@@ -97,6 +98,7 @@ pub mod doors {
     pub mod provider;
     pub mod rates;
     pub mod recorded;
+    mod responses;
     mod rows;
     pub mod schema;
     pub mod script;

@@ -54,6 +54,8 @@ pub enum Behaviour {
     /// Thinks aloud before it writes a file, for so many turns, then says that it is done. Whoever does not bring every
     /// thought back as it was, signature and all, is refused.
     Thinks(u64),
+    /// Refuses to be asked for reasoning, and does the other thing if it is not. Responses dialect only.
+    Plain(Box<Behaviour>),
     /// Does something, with these headers besides.
     Headers(Vec<(&'static str, String)>, Box<Behaviour>),
 }
@@ -110,13 +112,15 @@ impl Seen {
     }
 
     fn cap(&self) -> u64 {
-        ["max_tokens", "max_completion_tokens"].iter().find_map(|field| self.body[field].as_u64()).unwrap_or(u64::MAX)
+        let fields = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+        fields.iter().find_map(|field| self.body[field].as_u64()).unwrap_or(u64::MAX)
     }
 
     fn dialect(&self) -> Dialect {
-        match self.path.ends_with("/messages") || self.is_count() {
-            true => Dialect::Anthropic,
-            false => Dialect::Openai,
+        match self.path.rsplit('/').next() {
+            Some("messages" | "count_tokens") => Dialect::Anthropic,
+            Some("responses") => Dialect::Responses,
+            Some(_) | None => Dialect::Openai,
         }
     }
 
@@ -131,6 +135,8 @@ impl Seen {
                 let signed = &turn["tool_calls"][0]["extra_content"]["google"]["thought_signature"];
                 turn["reasoning_content"] == thought.as_str() && *signed == signature.as_str()
             }
+            // Its items are no messages: see `Answer::demand`.
+            Dialect::Responses => false,
             Dialect::Anthropic => {
                 turn["content"][0] == json!({ "type": "thinking", "thinking": thought, "signature": signature })
             }
@@ -174,7 +180,7 @@ impl FakeProvider {
         Self { address, books, server }
     }
 
-    /// The base address, for both dialects.
+    /// The base address, for all dialects.
     pub fn url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
@@ -220,6 +226,7 @@ async fn serve(listener: TcpListener, behaviours: Vec<Behaviour>, counting: Coun
 enum Dialect {
     Openai,
     Anthropic,
+    Responses,
 }
 
 /// One call, then the connection is closed.
@@ -312,6 +319,11 @@ impl Connection {
                 answer.say(seen.key(), u64::MAX);
                 answer.call("echo", &json!({ "key": seen.key() }).to_string());
             }
+            Behaviour::Thinks(turns) if seen.dialect() == Dialect::Responses => {
+                if let Err(missing) = answer.demand(&seen.body, *turns) {
+                    return self.complain(400, &missing).await;
+                }
+            }
             Behaviour::Thinks(turns) => {
                 let given = self.books.borrow().thoughts;
                 if let Some(lost) = (0..given).find(|number| !seen.has_thought(*number)) {
@@ -327,6 +339,12 @@ impl Connection {
             Behaviour::Headers(headers, then) => {
                 self.headers.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
                 return Box::pin(self.answer(seen, then, tokens_in)).await;
+            }
+            Behaviour::Plain(then) if seen.body["include"].is_null() => {
+                return Box::pin(self.answer(seen, then, tokens_in)).await;
+            }
+            Behaviour::Plain(_) => {
+                return self.complain(400, "Encrypted content is not supported with this model.").await;
             }
             Behaviour::HangUp | Behaviour::Reset => return Ok(()),
             Behaviour::Says { status, kind, body } => {
@@ -489,6 +507,34 @@ impl Answer {
         self.call = Some((name.to_owned(), arguments.to_owned()));
     }
 
+    /// The next turn, if the input has all that the turns before it want back.
+    fn demand(&mut self, body: &Value, turns: u64) -> Result<(), String> {
+        let input = body["input"].as_array().ok_or("no input")?;
+        let calls: Vec<usize> = (0..input.len()).filter(|place| input[*place]["type"] == "function_call").collect();
+        let turn = calls.len() as u64;
+        let reasoning = input.iter().filter(|item| item["type"] == "reasoning").count();
+        if reasoning as u64 != turn || body["store"] != json!(false) {
+            return Err(format!("{reasoning} reasoning items for {turn} calls"));
+        }
+        for (number, place) in (0..).zip(calls) {
+            let [wanted, before] = [&reasoned(number), &input[place.saturating_sub(1)]];
+            if before != wanted {
+                return Err(format!("call {number} was provided without its required reasoning item: {before}"));
+            }
+            if input[place]["call_id"] != json!(format!("call-{number}")) || !input[place]["id"].is_null() {
+                return Err(format!("call {number} is not what it was"));
+            }
+        }
+        match turn == turns {
+            true => self.say("done", u64::MAX),
+            false => {
+                self.call("write", &json!({ "path": format!("{turn}.txt"), "text": "x" }).to_string());
+                self.thought = Some(turn);
+            }
+        }
+        Ok(())
+    }
+
     fn stop(&self, dialect: Dialect) -> &'static str {
         match (dialect, self.call.is_some(), self.cut) {
             (Dialect::Openai, _, true) => "length",
@@ -497,6 +543,8 @@ impl Answer {
             (Dialect::Anthropic, _, true) => "max_tokens",
             (Dialect::Anthropic, true, false) => "tool_use",
             (Dialect::Anthropic, false, false) => "end_turn",
+            (Dialect::Responses, _, true) => "incomplete",
+            (Dialect::Responses, _, false) => "completed",
         }
     }
 
@@ -542,6 +590,7 @@ impl Answer {
                     "usage": { "input_tokens": self.tokens_in, "output_tokens": self.tokens_out },
                 })
             }
+            Dialect::Responses => self.response(),
         };
         if !self.reports_usage {
             body["usage"].take();
@@ -554,6 +603,7 @@ impl Answer {
         match dialect {
             Dialect::Openai => self.openai_events(),
             Dialect::Anthropic => self.anthropic_events(),
+            Dialect::Responses => self.responses_events(),
         }
     }
 
@@ -586,6 +636,71 @@ impl Answer {
             events.push(event(json!([]), self.openai_usage()));
         }
         events.push("data: [DONE]\n\n".to_owned());
+        events
+    }
+
+    /// Items of the Responses dialect.
+    fn items(&self) -> Vec<Value> {
+        let mut items: Vec<Value> = self.thought.map(reasoned).into_iter().collect();
+        if !self.text.is_empty() || self.call.is_none() {
+            let content = json!([{ "type": "output_text", "text": self.text, "annotations": [] }]);
+            items.push(json!({ "type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content }));
+        }
+        if let Some((name, arguments)) = &self.call {
+            let id = self.thought.map_or("call-a".to_owned(), |turn| format!("call-{turn}"));
+            items.push(json!({
+                "type": "function_call", "id": "fc_1", "call_id": id, "name": name, "arguments": arguments,
+                "status": "completed",
+            }));
+        }
+        items
+    }
+
+    fn response(&self) -> Value {
+        let status = self.stop(Dialect::Responses);
+        let reason = if self.cut { json!({ "reason": "max_output_tokens" }) } else { Value::Null };
+        json!({
+            "id": "resp_1", "object": "response", "status": status, "error": null, "incomplete_details": reason,
+            "output": self.items(),
+            "usage": {
+                "input_tokens": self.tokens_in, "output_tokens": self.tokens_out,
+                "total_tokens": self.tokens_in.saturating_add(self.tokens_out),
+            },
+        })
+    }
+
+    fn responses_events(&self) -> Vec<String> {
+        let event = |kind: &str, mut data: Value| {
+            data["type"] = kind.into();
+            format!("event: {kind}\ndata: {data}\n\n")
+        };
+        let begun = json!({ "id": "resp_1", "status": "in_progress", "error": null, "output": [], "usage": null });
+        let mut events = vec![event("response.created", json!({ "response": begun }))];
+        for (index, item) in self.items().into_iter().enumerate() {
+            let mut begun = item.clone();
+            for (field, empty) in [("content", json!([])), ("arguments", json!("")), ("summary", json!([]))] {
+                if !begun[field].is_null() {
+                    begun[field] = empty;
+                }
+            }
+            begun["encrypted_content"].take();
+            events.push(event("response.output_item.added", json!({ "output_index": index, "item": begun })));
+            let (kind, whole) = match item["type"].as_str() {
+                Some("message") => ("response.output_text.delta", self.text.as_str()),
+                Some("function_call") => {
+                    ("response.function_call_arguments.delta", item["arguments"].as_str().unwrap_or_default())
+                }
+                _ => ("response.reasoning_summary_text.delta", item["summary"][0]["text"].as_str().unwrap_or_default()),
+            };
+            let place = |piece: &str| json!({ "item_id": item["id"], "output_index": index, "delta": piece });
+            events.extend(pieces(whole).map(|piece| event(kind, place(piece))));
+            events.push(event("response.output_item.done", json!({ "output_index": index, "item": item })));
+        }
+        let mut response = self.response();
+        if !self.reports_usage {
+            response["usage"].take();
+        }
+        events.push(event(&format!("response.{}", self.stop(Dialect::Responses)), json!({ "response": response })));
         events
     }
 
@@ -636,6 +751,14 @@ fn signed(number: u64) -> Value {
     json!({ "google": { "thought_signature": thought(number).1 } })
 }
 
+/// The reasoning of a turn, as it is given and as it must come back.
+fn reasoned(turn: u64) -> Value {
+    let summary = json!([{ "type": "summary_text", "text": format!("I look for the {turn}th time.") }]);
+    json!({
+        "type": "reasoning", "id": format!("rs_{turn}"), "summary": summary, "encrypted_content": format!("sealed {turn}"),
+    })
+}
+
 /// One token for each 4 bytes begun.
 fn tokens(bytes: usize) -> u64 {
     bytes.div_ceil(4) as u64
@@ -659,7 +782,7 @@ fn text_bytes(value: &Value) -> usize {
         Value::Object(fields) => fields
             .iter()
             .map(|(name, value)| match (name.as_str(), value) {
-                ("content" | "text" | "system", Value::String(text)) => text.len(),
+                ("content" | "text" | "system" | "instructions" | "output", Value::String(text)) => text.len(),
                 _ => text_bytes(value),
             })
             .sum(),

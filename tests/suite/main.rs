@@ -29,6 +29,7 @@ mod mcp_servers;
 mod overload;
 mod rates;
 mod replay;
+mod responses;
 mod retention;
 mod saboteur;
 mod secrets;

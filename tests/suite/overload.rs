@@ -21,7 +21,7 @@ use jidoka_tests::chaos::Dice;
 use jidoka_tests::plain;
 use jidoka_tests::provider::{Behaviour, FakeProvider};
 
-const DIALECTS: [Dialect; 2] = [Dialect::Openai, Dialect::Anthropic];
+const DIALECTS: [Dialect; 3] = [Dialect::Openai, Dialect::Anthropic, Dialect::Responses];
 
 const WORK: [&str; 4] = ["ask one", "ask two", "write a x", "done ready"];
 

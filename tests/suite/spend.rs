@@ -17,7 +17,7 @@ use jidoka_tests::bench::{self, Bench, End, Home, http};
 use jidoka_tests::provider::{Behaviour, FakeProvider};
 use jidoka_tests::{examples, plain};
 
-const DIALECTS: [Dialect; 2] = [Dialect::Openai, Dialect::Anthropic];
+const DIALECTS: [Dialect; 3] = [Dialect::Openai, Dialect::Anthropic, Dialect::Responses];
 
 fn told(lines: &[&str]) -> Bench {
     let text = lines.join("\\n");

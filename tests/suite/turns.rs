@@ -12,7 +12,7 @@ const TURNS: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_turns_with_tools_bring_every_thought_back_as_it_was() {
-    for dialect in [Dialect::Openai, Dialect::Anthropic] {
+    for dialect in [Dialect::Openai, Dialect::Anthropic, Dialect::Responses] {
         for stream in [true, false] {
             let fake = FakeProvider::start(vec![Behaviour::Thinks(TURNS)]).await;
             let provider = Provider { stream, ..Provider::new(dialect, fake.url(), "fake") };

@@ -13,7 +13,7 @@ use jidoka::rules::model::{Message, Metered, Request, Role, Stop, Usage};
 use jidoka::rules::spec::{Dialect, Effort, Provider, WireLimits};
 use jidoka_tests::provider::{Behaviour, Counters, FakeProvider};
 
-const DIALECTS: [Dialect; 2] = [Dialect::Openai, Dialect::Anthropic];
+const DIALECTS: [Dialect; 3] = [Dialect::Openai, Dialect::Anthropic, Dialect::Responses];
 const FRAMINGS: [bool; 2] = [true, false];
 const KEY: &str = "sk-secret-0123456789";
 
@@ -120,8 +120,9 @@ async fn each_call_names_itself_and_carries_the_key_in_its_dialects_headers_only
         assert_eq!(with_key.body["model"], "their-name");
         let headers = |name: &str| with_key.header(name).map(str::to_owned);
         match dialect {
-            Dialect::Openai => {
-                assert_eq!(with_key.path, "/v1/chat/completions");
+            Dialect::Openai | Dialect::Responses => {
+                let path = if dialect == Dialect::Openai { "/v1/chat/completions" } else { "/v1/responses" };
+                assert_eq!(with_key.path, path);
                 assert_eq!((headers("authorization"), headers("x-api-key")), (Some(format!("Bearer {KEY}")), None));
             }
             Dialect::Anthropic => {
@@ -149,6 +150,7 @@ async fn how_a_model_draws_and_thinks_is_sent_only_if_the_operator_says_so() {
         let [plain, chosen] = fake.seen().try_into().unwrap();
         let effort = |body: &serde_json::Value| match dialect {
             Dialect::Openai => body["reasoning_effort"].clone(),
+            Dialect::Responses => body["reasoning"]["effort"].clone(),
             Dialect::Anthropic => body["output_config"]["effort"].clone(),
         };
         assert_eq!(
@@ -222,7 +224,8 @@ async fn an_answer_that_breaks_off_has_an_unknown_cost() {
 
 #[tokio::test]
 async fn an_answer_without_its_terminator_is_whole_if_it_said_why_it_stopped_and_what_it_cost() {
-    for dialect in DIALECTS {
+    // In the third the word on both is the terminator.
+    for dialect in [Dialect::Openai, Dialect::Anthropic] {
         let fake = FakeProvider::start(vec![Behaviour::NoTerminator("hello back".into())]).await;
         let received = ask_with(&provider(&fake, dialect, true), &call(64)).await;
         assert_eq!(received.metered, exact(TOKENS_IN, 3));

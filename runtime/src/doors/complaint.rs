@@ -45,20 +45,31 @@ impl Complaint {
         let names_an_error = json.windows(ERROR.len()).any(|part| part == ERROR);
         let value: Value = if names_an_error { serde_json::from_slice(json).ok()? } else { return None };
         let is_error = |place: &str| value.pointer(place).is_some_and(says_something);
-        let is_one = ["/error", "/errors", "/0/error", "/choices/0/error"].into_iter().any(is_error);
-        if !is_one && !["/object", "/type"].iter().any(|place| value.pointer(place).is_some_and(|it| it == "error")) {
-            return None;
-        }
-        let message = match value.pointer("/choices/0/error") {
-            Some(error) if says_something(error) => in_json(error),
-            Some(_) | None => in_json(&value),
-        };
-        let usages = ["/usage", "/message/usage", "/delta/usage", "/choices/0/usage", "/x_groq/usage"];
+        let is_one = ["/error", "/errors", "/0/error"].into_iter().chain(INNER).any(is_error);
+        let is_named = ["/object", "/type"].iter().any(|place| value.pointer(place).is_some_and(|it| it == "error"));
+        (is_one || is_named).then(|| Self::of_error(&value))
+    }
+
+    /// Of one event of a stream, which may be one that only its name calls an error.
+    pub fn of_event(name: &str, json: &[u8]) -> Option<Self> {
+        let is_named = || (name == "error").then(|| Self::of_error(&in_body(json)));
+        Self::of_reply(json).or_else(is_named)
+    }
+
+    fn of_error(value: &Value) -> Self {
+        // What stands beside an error that is part of something has codes that are no error's.
+        let inner = INNER.iter().filter_map(|place| value.pointer(place)).find(|error| says_something(error));
+        let message = in_json(inner.unwrap_or(value));
+        let usages =
+            ["/usage", "/message/usage", "/delta/usage", "/choices/0/usage", "/x_groq/usage", "/response/usage"];
         let has_usage = usages.iter().any(|place| value.pointer(place).is_some_and(|usage| !usage.is_null()));
-        let is_free = !has_output(&value) && !has_usage;
-        Some(Self { failure: Failure { kind: kind(200, &value).0, message }, is_free })
+        let is_free = !has_output(value) && !has_usage;
+        Self { failure: Failure { kind: kind(200, inner.unwrap_or(value)).0, message }, is_free }
     }
 }
+
+/// Where an error is part of something else.
+const INNER: [&str; 3] = ["/choices/0/error", "/response/error", "/response/status_details/error"];
 
 /// What every error object has somewhere.
 const ERROR: &[u8] = b"\"error";
@@ -84,7 +95,8 @@ fn says_something(error: &Value) -> bool {
 fn has_output(value: &Value) -> bool {
     let places = ["message/content", "delta/content", "message/tool_calls", "delta/tool_calls", "text"];
     let said = places.iter().filter_map(|place| value.pointer(&format!("/choices/0/{place}")));
-    said.chain(value.get("content")).any(says_something)
+    let items = ["/output", "/response/output"].into_iter().filter_map(|place| value.pointer(place));
+    said.chain(value.get("content")).chain(items).any(says_something)
 }
 
 /// Objects within each other, and fields of one, that are looked at for codes.
@@ -113,7 +125,7 @@ const LASTING: [&str; 13] = [
 ];
 
 /// Codes of what passes by itself.
-const PASSING: [&str; 9] = [
+const PASSING: [&str; 10] = [
     "overload",
     "ratelimit",
     "toomanyrequests",
@@ -123,6 +135,7 @@ const PASSING: [&str; 9] = [
     "queueexceeded",
     "requestlimited",
     "notready",
+    "slowdown",
 ];
 
 /// The same, where the code is nothing else: within another one they mean something else, as in `model_unavailable`.

@@ -4,6 +4,7 @@
 //! length), output past its cap is an error at once and not at the end, and usage that was said before the last output is not
 //! final.
 
+use super::items::Items;
 use super::kept::Kept;
 use super::usage::UsageSnapshot;
 use crate::rules::effect::{Failure, FailureKind};
@@ -97,6 +98,8 @@ pub struct Draft {
     withheld: bool,
     refusal: String,
     pub kept: Kept,
+    /// Of a dialect that says each of them several times; they are text and calls when it ends.
+    pub items: Items,
     pub usage: UsageSnapshot,
     pub stage: UsageStage,
 }
@@ -112,6 +115,7 @@ impl Draft {
             withheld: false,
             refusal: String::new(),
             kept: Kept::default(),
+            items: Items::default(),
             usage: UsageSnapshot::default(),
             stage: UsageStage::Running,
         }
@@ -208,9 +212,14 @@ impl Draft {
         self.refusal.push_str(words);
     }
 
+    /// Whether the provider said in words that it withholds the text.
+    pub fn has_refused(&self) -> bool {
+        !self.refusal.is_empty()
+    }
+
     /// Whether the provider put anything out, hidden reasoning included.
     pub fn has_output(&self) -> bool {
-        self.output_bytes > 0 || !self.calls.is_empty()
+        self.output_bytes > 0 || !self.calls.is_empty() || !self.items.is_empty()
     }
 
     pub fn has_stopped(&self) -> bool {

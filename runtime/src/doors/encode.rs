@@ -1,4 +1,4 @@
-//! What both dialects need to turn a request into JSON, and what no dialect can express.
+//! What all dialects need to turn a request into JSON, and what no dialect can express.
 //!
 //! Never: knows a dialect's field names, but for how a model draws and thinks. Invariant: what cannot be said on the wire as it was meant is refused before
 //! anything is sent, never sent differently.
@@ -37,6 +37,7 @@ pub fn put_sampling(body: &mut Value, provider: &Provider) {
     let Some(effort) = provider.effort.map(Effort::name) else { return };
     match provider.dialect {
         Dialect::Openai => body["reasoning_effort"] = effort.into(),
+        Dialect::Responses => body["reasoning"]["effort"] = effort.into(),
         // Beside the format of the reply, which may stand there.
         Dialect::Anthropic => body["output_config"]["effort"] = effort.into(),
     }
@@ -85,6 +86,14 @@ fn name_properties(schema: &mut Value) {
 pub fn arguments_object(call: &ToolCall) -> Map<String, Value> {
     let wrapped = |_| Map::from_iter([("arguments".to_owned(), call.arguments.as_str().into())]);
     serde_json::from_str(&call.arguments).unwrap_or_else(wrapped)
+}
+
+/// The same as a text: as the model wrote it, if it is an object.
+pub fn arguments_text(call: &ToolCall) -> String {
+    match serde_json::from_str::<Map<String, Value>>(&call.arguments) {
+        Ok(_) => call.arguments.clone(),
+        Err(_) => Value::from(arguments_object(call)).to_string(),
+    }
 }
 
 /// The call that a tool's result answers.

@@ -11,7 +11,7 @@ use super::complaint::Complaint;
 use super::draft::{Draft, End, UsageStage, broken, broken_off};
 use super::json::SHOWN;
 use super::sse::{Bounds, Event, Parser};
-use super::{anthropic, openai};
+use super::{anthropic, openai, responses};
 use crate::rules::effect::Failure;
 use crate::rules::model::{Metered, Reply, Usage};
 use crate::rules::spec::Dialect;
@@ -127,13 +127,14 @@ impl Fold {
     }
 
     fn take(&mut self, event: &Event) -> Result<Flow, Failure> {
-        if let Some(complaint) = Complaint::of_reply(event.data.as_bytes()) {
+        if let Some(complaint) = Complaint::of_event(&event.name, event.data.as_bytes()) {
             return Err(self.complained(complaint));
         }
         let before = self.draft.output_bytes();
         let flow = match self.dialect {
             Dialect::Openai => openai::event(&mut self.draft, event),
             Dialect::Anthropic => anthropic::event(&mut self.draft, event),
+            Dialect::Responses => responses::event(&mut self.draft, event),
         }?;
         if self.draft.output_bytes() == before {
             self.idle_events += 1;
@@ -168,6 +169,7 @@ impl Fold {
                     (Some(complaint), _) => Some(self.complained(complaint)),
                     (None, Dialect::Openai) => openai::whole(&mut self.draft, &body).err(),
                     (None, Dialect::Anthropic) => anthropic::whole(&mut self.draft, &body).err(),
+                    (None, Dialect::Responses) => responses::whole(&mut self.draft, &body).err(),
                 };
                 (End::Said, failure)
             }
@@ -210,7 +212,7 @@ impl Fold {
 
     fn outcome(self, end: End, failure: Option<Failure>) -> Folded {
         let usage = match self.dialect {
-            Dialect::Openai => openai::usage(&self.draft.usage),
+            Dialect::Openai | Dialect::Responses => openai::usage(&self.draft.usage),
             Dialect::Anthropic => anthropic::usage(&self.draft.usage),
         };
         // A server that does not count says zero. Every request has input, and what was put out is not nothing.

@@ -33,6 +33,67 @@ pub struct Kept {
     /// Blocks of thoughts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     thoughts: Vec<Thought>,
+    /// Items of the Responses dialect, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    items: Vec<KeptItem>,
+}
+
+/// An item of a reply in the Responses dialect. Text and calls themselves are the worker's to hand back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeptItem {
+    Reasoning(Reasoning),
+    /// So many bytes of the text, and what part of the turn they are, if the provider said so.
+    Said {
+        bytes: usize,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        phase: String,
+    },
+    /// What the model said on the way to its answer, which is no part of the text.
+    Aside {
+        text: String,
+        phase: String,
+    },
+    /// The next call.
+    Call,
+}
+
+/// Reasoning as an item. A server that stores nothing knows it again by its content alone, and checks its id against it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reasoning {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub encrypted_content: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub summary: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub content: Vec<String>,
+}
+
+impl Reasoning {
+    /// Whether it has what a server needs to know it again. Without, it would be looked up and not found:
+    /// <https://github.com/vercel/ai/pull/13234>.
+    pub fn is_wanted(&self) -> bool {
+        !self.encrypted_content.is_empty() || !self.content.is_empty()
+    }
+
+    /// The item as it goes back.
+    pub fn wire(&self) -> Value {
+        let parts = |kind: &str, texts: &[String]| -> Value {
+            texts.iter().map(|text| json!({ "type": kind, "text": text })).collect()
+        };
+        let mut item = json!({ "type": "reasoning", "summary": parts("summary_text", &self.summary) });
+        for (field, said) in [("id", &self.id), ("encrypted_content", &self.encrypted_content)] {
+            if !said.is_empty() {
+                item[field] = said.as_str().into();
+            }
+        }
+        if !self.content.is_empty() {
+            item["content"] = parts("reasoning_text", &self.content);
+        }
+        item
+    }
 }
 
 /// A block of thoughts.
@@ -123,6 +184,27 @@ impl Kept {
                 call["extra_content"] = extra.clone();
             }
         }
+    }
+
+    /// Keeps the items of a reply in the Responses dialect.
+    pub fn keep(&mut self, items: Vec<KeptItem>) {
+        self.items = items;
+    }
+
+    /// The items of a reply in the Responses dialect, as far as a server can know them again.
+    pub fn items(&self) -> impl Iterator<Item = &KeptItem> {
+        self.items.iter().filter(|item| match item {
+            KeptItem::Reasoning(reasoning) => reasoning.is_wanted(),
+            KeptItem::Said { .. } | KeptItem::Aside { .. } | KeptItem::Call => true,
+        })
+    }
+
+    /// Bytes of the text that the items share.
+    pub fn text_bytes(&self) -> usize {
+        self.items.iter().fold(0, |all: usize, item| match item {
+            KeptItem::Said { bytes, .. } => all.saturating_add(*bytes),
+            KeptItem::Reasoning(_) | KeptItem::Aside { .. } | KeptItem::Call => all,
+        })
     }
 
     /// Begins a block of thoughts, before which there are so many tool calls.

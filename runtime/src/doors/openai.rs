@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::encode::{EncodeError, arguments_object, arguments_schema, call_id, cap, schema_object};
+use super::encode::{EncodeError, arguments_schema, arguments_text, call_id, cap, schema_object};
 use super::kept::Kept;
 use super::rates::RateHeaders;
 use crate::rules::model::{Message, Request, Role, ToolDefinition};
@@ -78,11 +78,7 @@ fn message(message: &Message, provider: &str) -> Result<Value, EncodeError> {
         Role::Assistant if message.tool_calls.is_empty() => json!({ "role": "assistant", "content": message.content }),
         Role::Assistant => {
             let calls = message.tool_calls.iter().map(|call| {
-                // As the model wrote them, if they are what they should be.
-                let is_object = serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok();
-                let arguments =
-                    if is_object { call.arguments.clone() } else { Value::from(arguments_object(call)).to_string() };
-                let function = json!({ "name": call.name, "arguments": arguments });
+                let function = json!({ "name": call.name, "arguments": arguments_text(call) });
                 json!({ "id": call.id, "type": "function", "function": function })
             });
             let content = (!message.content.is_empty()).then_some(&message.content);
@@ -103,7 +99,7 @@ fn tool(tool: &ToolDefinition) -> Result<Value, EncodeError> {
 
 mod reply;
 
-pub use self::reply::{event, usage, whole};
+pub use self::reply::{event, tokens_out, usage, whole};
 
 #[cfg(test)]
 mod tests;

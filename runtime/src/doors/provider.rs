@@ -2,7 +2,7 @@
 //!
 //! Never: follows a redirect, uses a proxy, waits and retries, speaks plain `http` off this machine, shows the key. Invariants:
 //! an exchange ends within its timeouts and its byte cap; a request is sent once, and a second time only if the server refused
-//! the name of its cap, free of charge, and named the other; [`Metered::Exact`] of zero is said only where no model can have
+//! a part of it, free of charge, that can be said otherwise (the name of its cap, the asking for reasoning); [`Metered::Exact`] of zero is said only where no model can have
 //! run; what leaves here as text went through the key's scrubber. A count of a request's input obeys the same rules.
 
 use std::ops::ControlFlow;
@@ -24,7 +24,7 @@ use super::fold::{Fold, Folded};
 use super::model::{COUNT_RESPONSE_BYTES, Call, Counted, Model, Received};
 use super::rates::RateNews;
 use super::secret::Secret;
-use super::{anthropic, openai};
+use super::{anthropic, openai, responses};
 use crate::rules::effect::{Failure, FailureKind};
 use crate::rules::model::{Metered, Request, Usage};
 use crate::rules::spec::{Auth, CapField, Dialect, Provider};
@@ -43,6 +43,8 @@ pub struct HttpModel {
     clock: Option<Clock>,
     /// Whether the server asked for the other field of the cap.
     other_cap: AtomicBool,
+    /// Whether the server refused to be asked for reasoning.
+    is_plain: AtomicBool,
     /// Which provider it is, to those who must not know its address: what came from it goes back to it alone.
     name: String,
 }
@@ -63,6 +65,7 @@ impl HttpModel {
         let (path, count_path) = match provider.dialect {
             Dialect::Openai => (openai::PATH, None),
             Dialect::Anthropic => (anthropic::PATH, Some(anthropic::COUNT_PATH)),
+            Dialect::Responses => (responses::PATH, None),
         };
         let endpoint = endpoint(provider, path)?;
         let count_endpoint = count_path.map(|path| self::endpoint(provider, path)).transpose()?;
@@ -73,9 +76,10 @@ impl HttpModel {
             total: Duration::from_millis(limits.total_ms),
         };
         let client = client::client(&endpoint, patience)?;
-        let other_cap = AtomicBool::new(false);
+        let (other_cap, is_plain) = (AtomicBool::new(false), AtomicBool::new(!responses::reasons(&provider.model)));
         let name = blake3::hash(format!("{endpoint} {}", provider.model).as_bytes()).to_hex()[..16].to_owned();
-        Ok(Self { client, endpoint, count_endpoint, provider: provider.clone(), key, other_cap, name, clock: None })
+        let provider = provider.clone();
+        Ok(Self { client, endpoint, count_endpoint, provider, key, other_cap, is_plain, name, clock: None })
     }
 
     /// The same with the host's clock, for times that a server names without its own.
@@ -89,6 +93,10 @@ impl HttpModel {
         let mut body = match self.provider.dialect {
             Dialect::Openai => openai::encode(request, model, &self.name, field, *stream)?,
             Dialect::Anthropic => anthropic::encode(request, model, &self.name, *stream)?,
+            Dialect::Responses => {
+                let way = responses::Way { stream: *stream, reasoning: !self.is_plain.load(Ordering::Relaxed) };
+                responses::encode(request, model, &self.name, way)?
+            }
         };
         encode::put_sampling(&mut body, &self.provider);
         Ok(body.to_string().into_bytes())
@@ -144,8 +152,8 @@ impl HttpModel {
             (Some(Auth::Bearer), _) => &[Auth::Bearer],
             (Some(Auth::XApiKey), _) => &[Auth::XApiKey],
             (Some(Auth::ApiKey), _) => &[Auth::ApiKey],
-            (None, Dialect::Openai) if host.ends_with(".azure.com") => &[Auth::ApiKey],
-            (None, Dialect::Openai) => &[Auth::Bearer],
+            (None, Dialect::Openai | Dialect::Responses) if host.ends_with(".azure.com") => &[Auth::ApiKey],
+            (None, Dialect::Openai | Dialect::Responses) => &[Auth::Bearer],
             (None, Dialect::Anthropic) if host.ends_with(".anthropic.com") => &[Auth::XApiKey],
             (None, Dialect::Anthropic) => &[Auth::XApiKey, Auth::Bearer],
         }
@@ -155,13 +163,22 @@ impl HttpModel {
         let field = self.cap_field();
         let first = self.exchange_once(call, field).await;
         let left = call.max_response_bytes.saturating_sub(first.net_bytes);
-        let is_open = self.provider.dialect == Dialect::Openai && self.provider.cap_field.is_none();
+        let other = match self.provider.dialect {
+            Dialect::Openai if self.provider.cap_field.is_none() && first.wants(field) => field.other(),
+            Dialect::Responses if !self.is_plain.load(Ordering::Relaxed) && first.wants_no_reasoning() => field,
+            Dialect::Openai | Dialect::Anthropic | Dialect::Responses => return first,
+        };
         // What was sent for nothing is paid for with what the answer may have.
-        if !is_open || !first.wants(field) || left < first.net_bytes {
+        if left < first.net_bytes {
             return first;
         }
-        self.other_cap.store(field.other() != openai::cap_field(&self.provider.model), Ordering::Relaxed);
-        let second = self.exchange_once(&Call { max_response_bytes: left, ..call.clone() }, field.other()).await;
+        match self.provider.dialect {
+            Dialect::Responses => self.is_plain.store(true, Ordering::Relaxed),
+            Dialect::Openai | Dialect::Anthropic => {
+                self.other_cap.store(other != openai::cap_field(&self.provider.model), Ordering::Relaxed);
+            }
+        }
+        let second = self.exchange_once(&Call { max_response_bytes: left, ..call.clone() }, other).await;
         Exchange { net_bytes: first.net_bytes.saturating_add(second.net_bytes), ..second }
     }
 
@@ -214,7 +231,7 @@ impl HttpModel {
 
     fn rates(&self, response: &Response) -> RateNews {
         let names = match self.provider.dialect {
-            Dialect::Openai => &openai::RATE_HEADERS,
+            Dialect::Openai | Dialect::Responses => &openai::RATE_HEADERS,
             Dialect::Anthropic => &anthropic::RATE_HEADERS,
         };
         let now = self.clock.map(|clock| Duration::from_millis(clock.unix_ms()));
@@ -322,12 +339,18 @@ struct Exchange {
 impl Exchange {
     /// Whether a server that ran nothing refused this field of the cap, and named the other.
     fn wants(&self, field: CapField) -> bool {
+        self.was_refused(|words| [field, field.other()].iter().all(|field| words.contains(field.name())))
+    }
+
+    /// Whether a server that ran nothing refused to be asked for reasoning.
+    fn wants_no_reasoning(&self) -> bool {
+        self.was_refused(responses::refuses_reasoning)
+    }
+
+    fn was_refused(&self, with: impl Fn(&str) -> bool) -> bool {
         let ran_nothing = self.folded.metered == Metered::Exact(Usage::default());
-        ran_nothing
-            && self.folded.result.as_ref().is_err_and(|failure| {
-                let names = |field: CapField| failure.message.contains(field.name());
-                failure.kind == FailureKind::Rejected && names(field) && names(field.other())
-            })
+        let is_one = |failure: &Failure| failure.kind == FailureKind::Rejected && with(&failure.message);
+        ran_nothing && self.folded.result.as_ref().is_err_and(is_one)
     }
 
     fn nothing_sent(failure: Failure) -> Self {
@@ -472,7 +495,7 @@ mod tests {
 
     #[test]
     fn a_request_that_is_printed_does_not_show_the_key() {
-        for dialect in [Dialect::Openai, Dialect::Anthropic] {
+        for dialect in [Dialect::Openai, Dialect::Anthropic, Dialect::Responses] {
             let key = Secret::parse("sk-secret-0123456789", "a test".into()).unwrap();
             let model = HttpModel::new(&provider(dialect, "https://example.com/v1"), Some(key)).unwrap();
             let request = model.request(&model.endpoint, "call-7", Vec::new()).build().unwrap();
@@ -482,11 +505,23 @@ mod tests {
     }
 
     #[test]
+    fn azure_wants_the_key_in_a_header_of_its_own_in_both_dialects_of_openais() {
+        for dialect in [Dialect::Openai, Dialect::Responses] {
+            let auth = |url: &str| HttpModel::new(&provider(dialect, url), None).unwrap().auth();
+            assert_eq!(auth("https://mine.openai.azure.com/openai/v1"), [Auth::ApiKey]);
+            assert_eq!(auth("https://example.com/v1"), [Auth::Bearer]);
+        }
+    }
+
+    #[test]
     fn the_dialects_path_is_put_below_the_base() {
         for base in ["https://example.com/v1", "https://example.com/v1/", " https://example.com/v1 "] {
             let openai = HttpModel::new(&provider(Dialect::Openai, base), None).unwrap();
             assert_eq!(openai.endpoint.as_str(), "https://example.com/v1/chat/completions");
             assert_eq!(openai.count_endpoint, None);
+            let responses = HttpModel::new(&provider(Dialect::Responses, base), None).unwrap();
+            assert_eq!(responses.endpoint.as_str(), "https://example.com/v1/responses");
+            assert_eq!(responses.count_endpoint, None);
             let anthropic = HttpModel::new(&provider(Dialect::Anthropic, base), None).unwrap();
             assert_eq!(anthropic.endpoint.as_str(), "https://example.com/v1/messages");
             let count_endpoint = anthropic.count_endpoint.unwrap();

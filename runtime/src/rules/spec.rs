@@ -409,6 +409,8 @@ pub enum Dialect {
     Openai,
     /// Anthropic messages, and what speaks it.
     Anthropic,
+    /// OpenAI Responses, and what speaks it. Nothing is stored at the server.
+    Responses,
 }
 
 /// How a provider wants its key.

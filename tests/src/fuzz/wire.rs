@@ -1,6 +1,6 @@
-//! A provider's reply, whole or streamed, in either dialect, cut at every place.
+//! A provider's reply, whole or streamed, in each dialect, cut at every place.
 //!
-//! The first byte chooses the dialect (its lowest bit: OpenAI, Anthropic), the second is the cap on output, the rest is the body.
+//! The first byte chooses the dialect (its third bit: Responses; else its lowest: OpenAI, Anthropic), the second is the cap on output, the rest is the body.
 
 use jidoka::doors::fold::{Fold, Folded};
 use jidoka::rules::effect::{Failure, FailureKind};
@@ -25,7 +25,11 @@ struct Way {
 pub fn run(bytes: &[u8]) {
     let [how, max_output, body @ ..] = bytes else { return };
     let way = Way {
-        dialect: if how & 1 == 0 { Dialect::Openai } else { Dialect::Anthropic },
+        dialect: match (how & 4, how & 1) {
+            (0, 0) => Dialect::Openai,
+            (0, _) => Dialect::Anthropic,
+            _ => Dialect::Responses,
+        },
         max_output: u32::from(*max_output),
     };
     let whole = way.folded(&mut [body].into_iter());

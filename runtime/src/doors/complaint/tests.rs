@@ -97,6 +97,7 @@ fn what_is_no_error_is_none_and_one_that_comes_with_output_is_not_free() {
         r#"{"error":"","errors":[],"choices":[]}"#,
         r#"{"error":{},"choices":[]}"#,
         r#"{"type":"message","content":[{"type":"text","text":"error"}]}"#,
+        r#"{"type":"response.created","response":{"status":"in_progress","error":null}}"#,
         "[DONE]",
         r#"not JSON, with an "error" in it"#,
     ] {
@@ -107,9 +108,22 @@ fn what_is_no_error_is_none_and_one_that_comes_with_output_is_not_free() {
         r#"{"error":{"message":"cut"},"choices":[{"delta":{"content":"so far"},"finish_reason":"error"}]}"#,
         r#"{"error":{"message":"cut"},"usage":{"prompt_tokens":5,"completion_tokens":2}}"#,
         r#"{"type":"error","error":{"message":"cut"},"content":[{"type":"text","text":"so far"}]}"#,
+        r#"{"status":"failed","error":{"message":"cut"},"output":[{"type":"reasoning"}]}"#,
+        r#"{"type":"response.failed","response":{"error":{"message":"cut"},"output":[{"type":"reasoning"}]}}"#,
+        r#"{"type":"response.failed","response":{"error":{"message":"cut"},"output":[],"usage":{"input_tokens":5}}}"#,
     ] {
         assert_eq!(Complaint::of_reply(reply.as_bytes()).map(|complaint| complaint.is_free), Some(UNKNOWN), "{reply}");
     }
+}
+
+#[test]
+fn an_error_within_a_response_is_judged_by_its_own_words_and_an_event_may_be_one_by_its_name() {
+    let failed = r#"{"type":"response.failed","response":{"status":"failed","tools":[{"type":"rate_limit"}],"error":{"code":"server_error","message":"no"}}}"#;
+    let complaint = Complaint::of_event("response.failed", failed.as_bytes()).unwrap();
+    assert_eq!((complaint.failure.kind, complaint.failure.message.as_str()), (FailureKind::Rejected, "no"));
+    let named = |name: &str| Complaint::of_event(name, br#"{"code":"slow_down","message":"later"}"#);
+    assert_eq!(named("error").map(|complaint| complaint.failure.kind), Some(FailureKind::Overloaded));
+    assert_eq!((named(""), named("response.error")), (None, None));
 }
 
 #[test]

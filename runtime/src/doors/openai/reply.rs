@@ -175,7 +175,7 @@ pub fn usage(usage: &UsageSnapshot) -> Option<Usage> {
 }
 
 /// Output so far, as far as it is said.
-fn tokens_out(usage: &UsageSnapshot) -> Option<u64> {
+pub fn tokens_out(usage: &UsageSnapshot) -> Option<u64> {
     match usage.largest(&["/completion_tokens", "/output_tokens"]) {
         Count::Is(tokens) => Some(tokens),
         Count::Absent | Count::Unreadable => None,

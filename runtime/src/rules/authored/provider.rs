@@ -10,6 +10,7 @@ use toml::de::DeValue;
 use super::amount::{Amount, Unit};
 use super::kinds::{Characters, Choice, Flag, HostPath, Kind, Name, Text, Texts, Wrong, type_of, wrong};
 use super::limit::MOST_COUNT;
+use super::mistake::Mistake;
 use super::models::{self, Counting};
 use super::reader::{Key, Reader, Section};
 use crate::rules::model::Profile;
@@ -33,7 +34,7 @@ const MOST_RESPONSE_BYTES: u64 = 256 << 20;
 
 const DIALECT: Key<Choice<Dialect>> = Key {
     name: "dialect",
-    kind: Choice(&[("openai", Dialect::Openai), ("anthropic", Dialect::Anthropic)]),
+    kind: Choice(&[("openai", Dialect::Openai), ("anthropic", Dialect::Anthropic), ("responses", Dialect::Responses)]),
     example: "\"openai\"",
 };
 const URL: Key<Url> = Key { name: "url", kind: Url, example: "\"https://host/v1\"" };
@@ -108,7 +109,7 @@ const PROVIDED: Counting =
 /// <https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview#pricing>; some tens in known chat templates.
 fn tools_overhead(dialect: Dialect) -> u64 {
     match dialect {
-        Dialect::Openai => 128,
+        Dialect::Openai | Dialect::Responses => 128,
         Dialect::Anthropic => 600,
     }
 }
@@ -177,14 +178,14 @@ fn provider(section: &mut Section<'_>, reader: &mut Reader) -> Option<ModelSpec>
         reader.set(section.key(name), shown, Origin::Operator);
     }
     let auth = section.optional(reader, &AUTH, "as the server wants it").found().map(|found| found.value);
-    let cap_field = section.optional(reader, &CAP_FIELD, "by the model's name").found().map(|found| found.value);
+    let usual = dialect.as_ref().map_or(Dialect::Openai, |dialect| dialect.value);
+    let cap_field = cap_field(section, reader, usual);
     let temperature = section.optional(reader, &TEMPERATURE, AS_PROVIDED).found().map(|found| found.value);
     let effort = section.optional(reader, &EFFORT, AS_PROVIDED).found().map(|found| found.value);
     let headers = section.or_default(reader, &HEADERS, BTreeMap::new());
     let query = section.or_default(reader, &QUERY, BTreeMap::new());
     let profile = models::profile(section, reader, &PROVIDED);
     let request_overhead = section.or_default(reader, &REQUEST_OVERHEAD, PROVIDED.request_overhead);
-    let usual = dialect.as_ref().map_or(Dialect::Openai, |dialect| dialect.value);
     let tools_overhead = section.or_default(reader, &TOOLS_OVERHEAD, tools_overhead(usual));
     let message_overhead = section.or_default(reader, &MESSAGE_OVERHEAD, PROVIDED.message_overhead);
     let counted_by = section.or_default(reader, &COUNTED_BY, CountedBy::default());
@@ -223,6 +224,27 @@ fn provider(section: &mut Section<'_>, reader: &mut Reader) -> Option<ModelSpec>
         counted_by,
         retries,
     })
+}
+
+/// What the cap on output is called. In all dialects but one it has one name, and a key that says so would say nothing.
+fn cap_field(section: &mut Section<'_>, reader: &mut Reader, dialect: Dialect) -> Option<CapField> {
+    let name = match dialect {
+        Dialect::Openai => {
+            let read = section.optional(reader, &CAP_FIELD, "by the model's name");
+            return read.found().map(|found| found.value);
+        }
+        Dialect::Anthropic => "max_tokens",
+        Dialect::Responses => "max_output_tokens",
+    };
+    if let Some(span) = section.misplaced(CAP_FIELD.name) {
+        reader.mistake(Mistake {
+            span: Some(span),
+            message: format!("`{}` is given, but this dialect has one name for the cap", section.key(CAP_FIELD.name)),
+            label: format!("it is always `{name}`"),
+            help: format!("allowed: `{}` with dialect = \"openai\"\nwrite: nothing; delete this key", CAP_FIELD.name),
+        });
+    }
+    None
 }
 
 /// Reads a pace of requests, of a model or of a tenant.

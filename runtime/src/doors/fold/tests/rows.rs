@@ -6,9 +6,10 @@ use super::*;
 const CUT_EVERYWHERE: usize = 700;
 
 /// What servers of each dialect are reported to send.
-const REPLIES: [(Dialect, &str); 2] = [
+const REPLIES: [(Dialect, &str); 3] = [
     (Dialect::Openai, include_str!("../replies/chat.txt")),
     (Dialect::Anthropic, include_str!("../replies/messages.txt")),
+    (Dialect::Responses, include_str!("../replies/responses.txt")),
 ];
 
 fn rows() -> impl Iterator<Item = (Dialect, &'static str)> {

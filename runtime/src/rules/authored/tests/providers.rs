@@ -278,3 +278,20 @@ fn a_url_is_encrypted_or_stays_on_this_machine() {
         assert!(!mistakes[0].message.contains("pass"));
     }
 }
+
+#[test]
+fn a_dialect_with_one_name_for_the_cap_has_no_key_for_it() {
+    const GPT: &str = "[models.gpt]\ndialect = \"openai\"";
+    let of = |dialect: &str| {
+        with(OPERATOR, GPT, &format!("[models.gpt]\ndialect = {dialect:?}\ncap-field = \"max_tokens\""))
+    };
+    assert!(operator(&of("openai")).is_ok());
+    for (dialect, name) in [("responses", "max_output_tokens"), ("anthropic", "max_tokens")] {
+        let mistakes = operator(&of(dialect)).expect_err("nothing enforces it");
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].message.starts_with("`models.gpt.cap-field` is given, but"), "{mistakes:?}");
+        assert!(mistakes[0].label.contains(name), "{mistakes:?}");
+    }
+    let responses = theirs(&with(OPERATOR, GPT, "[models.gpt]\ndialect = \"responses\"")).models["gpt"].spec.clone();
+    assert!(matches!(responses.reach, Reach::Provider(Provider { dialect: Dialect::Responses, cap_field: None, .. })));
+}
