@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+use super::json::{count, list};
 use crate::rules::effect::{Failure, FailureKind};
 
 /// Characters. Enough for a provider's reason; more would let it fill journals and screens.
@@ -42,12 +43,14 @@ impl Complaint {
     /// itself; what came before it may show that a model ran.
     pub fn of_reply(json: &[u8]) -> Option<Self> {
         // Nearly every event of every stream comes here.
-        let names_an_error = json.windows(ERROR.len()).any(|part| part == ERROR);
-        let value: Value = if names_an_error { serde_json::from_slice(json).ok()? } else { return None };
+        let names = |name: &[u8]| json.windows(name.len()).any(|part| part == name);
+        let value: Value =
+            if NAMES.iter().any(|name| names(name)) { serde_json::from_slice(json).ok()? } else { return None };
         let is_error = |place: &str| value.pointer(place).is_some_and(says_something);
-        let is_one = ["/error", "/errors", "/0/error"].into_iter().chain(INNER).any(is_error);
+        let is_one = ["/error", "/errors", "/0/error"].into_iter().any(is_error) || inner(&value).is_some();
         let is_named = ["/object", "/type"].iter().any(|place| value.pointer(place).is_some_and(|it| it == "error"));
-        (is_one || is_named).then(|| Self::of_error(&value))
+        let has_code = is_code(&value["base_resp"]["status_code"]) || is_bare(&value);
+        (is_one || is_named || has_code).then(|| Self::of_error(&value))
     }
 
     /// Of one event of a stream, which may be one that only its name calls an error.
@@ -58,21 +61,43 @@ impl Complaint {
 
     fn of_error(value: &Value) -> Self {
         // What stands beside an error that is part of something has codes that are no error's.
-        let inner = INNER.iter().filter_map(|place| value.pointer(place)).find(|error| says_something(error));
-        let message = in_json(inner.unwrap_or(value));
-        let usages =
-            ["/usage", "/message/usage", "/delta/usage", "/choices/0/usage", "/x_groq/usage", "/response/usage"];
-        let has_usage = usages.iter().any(|place| value.pointer(place).is_some_and(|usage| !usage.is_null()));
-        let is_free = !has_output(value) && !has_usage;
-        Self { failure: Failure { kind: kind(200, inner.unwrap_or(value)).0, message }, is_free }
+        let error = inner(value).unwrap_or(value);
+        let code = &value["base_resp"]["status_code"];
+        let may_have_run = is_code(code) && !count(code).is_some_and(|code| MINIMAX_FREE.contains(&code));
+        let is_free = !may_have_run && !shows_a_model(value, DEEPEST_SIGN);
+        Self { failure: Failure { kind: kind(200, error).0, message: in_json(error) }, is_free }
     }
 }
 
-/// Where an error is part of something else.
-const INNER: [&str; 3] = ["/choices/0/error", "/response/error", "/response/status_details/error"];
+/// An error that is part of something else.
+fn inner(value: &Value) -> Option<&Value> {
+    let in_choices = list(&value["choices"]).iter().map(|choice| &choice["error"]);
+    let in_response = ["/response/error", "/response/status_details/error"];
+    let in_response = in_response.into_iter().filter_map(|place| value.pointer(place));
+    in_choices.chain(in_response).find(|error| says_something(error))
+}
 
 /// What every error object has somewhere.
-const ERROR: &[u8] = b"\"error";
+const NAMES: [&[u8]; 3] = [b"\"error", b"\"base_resp\"", b"\"code\""];
+
+/// MiniMax's codes of what it refuses before a model runs: see <https://platform.minimax.io/docs/api-reference/errorcode.md>.
+const MINIMAX_FREE: [u64; 7] = [1002, 1004, 1008, 1039, 1041, 2013, 2049];
+
+/// Whether it is a code of an error, and not one of success.
+fn is_code(code: &Value) -> bool {
+    match (count(code), code) {
+        (Some(code), _) => code != 0 && !(200..300).contains(&code),
+        (None, Value::String(word)) => !matches!(word.to_ascii_lowercase().as_str(), "" | "ok" | "success"),
+        (None, code) => says_something(code),
+    }
+}
+
+/// An error that is no object of its own: a code, its words, and nothing of a reply.
+fn is_bare(value: &Value) -> bool {
+    let has_code = ["code", "error_code"].iter().any(|name| is_code(&value[name]));
+    let has_words = ["message", "msg", "error_msg"].iter().any(|name| value[name].is_string());
+    has_code && has_words && list(&value["choices"]).is_empty()
+}
 
 /// The body of an error reply: its JSON, or its text.
 fn in_body(body: &[u8]) -> Value {
@@ -91,12 +116,48 @@ fn says_something(error: &Value) -> bool {
     }
 }
 
-/// Whether the same object has something that a model said.
-fn has_output(value: &Value) -> bool {
-    let places = ["message/content", "delta/content", "message/tool_calls", "delta/tool_calls", "text"];
-    let said = places.iter().filter_map(|place| value.pointer(&format!("/choices/0/{place}")));
-    let items = ["/output", "/response/output"].into_iter().filter_map(|place| value.pointer(place));
-    said.chain(value.get("content")).chain(items).any(says_something)
+/// Fields in which servers put what a model said.
+const SAID: [&str; 12] = [
+    "output",
+    "content",
+    "text",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+    "thinking",
+    "refusal",
+    "tool_calls",
+    "function_call",
+    "partial_json",
+    "content_block",
+];
+
+/// Fields in which they put what it cost. They are signs also where they are empty.
+const COST: [&str; 3] = ["usage", "timings", "amazon-bedrock-invocationMetrics"];
+
+/// Objects within each other that are looked at for signs of a model.
+const DEEPEST_SIGN: usize = 8;
+
+/// Whether an answer, or an event of it, shows that a model ran.
+pub fn shows_it(json: &[u8]) -> bool {
+    serde_json::from_slice(json).is_ok_and(|value| shows_a_model(&value, DEEPEST_SIGN))
+}
+
+/// What an error says of itself is not looked at.
+fn shows_a_model(value: &Value, depth: usize) -> bool {
+    let is_sign = |name: &str, value: &Value| {
+        // Responses repeat these two settings of the request.
+        let is_setting = matches!(name, "text" | "reasoning") && value.is_object();
+        (SAID.contains(&name) && says_something(value) && !is_setting) || (COST.contains(&name) && !value.is_null())
+    };
+    match value {
+        Value::Object(fields) if depth > 0 => fields.iter().any(|(name, value)| {
+            !matches!(name.as_str(), "error" | "errors") && (is_sign(name, value) || shows_a_model(value, depth - 1))
+        }),
+        Value::Array(list) if depth > 0 => list.iter().any(|value| shows_a_model(value, depth - 1)),
+        Value::Object(_) | Value::Array(_) => true,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// Objects within each other, and fields of one, that are looked at for codes.
@@ -239,8 +300,19 @@ fn codes(value: &Value, depth: usize, words: &mut Vec<String>, numbers: &mut Vec
 
 /// The complaint in an error object, where the known dialects and servers put it, as it came.
 fn in_json(value: &Value) -> String {
-    let places =
-        ["/error/message", "/message", "/errors/0/message", "/0/error/message", "/error", "/detail", "/title", ""];
+    let places = [
+        "/error/message",
+        "/message",
+        "/errors/0/message",
+        "/0/error/message",
+        "/error",
+        "/base_resp/status_msg",
+        "/error_msg",
+        "/msg",
+        "/detail",
+        "/title",
+        "",
+    ];
     let found = places.iter().find_map(|place| value.pointer(place).and_then(Value::as_str));
     found.map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -240,7 +240,8 @@ impl HttpModel {
 
     /// Also the bytes of the body that were read.
     async fn read_reply(&self, response: &mut Response, call: &Call) -> (Folded, u64) {
-        let mut fold = Fold::new(self.provider.dialect, &self.name, call.request.max_output);
+        let fold = Fold::new(self.provider.dialect, &self.name, call.request.max_output);
+        let mut fold = fold.with_headers(response.headers());
         let mut meter = self.meter(call, u64::MAX);
         let folded = loop {
             match meter.read(response).await {

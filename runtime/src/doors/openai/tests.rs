@@ -250,7 +250,9 @@ fn a_final_usage_above_the_cap_is_the_truth_and_no_failure() {
 #[test]
 fn several_choices_are_refused_and_their_usage_is_not_believed() {
     let second = r#"{"choices":[{"index":1,"delta":{"content":"Hi"}}]}"#;
-    assert!(broken_message(&stream(8, &[HI, second])).contains("more than one choice"));
+    assert!(broken_message(&stream(8, &[HI, second, HI])).contains("more than one choice"));
+    assert!(broken_message(&stream(8, &[HI, HI, second])).contains("more than one choice"));
+    assert!(broken_message(&stream(8, &[HI, STOP, second])).contains("more than one choice"));
     let body = r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"},{"message":{"content":"b"},"finish_reason":"stop"}],
         "usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
     let folded = whole(8, body);
