@@ -121,7 +121,7 @@ fn an_error_within_a_response_is_judged_by_its_own_words_and_an_event_may_be_one
     let failed = r#"{"type":"response.failed","response":{"status":"failed","tools":[{"type":"rate_limit"}],"error":{"code":"server_error","message":"no"}}}"#;
     let complaint = Complaint::of_event("response.failed", failed.as_bytes()).unwrap();
     assert_eq!((complaint.failure.kind, complaint.failure.message.as_str()), (FailureKind::Rejected, "no"));
-    let named = |name: &str| Complaint::of_event(name, br#"{"code":"slow_down","message":"later"}"#);
+    let named = |name: &str| Complaint::of_event(name, br#"{"what":{"code":"slow_down"},"words":"later"}"#);
     assert_eq!(named("error").map(|complaint| complaint.failure.kind), Some(FailureKind::Overloaded));
     assert_eq!((named(""), named("response.error")), (None, None));
 }
