@@ -368,7 +368,13 @@ impl Connection {
             let counters = &mut books.counters;
             counters.tokens_in += answer.tokens_in;
             counters.tokens_out += answer.tokens_out;
-            if !answer.reports_usage || matches!(behaviour, Behaviour::Cut(_)) {
+            let is_cut = match behaviour {
+                Behaviour::Cut(_) => true,
+                // In this dialect usage comes with the terminator.
+                Behaviour::NoTerminator(_) => seen.dialect() == Dialect::Responses,
+                _ => false,
+            };
+            if !answer.reports_usage || is_cut {
                 counters.untold_in += answer.tokens_in;
                 counters.untold_out += answer.tokens_out;
             }
