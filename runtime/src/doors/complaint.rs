@@ -43,12 +43,15 @@ impl Complaint {
     pub fn of_reply(json: &[u8]) -> Option<Self> {
         // Nearly every event of every stream comes here.
         let names = |name: &[u8]| json.windows(name.len()).any(|part| part == name);
-        let value: Value = if NAMES.iter().any(|name| names(name)) { serde_json::from_slice(json).ok()? } else { return None };
-        let in_choice = list(&value["choices"]).iter().map(|choice| &choice["error"]).find(|error| says_something(error));
+        let value: Value =
+            if NAMES.iter().any(|name| names(name)) { serde_json::from_slice(json).ok()? } else { return None };
+        let in_choice =
+            list(&value["choices"]).iter().map(|choice| &choice["error"]).find(|error| says_something(error));
         let is_error = |place: &str| value.pointer(place).is_some_and(says_something);
         let is_named = ["/object", "/type"].iter().any(|place| value.pointer(place).is_some_and(|it| it == "error"));
         let has_code = is_code(&value["base_resp"]["status_code"]) || is_bare(&value);
-        if !["/error", "/errors", "/0/error"].into_iter().any(is_error) && in_choice.is_none() && !is_named && !has_code {
+        if !["/error", "/errors", "/0/error"].into_iter().any(is_error) && in_choice.is_none() && !is_named && !has_code
+        {
             return None;
         }
         let message = in_choice.map_or_else(|| in_json(&value), in_json);
