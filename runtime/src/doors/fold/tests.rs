@@ -1,5 +1,6 @@
 //! What holds for every dialect: cuts, ends, zeros, bounds.
 
+mod mutations;
 mod rows;
 
 use super::*;
