@@ -196,7 +196,8 @@ impl Draft {
 
     /// The choice at `index` says why it ends. Whether that is the one that there is.
     pub fn ends_choice(&mut self, index: u64) -> bool {
-        *self.choice.ended.get_or_insert(index) == index || !self.calls.is_empty()
+        let goes_back = self.choice.counts_up && self.choice.last.is_some_and(|last| index < last);
+        (*self.choice.ended.get_or_insert(index) == index && !goes_back) || !self.calls.is_empty()
     }
 
     /// A message begins. Whether it is the only one: a gateway that lost its provider may begin once more.

@@ -214,8 +214,8 @@ pub fn usage(usage: &UsageSnapshot) -> Option<Usage> {
     let cached = ["/prompt_tokens_details/cached_tokens", "/input_tokens_details/cached_tokens"];
     let alone = ["/prompt_cache_hit_tokens", "/cached_tokens", "/cache_read_input_tokens", METRICS_IN[1]];
     let cached = usage.largest(&[&cached[..], &alone].concat());
-    // What cannot be read has no price of its own.
-    let cached = cached.or(0).unwrap_or(0);
+    // What cannot be read may be more than the input.
+    let cached = cached.or(0)?;
     let hour = counts(&WRITTEN_HOUR)?;
     let by_lifetime = counts(&WRITTEN_MINUTES)?.checked_add(hour)?;
     let written = counts(&WRITTEN)?.max(counts(&METRICS_IN[2..])?).max(by_lifetime);
