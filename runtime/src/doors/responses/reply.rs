@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::super::draft::{CallPiece, Draft, UsageStage, broken};
+use super::super::draft::{CallPiece, Draft, UsageStage, broken, broken_off};
 use super::super::fold::Flow;
 use super::super::items::{Item, Kind, MOST_ITEMS, Name};
 use super::super::json::{self, list, text};
@@ -21,7 +21,7 @@ pub fn event(draft: &mut Draft, event: &Event) -> Result<Flow, Failure> {
     let data = event.data.trim();
     match data {
         "[DONE]" if draft.has_stopped() => return Ok(Flow::Ended),
-        "[DONE]" => return Err(broken("the stream ended without its terminator")),
+        "[DONE]" => return Err(broken_off("the stream ended without its terminator")),
         // Some gateways send comments as data.
         _ if data.is_empty() || data.starts_with(':') => return Ok(Flow::Open),
         _ => {}
@@ -66,9 +66,7 @@ pub fn event(draft: &mut Draft, event: &Event) -> Result<Flow, Failure> {
         // Also what tools of the provider's own are given, and summaries of reasoning, which come whole when they are done.
         _ => draft.bytes(delta.len())?,
     }
-    for usage in [&frame["usage"], &frame["response"]["usage"]] {
-        draft.usage.merge(usage);
-    }
+    draft.usage.take(&frame);
     draft.running_count(openai::tokens_out(&draft.usage))?;
     Ok(Flow::Open)
 }
@@ -85,10 +83,8 @@ pub fn whole(draft: &mut Draft, body: &[u8]) -> Result<(), Failure> {
 /// The end of a response, and all that is said of it once more.
 fn end(draft: &mut Draft, frame: &Value, kind: &str) -> Result<(), Failure> {
     let response = if frame["response"].is_object() { &frame["response"] } else { frame };
-    let usages = [&response["usage"], &frame["usage"]];
-    usages.into_iter().for_each(|usage| draft.usage.merge(usage));
     let all = reconcile(draft, response);
-    if usages.into_iter().any(json::is_said) {
+    if draft.usage.take(frame) {
         draft.stage = UsageStage::Final;
     }
     let is_cut = all?;
