@@ -64,6 +64,10 @@ pub const METRICS_IN: [&str; 3] = [
 ];
 pub const METRICS_OUT: &str = "/amazon-bedrock-invocationMetrics/outputTokenCount";
 
+/// Counts of llama.cpp, of what it did and of what it had: see <https://github.com/ggml-org/llama.cpp/pull/15827>.
+pub const TIMED_IN: [&str; 2] = ["/timings/prompt_n", "/timings/cache_n"];
+pub const TIMED_OUT: &str = "/timings/predicted_n";
+
 /// The sum of counts that stand apart. `None`: one of them cannot be read.
 pub fn metered(usage: &UsageSnapshot, apart: &[&str]) -> Option<u64> {
     apart.iter().try_fold(0_u64, |sum, place| sum.checked_add(usage.largest(&[place]).or(0)?))
@@ -166,6 +170,8 @@ fn merge(known: &mut Map<String, Value>, said: &Map<String, Value>, depth: usize
 
 fn merge_one(before: &mut Value, value: &Value, depth: usize) {
     match (before, value) {
+        (_, value) if !is_said(value) => {}
+        (before, _) if !is_said(before) => *before = value.clone(),
         (Value::Object(known), Value::Object(said)) if depth > 0 => merge(known, said, depth - 1),
         (Value::Array(known), Value::Array(said)) if depth > 0 => {
             known.iter_mut().zip(said).for_each(|(before, value)| merge_one(before, value, depth - 1));
@@ -214,9 +220,10 @@ mod tests {
         let usage = snapshot(&[
             json!({"in": 5, "out": 1, "details": {"cached": 3}}),
             Value::Null,
-            json!({"in": null, "out": 3, "details": {"cached": 0, "other": 2}}),
-            json!({"in": 0, "out": 2}),
+            json!({"in": null, "out": 3, "details": {"cached": 0, "other": 2, "late": null}}),
+            json!({"in": 0, "out": 2, "details": {"late": 4}}),
         ]);
+        assert_eq!(usage.largest(&["/details/late"]), Count::Is(4));
         let counts = ["/in", "/out", "/details/cached", "/details/other"].map(|place| usage.largest(&[place]));
         assert_eq!(counts, [5, 3, 3, 2].map(Count::Is));
         assert_eq!(usage.largest(&["/in", "/out", "/none"]), Count::Is(5));

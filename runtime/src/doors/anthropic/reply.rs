@@ -11,7 +11,7 @@ use super::super::draft::{CallPiece, Draft, UsageStage, broken};
 use super::super::fold::Flow;
 use super::super::json::{self, list, text};
 use super::super::sse::Event;
-use super::super::usage::{Count, METRICS_IN, METRICS_OUT, UsageSnapshot};
+use super::super::usage::{Count, METRICS_IN, METRICS_OUT, TIMED_IN, TIMED_OUT, UsageSnapshot, metered};
 use crate::rules::effect::Failure;
 use crate::rules::model::{Part, Stop, Usage};
 
@@ -191,13 +191,14 @@ fn one(usage: &UsageSnapshot) -> Option<Usage> {
     let cached = usage.largest(&["/cache_read_input_tokens", METRICS_IN[1]]).or(0)?;
     let part = Part { cached, written: written - hour?, written_hour: hour?, ..Part::default() };
     let tokens_in = fresh.checked_add(cached)?.checked_add(written)?.max(foreign.or(0)?);
+    let tokens_in = tokens_in.max(metered(usage, &TIMED_IN)?);
     let total = usage.largest(&["/total_tokens"]).or(0)?;
     Some(Usage { part, ..Usage::of(tokens_in, tokens_out.max(total.saturating_sub(tokens_in))) })
 }
 
 /// Output so far, as far as it is said.
 fn tokens_out(usage: &UsageSnapshot) -> Option<u64> {
-    match usage.largest(&["/output_tokens", "/completion_tokens", METRICS_OUT]) {
+    match usage.largest(&["/output_tokens", "/completion_tokens", METRICS_OUT, TIMED_OUT]) {
         Count::Is(tokens) => Some(tokens),
         Count::Absent | Count::Unreadable => None,
     }

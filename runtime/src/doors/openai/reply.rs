@@ -9,7 +9,7 @@ use super::super::draft::{CallPiece, Draft, UsageStage, broken};
 use super::super::fold::Flow;
 use super::super::json::{self, list, text};
 use super::super::sse::Event;
-use super::super::usage::{Count, METRICS_IN, METRICS_OUT, UsageSnapshot, metered};
+use super::super::usage::{Count, METRICS_IN, METRICS_OUT, TIMED_IN, TIMED_OUT, UsageSnapshot, metered};
 use crate::rules::effect::Failure;
 use crate::rules::model::{Part, Stop, Usage};
 
@@ -159,10 +159,6 @@ fn stop(reason: &str) -> Result<Stop, Failure> {
     })
 }
 
-/// Counts of llama.cpp, of what it did and of what it had: see <https://github.com/ggml-org/llama.cpp/pull/15827>.
-const TIMED_IN: [&str; 2] = ["/timings/prompt_n", "/timings/cache_n"];
-const TIMED_OUT: &str = "/timings/predicted_n";
-
 /// Input that was written into a cache.
 const WRITTEN: [&str; 4] = [
     "/prompt_tokens_details/cache_write_tokens",
@@ -185,7 +181,7 @@ const WRITTEN_HOUR: [&str; 2] = [
 /// some servers and beside it with others, and only the total says which.
 pub fn usage(usage: &UsageSnapshot) -> Option<Usage> {
     let counts = |places: &[&str]| usage.largest(places).or(0);
-    let timed = counts(&TIMED_IN[..1])?.checked_add(counts(&TIMED_IN[1..])?)?;
+    let timed = metered(usage, &TIMED_IN)?;
     let in_metrics = metered(usage, &METRICS_IN)?;
     let input = usage.largest(&["/prompt_tokens", "/input_tokens"]).at_least(timed.max(in_metrics));
     let output = usage.largest(&["/completion_tokens", "/output_tokens", TIMED_OUT, METRICS_OUT]);
