@@ -368,6 +368,33 @@ async fn two_choices_are_refused_and_their_usage_is_not_believed() {
     }
 }
 
+/// What Bedrock says of usage before a reply.
+const INPUT: &str = "x-amzn-bedrock-input-token-count";
+const OUTPUT: &str = "x-amzn-bedrock-output-token-count";
+
+#[tokio::test]
+async fn usage_in_headers_is_the_cost_of_a_whole_reply_that_says_none_and_never_lowers_another() {
+    let with = |counts: [&str; 2], then: Behaviour| {
+        let headers = [INPUT, OUTPUT].into_iter().zip(counts.map(str::to_owned)).collect();
+        Behaviour::Headers(headers, Box::new(then))
+    };
+    for dialect in DIALECTS {
+        for stream in FRAMINGS {
+            let metered = async |behaviour: Behaviour| {
+                let fake = FakeProvider::start(vec![behaviour]).await;
+                let received = ask_with(&provider(&fake, dialect, stream), &call(64)).await;
+                (received.result.is_ok(), received.metered)
+            };
+            let says_nothing = metered(with(["7", "3"], Behaviour::OmitUsage("hello back".into()))).await.1;
+            // Of a stream they came before its end.
+            assert_eq!(says_nothing, if stream { Metered::Unknown } else { exact(7, 3) }, "{dialect:?}");
+            let text = || Behaviour::Text("hello back".into());
+            assert_eq!(metered(with(["7", "1"], text())).await, (true, exact(7, 3)));
+            assert_eq!(metered(with(["1", "9"], text())).await, (true, exact(TOKENS_IN, 9)));
+        }
+    }
+}
+
 #[tokio::test]
 async fn who_is_not_there_costs_nothing() {
     let fake = FakeProvider::start(vec![Behaviour::Stall]).await;
