@@ -137,6 +137,8 @@ async fn a_provider_that_stays_overloaded_puts_the_item_off_at_no_cost() {
             let early = attempt().run().await;
             early.expect("deferred");
             assert_eq!((early.record.attempt, &early.record.detail["retry_at_ms"]), (0, &retry_at_ms.into()));
+            let sooner = format!("jidoka resume {} goes on with it sooner", end.record.serial);
+            assert!(early.record.why.contains(&sooner), "{}", early.record.why);
             assert_eq!(provider.counters().calls, 2, "nobody is asked before that");
             let well = FakeProvider::start(vec![text()]).await;
             let later = told(&WORK, &well, dialect, 1).item("one").set("attempts", "max = 1").at(&home).hours_later(1);

@@ -1,7 +1,7 @@
 //! What all dialects need to turn a request into JSON, and what no dialect can express.
 //!
-//! Never: knows a dialect's field names, but for how a model draws and thinks. Invariant: what cannot be said on the wire as it was meant is refused before
-//! anything is sent, never sent differently.
+//! Never: knows a dialect's field names, but for how a model draws and thinks. Invariant: what cannot be said on the wire as it
+//! was meant is refused before anything is sent, never sent differently.
 
 use serde_json::{Map, Value};
 use thiserror::Error;

@@ -2,8 +2,9 @@
 //!
 //! Never: follows a redirect, uses a proxy, waits and retries, speaks plain `http` off this machine, shows the key. Invariants:
 //! an exchange ends within its timeouts and its byte cap; a request is sent once, and a second time only if the server refused
-//! a part of it, free of charge, that can be said otherwise (the name of its cap, the asking for reasoning); [`Metered::Exact`] of zero is said only where no model can have
-//! run; what leaves here as text went through the key's scrubber. A count of a request's input obeys the same rules.
+//! a part of it, free of charge, that can be said otherwise (the name of its cap, the asking for reasoning); [`Metered::Exact`]
+//! of zero is said only where no model can have run; what leaves here as text went through the key's scrubber. A count of a
+//! request's input obeys the same rules.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};

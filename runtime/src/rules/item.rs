@@ -305,8 +305,8 @@ pub enum NotNow {
     #[error("it rests for {} more, and then it may be tried again: {why}", units::show_duration(*for_ms))]
     Resting { for_ms: u64, why: String },
     /// It waits until something has passed that stood in its way.
-    #[error("it is put off: {why}")]
-    PutOff { until_ms: u64, why: String },
+    #[error("it is put off; jidoka resume {run} goes on with it sooner: {why}")]
+    PutOff { until_ms: u64, run: String, why: String },
     #[error("{illegal}: {why}")]
     Illegal { illegal: IllegalTransition, why: String },
     /// It has had other runs since.
@@ -384,7 +384,8 @@ impl ItemRecord {
         }
         if let Some(until_ms) = next.rests_until_ms.filter(|_| next.state == State::RetryWait) {
             if now_ms < until_ms && next.deferred {
-                return Err(NotNow::PutOff { until_ms, why: self.why.clone() });
+                let run = self.latest.clone().unwrap_or_default();
+                return Err(NotNow::PutOff { until_ms, run, why: self.why.clone() });
             }
             if now_ms < until_ms {
                 return Err(NotNow::Resting { for_ms: until_ms - now_ms, why: self.why.clone() });

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::super::draft::{CallPiece, Draft, UsageStage, broken};
+use super::super::draft::{CallPiece, Draft, UsageStage, broken, broken_off};
 use super::super::fold::Flow;
 use super::super::json::{self, list, text};
 use super::super::sse::Event;
@@ -153,7 +153,7 @@ fn stop(reason: &str) -> Result<Stop, Failure> {
         "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => Stop::MaxOutput,
         "tool_calls" | "tool_call" | "tool_use" | "function_call" => Stop::ToolCalls,
         "error" | "abort" | "network_error" | "insufficient_system_resource" => {
-            return Err(broken(&format!("the provider ended the reply early: {reason}")));
+            return Err(broken_off(&format!("the provider ended the reply early: {reason}")));
         }
         _ => Stop::Withheld,
     })

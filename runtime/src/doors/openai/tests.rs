@@ -279,7 +279,9 @@ fn an_unknown_reason_to_stop_or_a_refusal_is_never_taken_for_the_end() {
     broken_message(&stream(8, &[DONE]));
     // Some say so themselves.
     let early = r#"{"choices":[{"delta":{},"finish_reason":"network_error"}]}"#;
-    assert!(broken_message(&stream(8, &[HI, early, DONE])).contains("network_error"));
+    let early = stream(8, &[HI, early, DONE]).result.unwrap_err();
+    assert_eq!(early.kind, FailureKind::Overloaded);
+    assert!(early.message.contains("network_error"), "{early:?}");
 }
 
 #[test]

@@ -205,7 +205,7 @@ fn reconcile_reasoning(draft: &mut Draft, all: &[Value]) -> Result<(), Failure> 
 fn stop(kind: &str, response: &Value) -> Result<Stop, Failure> {
     let status = text(&response["status"]).to_ascii_lowercase();
     let reason = text(&response["incomplete_details"]["reason"]).to_ascii_lowercase();
-    let early = |word: &str| Err(broken(&format!("the provider ended the reply early: {word}")));
+    let early = |word: &str| Err(broken_off(&format!("the provider ended the reply early: {word}")));
     if matches!(kind, "response.failed" | "response.cancelled") {
         return early(kind);
     }

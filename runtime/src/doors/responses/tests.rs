@@ -270,7 +270,10 @@ fn an_end_that_is_none_is_never_taken_for_one() {
         shown(Dialect::Responses, 8, &body)
     };
     for status in ["failed", "cancelled", "in_progress", "queued"] {
-        assert_eq!(shown(status, "null"), format!("Broken: the provider ended the reply early: {status} · unknown"));
+        assert_eq!(
+            shown(status, "null"),
+            format!("Overloaded: the provider ended the reply early: {status} · unknown")
+        );
     }
     assert_eq!(shown("incomplete", "null"), " · max-output · unknown");
     assert_eq!(shown("completed", "\"max_output_tokens\""), " · max-output · unknown");

@@ -267,7 +267,11 @@ impl Kind for Temperature {
         let text = match value.get_ref() {
             DeValue::Float(number) => number.as_str(),
             DeValue::Integer(number) => number.as_str(),
-            other => return wrong(value, format!("is {}", type_of(other)), "not a number"),
+            other @ (DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_)) => return wrong(value, format!("is {}", type_of(other)), "not a number"),
         };
         let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
         let hundredths = match (whole, decimals.len()) {

@@ -1,6 +1,6 @@
 //! A model that said no for now: the same call is made again after a wait, and when it stays so the run is deferred.
 //!
-//! Never: retries more than twice what may have been answered, waits past the run's own time. Invariants here: while a call waits nothing of it
+//! Never: retries more than twice what may have been billed, waits past the run's own time. Invariants here: while a call waits nothing of it
 //! is on its way, so that whoever stops the run leaves nothing in doubt; what a try may have cost is settled or held, and what
 //! the next one may cost is reserved, in one transaction.
 
@@ -31,8 +31,8 @@ impl ModelDoor {
 #[derive(Default)]
 pub(super) struct Tries {
     failed: u32,
-    /// Of these, how many may have been answered.
-    in_doubt: u32,
+    /// Of these, how many may have been billed.
+    billed: u32,
     /// When the first one had failed. Milliseconds since 1970-01-01T00:00:00Z.
     since_ms: u64,
 }
@@ -63,14 +63,14 @@ impl Gate {
         }
         let Some((quote, dispatched)) = paid else { return Ok(Next::Ends(None)) };
         tries.failed += 1;
-        tries.in_doubt += u32::from(performed.spent.is_none());
+        tries.billed += u32::from(performed.spent.is_none_or(|spent| spent.get(Line::Tokens) > 0));
         let now_ms = self.passage.clock.unix_ms();
         if tries.failed == 1 {
             tries.since_ms = now_ms;
         }
         let said = performed.rates.retry_after.map(|after| millis(after.saturating_sub(performed.rates.age)));
         let wait_ms = retry::pause_ms(said, tries.failed, self.call_id(admitted.call).as_str());
-        let is_worth_it = tries.failed <= door.retries && tries.in_doubt <= retry::MOST_IN_DOUBT;
+        let is_worth_it = tries.failed <= door.retries && tries.billed <= retry::MOST_BILLED;
         if is_worth_it && wait_ms < self.wall_left().await? {
             match self.book_try(admitted, (quote, dispatched), performed, failure, (tries.failed, wait_ms)).await? {
                 Ok((quote, reservation)) => {
@@ -186,7 +186,7 @@ impl Gate {
         let how = match failure.kind {
             FailureKind::Unavailable => "cannot be reached",
             FailureKind::TimedOut => "does not answer in time",
-            _ if tries.in_doubt > 0 => "fails",
+            _ if tries.billed > 0 => "fails",
             _ => "is overloaded",
         };
         let since = calendar::utc(tries.since_ms);
