@@ -503,7 +503,7 @@ TOML
     before=$("books_$peer")
     for run in 1 2 3 4 5 6 7 8; do
         bounded "$run_seconds" "$jidoka" run "$work/jobs/chorus" --host "$work/host.toml" --state "$crowd/state" \
-            --model writer=peer --wall 300s --no-apply --json >"$crowd/$run.json" 2>"$crowd/$run.log" &
+            --model writer=peer --wall-time 300s --no-apply --json >"$crowd/$run.json" 2>"$crowd/$run.log" &
         runs+=($!)
     done
     for run in "${runs[@]}"; do
