@@ -168,7 +168,7 @@ books_aimock() {
 # on_wire_aimock CALLS PATH STREAM: that its last so many requests came as this run was to send them.
 on_wire_aimock() {
     get "$script/__aimock/journal" | jq -e --argjson calls "$1" --arg path "/v1/$2" --argjson stream "$3" \
-        '.[-$calls:] | length == $calls and all(.path == $path and .body.stream == $stream)' >/dev/null
+        '.[-$calls:] | length == $calls and all(.path == $path and (.body.stream // false) == $stream)' >/dev/null
 }
 
 # model_aimock DIALECT: the name that the server has for what it is asked.
