@@ -9,6 +9,7 @@ use jidoka::doors::recorded::RecordedWeb;
 use jidoka::doors::store::{Durability, Store, transact};
 use jidoka::rules::guard::Memory;
 use jidoka::rules::ledger::{CallId, Denial, Limits, Line, ScopeId, Terms};
+use jidoka::rules::policy::Grantee;
 use jidoka::rules::progress::{Progress, Seen};
 use jidoka::rules::spec::{Grants, Guards, OnPull};
 use jidoka::run::cord::Cord;
@@ -58,6 +59,7 @@ impl OpenGate {
             Journal::new(store, "bench", clock, Arc::clone(&time), None, Beginning::blank(Key::from_bytes([7; 32])));
         let gate = Gate::new(Passage {
             grants,
+            grantee: Grantee::Worker,
             models: self.model.into_iter().map(|(name, door)| (name.to_owned(), door)).collect(),
             tools: self.tools,
             workshop: self.workshop,

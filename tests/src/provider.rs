@@ -51,9 +51,9 @@ pub enum Behaviour {
     EchoKeyInError(u16),
     /// Answers twice in one reply. OpenAI dialect only.
     TwoChoices(String),
-    /// Asks for the tool `look` so many times, each time with reasoning of its own, and then says `done`. Refuses a call that does
-    /// not have all of it back where it was. Responses dialect only.
-    Demands(usize),
+    /// Thinks aloud before it writes a file, for so many turns, then says that it is done. Whoever does not bring every
+    /// thought back as it was, signature and all, is refused.
+    Thinks(u64),
     /// Refuses to be asked for reasoning, and does the other thing if it is not. Responses dialect only.
     Plain(Box<Behaviour>),
     /// Does something, with these headers besides.
@@ -88,6 +88,9 @@ pub struct Counters {
     /// What was really spent, whether it was reported or not.
     pub tokens_in: u64,
     pub tokens_out: u64,
+    /// Of these, what no client was told.
+    pub untold_in: u64,
+    pub untold_out: u64,
 }
 
 /// A call as it arrived.
@@ -121,6 +124,25 @@ impl Seen {
         }
     }
 
+    /// Whether the model's own turn number `number` came back with its thought.
+    fn has_thought(&self, number: u64) -> bool {
+        let (thought, signature) = thought(number);
+        let turns = self.body["messages"].as_array().into_iter().flatten();
+        let mut turns = turns.filter(|turn| turn["role"] == "assistant");
+        let turn = turns.nth(usize::try_from(number).unwrap_or(usize::MAX)).unwrap_or(&Value::Null);
+        match self.dialect() {
+            Dialect::Openai => {
+                let signed = &turn["tool_calls"][0]["extra_content"]["google"]["thought_signature"];
+                turn["reasoning_content"] == thought.as_str() && *signed == signature.as_str()
+            }
+            // Its items are no messages: see `Answer::demand`.
+            Dialect::Responses => false,
+            Dialect::Anthropic => {
+                turn["content"][0] == json!({ "type": "thinking", "thinking": thought, "signature": signature })
+            }
+        }
+    }
+
     fn is_count(&self) -> bool {
         self.path.ends_with("/messages/count_tokens")
     }
@@ -130,6 +152,8 @@ impl Seen {
 struct Books {
     counters: Counters,
     seen: Vec<Seen>,
+    /// Turns of [`Behaviour::Thinks`].
+    thoughts: u64,
 }
 
 /// A running provider; dropping it closes the port and every connection.
@@ -295,14 +319,27 @@ impl Connection {
                 answer.say(seen.key(), u64::MAX);
                 answer.call("echo", &json!({ "key": seen.key() }).to_string());
             }
+            Behaviour::Thinks(turns) if seen.dialect() == Dialect::Responses => {
+                if let Err(missing) = answer.demand(&seen.body, *turns) {
+                    return self.complain(400, &missing).await;
+                }
+            }
+            Behaviour::Thinks(turns) => {
+                let given = self.books.borrow().thoughts;
+                if let Some(lost) = (0..given).find(|number| !seen.has_thought(*number)) {
+                    return self.complain(400, &format!("thought {lost} is missing or not as it was")).await;
+                }
+                self.book(|books| books.thoughts += 1);
+                answer.thought = Some(given);
+                match given < *turns {
+                    true => answer.call("write", &json!({ "path": format!("{given}.txt"), "text": "x" }).to_string()),
+                    false => answer.say("all is written", seen.cap()),
+                }
+            }
             Behaviour::Headers(headers, then) => {
                 self.headers.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
                 return Box::pin(self.answer(seen, then, tokens_in)).await;
             }
-            Behaviour::Demands(turns) => match answer.demand(&seen.body, *turns) {
-                Ok(()) => {}
-                Err(missing) => return self.complain(400, &missing).await,
-            },
             Behaviour::Plain(then) if seen.body["include"].is_null() => {
                 return Box::pin(self.answer(seen, then, tokens_in)).await;
             }
@@ -328,8 +365,19 @@ impl Connection {
             }
         }
         self.book(|books| {
-            books.counters.tokens_in += answer.tokens_in;
-            books.counters.tokens_out += answer.tokens_out;
+            let counters = &mut books.counters;
+            counters.tokens_in += answer.tokens_in;
+            counters.tokens_out += answer.tokens_out;
+            let is_cut = match behaviour {
+                Behaviour::Cut(_) => true,
+                // In this dialect usage comes with the terminator.
+                Behaviour::NoTerminator(_) => seen.dialect() == Dialect::Responses,
+                _ => false,
+            };
+            if !answer.reports_usage || is_cut {
+                counters.untold_in += answer.tokens_in;
+                counters.untold_out += answer.tokens_out;
+            }
         });
         if seen.body["stream"] != json!(true) {
             let body = answer.whole(seen.dialect()).to_string();
@@ -430,8 +478,8 @@ impl Connection {
 struct Answer {
     text: String,
     call: Option<(String, String)>,
-    /// The turn that has reasoning.
-    reasons: Option<usize>,
+    /// The number of the thought that comes before it.
+    thought: Option<u64>,
     cut: bool,
     choices: usize,
     reports_usage: bool,
@@ -441,8 +489,16 @@ struct Answer {
 
 impl Answer {
     fn new(tokens_in: u64) -> Self {
-        let text = String::new();
-        Self { text, call: None, reasons: None, cut: false, choices: 1, reports_usage: true, tokens_in, tokens_out: 0 }
+        Self {
+            text: String::new(),
+            call: None,
+            thought: None,
+            cut: false,
+            choices: 1,
+            reports_usage: true,
+            tokens_in,
+            tokens_out: 0,
+        }
     }
 
     fn say(&mut self, text: &str, cap: u64) {
@@ -458,15 +514,15 @@ impl Answer {
     }
 
     /// The next turn, if the input has all that the turns before it want back.
-    fn demand(&mut self, body: &Value, turns: usize) -> Result<(), String> {
+    fn demand(&mut self, body: &Value, turns: u64) -> Result<(), String> {
         let input = body["input"].as_array().ok_or("no input")?;
         let calls: Vec<usize> = (0..input.len()).filter(|place| input[*place]["type"] == "function_call").collect();
-        let turn = calls.len();
+        let turn = calls.len() as u64;
         let reasoning = input.iter().filter(|item| item["type"] == "reasoning").count();
-        if reasoning != turn || body["store"] != json!(false) {
+        if reasoning as u64 != turn || body["store"] != json!(false) {
             return Err(format!("{reasoning} reasoning items for {turn} calls"));
         }
-        for (number, place) in calls.into_iter().enumerate() {
+        for (number, place) in (0..).zip(calls) {
             let [wanted, before] = [&reasoned(number), &input[place.saturating_sub(1)]];
             if before != wanted {
                 return Err(format!("call {number} was provided without its required reasoning item: {before}"));
@@ -478,8 +534,8 @@ impl Answer {
         match turn == turns {
             true => self.say("done", u64::MAX),
             false => {
-                self.call("look", &json!({ "turn": turn }).to_string());
-                self.reasons = Some(turn);
+                self.call("write", &json!({ "path": format!("{turn}.txt"), "text": "x" }).to_string());
+                self.thought = Some(turn);
             }
         }
         Ok(())
@@ -512,14 +568,24 @@ impl Answer {
                 let mut message = json!({ "role": "assistant", "content": self.text });
                 if let Some((name, arguments)) = &self.call {
                     let function = json!({ "name": name, "arguments": arguments });
-                    message["tool_calls"] = json!([{ "id": "call-a", "type": "function", "function": function }]);
+                    let extra = self.thought.map(signed);
+                    let call =
+                        json!({ "id": "call-a", "type": "function", "function": function, "extra_content": extra });
+                    message["tool_calls"] = json!([call]);
+                }
+                if let Some(number) = self.thought {
+                    message["reasoning_content"] = thought(number).0.into();
                 }
                 let choice = |index| json!({ "index": index, "message": message, "finish_reason": self.stop(dialect) });
                 let choices: Vec<Value> = (0..self.choices).map(choice).collect();
                 json!({ "id": "chat-1", "object": "chat.completion", "choices": choices, "usage": self.openai_usage() })
             }
             Dialect::Anthropic => {
-                let mut content = vec![json!({ "type": "text", "text": self.text })];
+                let mut content = Vec::new();
+                if let Some((thought, signature)) = self.thought.map(thought) {
+                    content.push(json!({ "type": "thinking", "thinking": thought, "signature": signature }));
+                }
+                content.push(json!({ "type": "text", "text": self.text }));
                 if let Some((name, arguments)) = &self.call {
                     let input: Value = serde_json::from_str(arguments).expect("a test's arguments are JSON");
                     content.push(json!({ "type": "tool_use", "id": "call-a", "name": name, "input": input }));
@@ -553,13 +619,20 @@ impl Answer {
         };
         let delta = |delta: Value| event(json!([{ "index": 0, "delta": delta }]), Value::Null);
         let mut events = vec![delta(json!({ "role": "assistant", "content": "" }))];
+        if let Some(number) = self.thought {
+            let thought = thought(number).0;
+            events.extend(pieces(&thought).map(|piece| delta(json!({ "reasoning_content": piece }))));
+        }
         for (index, piece) in (0..self.choices).flat_map(|index| pieces(&self.text).map(move |piece| (index, piece))) {
             events.push(event(json!([{ "index": index, "delta": { "content": piece } }]), Value::Null));
         }
         if let Some((name, arguments)) = &self.call {
             let call = |call: Value| delta(json!({ "tool_calls": [call] }));
             let function = json!({ "name": name, "arguments": "" });
-            events.push(call(json!({ "index": 0, "id": "call-a", "type": "function", "function": function })));
+            let extra = self.thought.map(signed);
+            events.push(call(
+                json!({ "index": 0, "id": "call-a", "type": "function", "function": function, "extra_content": extra }),
+            ));
             let part = |piece| call(json!({ "index": 0, "function": { "arguments": piece } }));
             events.extend(pieces(arguments).map(part));
         }
@@ -574,13 +647,13 @@ impl Answer {
 
     /// Items of the Responses dialect.
     fn items(&self) -> Vec<Value> {
-        let mut items: Vec<Value> = self.reasons.map(reasoned).into_iter().collect();
+        let mut items: Vec<Value> = self.thought.map(reasoned).into_iter().collect();
         if !self.text.is_empty() || self.call.is_none() {
             let content = json!([{ "type": "output_text", "text": self.text, "annotations": [] }]);
             items.push(json!({ "type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content }));
         }
         if let Some((name, arguments)) = &self.call {
-            let id = self.reasons.map_or("call-a".to_owned(), |turn| format!("call-{turn}"));
+            let id = self.thought.map_or("call-a".to_owned(), |turn| format!("call-{turn}"));
             items.push(json!({
                 "type": "function_call", "id": "fc_1", "call_id": id, "name": name, "arguments": arguments,
                 "status": "completed",
@@ -651,14 +724,20 @@ impl Answer {
         let close = |index: u64| event("content_block_stop", json!({ "index": index }));
 
         let mut events = vec![event("message_start", json!({ "message": start })), event("ping", json!({}))];
-        events.push(open(0, json!({ "type": "text", "text": "" })));
-        events.extend(pieces(&self.text).map(|text| delta(0, json!({ "type": "text_delta", "text": text }))));
-        events.push(close(0));
+        if let Some((thought, signature)) = self.thought.map(thought) {
+            events.push(open(0, json!({ "type": "thinking", "thinking": "", "signature": "" })));
+            events.extend(pieces(&thought).map(|text| delta(0, json!({ "type": "thinking_delta", "thinking": text }))));
+            events.push(delta(0, json!({ "type": "signature_delta", "signature": signature })));
+            events.push(close(0));
+        }
+        events.push(open(1, json!({ "type": "text", "text": "" })));
+        events.extend(pieces(&self.text).map(|text| delta(1, json!({ "type": "text_delta", "text": text }))));
+        events.push(close(1));
         if let Some((name, arguments)) = &self.call {
-            events.push(open(1, json!({ "type": "tool_use", "id": "call-a", "name": name, "input": {} })));
-            let part = |piece| delta(1, json!({ "type": "input_json_delta", "partial_json": piece }));
+            events.push(open(2, json!({ "type": "tool_use", "id": "call-a", "name": name, "input": {} })));
+            let part = |piece| delta(2, json!({ "type": "input_json_delta", "partial_json": piece }));
             events.extend(pieces(arguments).map(part));
-            events.push(close(1));
+            events.push(close(2));
         }
         let end = json!({ "delta": { "stop_reason": self.stop(Dialect::Anthropic) },
             "usage": usage(json!({ "output_tokens": self.tokens_out })) });
@@ -668,8 +747,18 @@ impl Answer {
     }
 }
 
+/// A thought, and what signs it.
+fn thought(number: u64) -> (String, String) {
+    (format!("I had better write file {number}"), format!("signature-{number}=="))
+}
+
+/// As Gemini signs a call.
+fn signed(number: u64) -> Value {
+    json!({ "google": { "thought_signature": thought(number).1 } })
+}
+
 /// The reasoning of a turn, as it is given and as it must come back.
-fn reasoned(turn: usize) -> Value {
+fn reasoned(turn: u64) -> Value {
     let summary = json!([{ "type": "summary_text", "text": format!("I look for the {turn}th time.") }]);
     json!({
         "type": "reasoning", "id": format!("rs_{turn}"), "summary": summary, "encrypted_content": format!("sealed {turn}"),

@@ -38,6 +38,7 @@ mod stories;
 mod storm;
 mod time;
 mod tools;
+mod turns;
 mod verdicts;
 mod walls;
 mod wire;

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jidoka::doors::clock::Clock;
+use jidoka::doors::model::Model;
+use jidoka::doors::provider::HttpModel;
 use jidoka::rules::effect::{Body, FailureKind};
 use jidoka::rules::facts::Facts;
 use jidoka::rules::item::{ItemRecord, State};
 use jidoka::rules::ledger::{Line, ScopeId};
-use jidoka::rules::spec::{Dialect, Wall};
+use jidoka::rules::spec::{Dialect, Provider, Wall, WireLimits};
 use jidoka::rules::verdict::Stop;
 use jidoka::run::desk::Desk;
 use jidoka_tests::bench::{self, Bench, End, Home, http};
@@ -306,51 +308,105 @@ async fn a_provider_that_cannot_be_reached_is_none_of_the_items_doing() {
     agrees(&home, &provider);
 }
 
-/// What a provider does in an outage, and after it for ever.
-fn outage(dice: &Dice, calls: u64) -> Vec<Behaviour> {
-    let event = "data: {\"error\":{\"message\":\"at capacity\",\"code\":\"server_overloaded\"}}\n\n";
-    let stream = Behaviour::Says { status: 200, kind: "text/event-stream", body: event.to_owned() };
-    let one = |_| match dice.roll(8) {
-        0 => busy(429, 1 + dice.roll(20)),
-        1 => busy(503, 1 + dice.roll(20)),
-        2 => busy(529, 1 + dice.roll(20)),
-        3 => stream.clone(),
-        4 => Behaviour::HangUp,
-        5 => Behaviour::Reset,
-        _ => text(),
-    };
-    (0..calls).map(one).chain([text()]).collect()
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_or_fails_is_in_doubt_and_asked_for_twice_more_at_most() {
+    let failed = || Behaviour::Status(500, "Internal server error".into());
+    for no in [Behaviour::Cut("hello back to you".into()), failed(), Behaviour::Status(502, "Bad Gateway".into())] {
+        for dialect in DIALECTS {
+            let passes = FakeProvider::start(vec![no.clone(), no.clone(), text()]).await;
+            let end = told(&WORK, &passes, dialect, 4).run().await;
+            end.expect("accepted");
+            assert_eq!((passes.counters().calls, spent(&end, Line::ModelCalls)), (4, 2));
+            assert!(held(&end, Line::Tokens) > 0);
+            is_told_again(&end).await;
+            let stays = FakeProvider::start(vec![no.clone()]).await;
+            let end = told(&WORK, &stays, dialect, 4).item("one").set("attempts", "max = 1").run().await;
+            end.expect("deferred");
+            assert!(end.record.why.contains("model \"model\" fails, asked 3 times"), "{}", end.record.why);
+            assert_eq!((stays.counters().calls, item(&end.home, "one").await.tried()), (3, 0));
+            is_told_again(&end).await;
+        }
+    }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_deferred_attempt_asked_is_no_repetition_of_the_next_one() {
+    let home = Home::new();
+    for hour in 0..8 {
+        let provider = FakeProvider::start(vec![text(), busy(429, 5)]).await;
+        let end = told(&WORK, &provider, Dialect::Openai, 0).item("one").at(&home).hours_later(hour).run().await;
+        end.expect("deferred");
+    }
+}
+
+/// What a provider does in an outage, and after it for ever.
+fn outage(dice: &Dice) -> Vec<Behaviour> {
+    let event = "data: {\"error\":{\"message\":\"at capacity\",\"code\":\"server_overloaded\"}}\n\n";
+    let stream = Behaviour::Says { status: 200, kind: "text/event-stream", body: event.to_owned() };
+    let one = |number| match dice.roll(20) {
+        // Too slow for anybody's patience, and seldom, because the test has to wait for it.
+        _ if number % 200 == 7 => Behaviour::Stall,
+        0..3 => busy(429, 1 + dice.roll(20)),
+        3..5 => busy(503, 1 + dice.roll(20)),
+        5..8 => busy(529, 1 + dice.roll(20)),
+        8..10 => stream.clone(),
+        10 => Behaviour::HangUp,
+        11 => Behaviour::Reset,
+        12..14 => Behaviour::Cut("hello back to you".into()),
+        14 => Behaviour::Status(500, "Internal server error".into()),
+        15 => Behaviour::Status(502, "Bad Gateway".into()),
+        // It lies: it has counted, and says nothing of it.
+        16 => Behaviour::OmitUsage("hello".into()),
+        17 => Behaviour::NoTerminator("hello".into()),
+        _ => text(),
+    };
+    (0..OUTAGE_CALLS).map(one).chain([text()]).collect()
+}
+
+/// Calls until the provider has recovered.
+const OUTAGE_CALLS: u64 = 500;
+const ITEMS: u64 = 40;
+const LINES: [&str; 3] = ["a", "b", "c"];
+
+/// Items that are not done: how they are run, and the serial of a run that can go on.
+type Open = Vec<(u64, Option<String>)>;
+
 async fn outlives(seed: u64) {
-    const ITEMS: u64 = 3;
     let dice = Arc::new(Dice::new(seed));
-    let (home, provider) = (Home::new(), FakeProvider::start(outage(&dice, 24)).await);
-    let mut open: Vec<(String, String, Option<String>)> = ["a", "b"]
-        .into_iter()
-        .flat_map(|line| (0..ITEMS).map(move |number| (line.to_owned(), format!("{line}{number}"), None)))
-        .collect();
+    let (home, provider) = (Home::new(), FakeProvider::start(outage(&dice)).await);
+    let model = |number: u64| -> Arc<dyn Model> {
+        let dialect = DIALECTS[usize::try_from(number).unwrap() % DIALECTS.len()];
+        let provider = Provider::new(dialect, provider.url(), "fake");
+        let limits = WireLimits { idle_ms: 3_000, ..provider.limits };
+        Arc::new(HttpModel::new(&Provider { limits, ..provider }, None).unwrap())
+    };
+    let mut open: Open = (0..ITEMS).map(|number| (number, None)).collect();
+    let mut runs = 0;
     for round in 0..60 {
-        let runs = open.into_iter().map(|(line, name, deferred)| {
-            let text = WORK.join("\\n");
-            let bench = Bench::new(plain::SCRIPT).set("task", &format!("text = \"{text}\""));
-            let bench = bench.model(http(&provider, Dialect::Openai)).set("models.model", "retries = 1");
-            let bench = bench.set("", &format!("line = {line:?}")).set("attempts", "max = 1").item(&name).no_apply();
-            let (bench, goes_on) = (bench.at(&home).hours_later(round), dice.once_in(2));
-            tokio::spawn(async move {
-                let end = match deferred.filter(|_| goes_on) {
-                    Some(serial) => bench.resume(&serial).await,
-                    None => bench.run().await,
-                };
-                (line, name, end)
+        runs += open.len();
+        let begun: Vec<_> = std::mem::take(&mut open)
+            .into_iter()
+            .map(|(number, deferred)| {
+                let line = LINES[usize::try_from(number).unwrap() % LINES.len()];
+                let bench = Bench::new(plain::SCRIPT).set("task", &format!("text = \"{}\"", WORK.join("\\n")));
+                let bench = bench.model(model(number)).set("models.model", "retries = 1");
+                let bench = bench.set("", &format!("line = {line:?}")).set("attempts", "max = 1").no_apply();
+                let bench = bench.item(&format!("item-{number}")).at(&home).hours_later(round);
+                let goes_on = dice.once_in(2);
+                tokio::spawn(async move {
+                    let end = match deferred.filter(|_| goes_on) {
+                        Some(serial) => bench.resume(&serial).await,
+                        None => bench.run().await,
+                    };
+                    (number, end)
+                })
             })
-        });
-        open = Vec::new();
-        for run in runs.collect::<Vec<_>>() {
-            let (line, name, end) = run.await.unwrap();
+            .collect();
+        for run in begun {
+            let (number, end) = run.await.unwrap();
             match end.record.verdict.as_str() {
                 "accepted" => {}
-                "deferred" => open.push((line, name, Some(end.record.serial))),
+                "deferred" => open.push((number, Some(end.record.serial))),
                 _ => drop(end.expect("accepted or deferred")),
             }
         }
@@ -359,16 +415,26 @@ async fn outlives(seed: u64) {
         }
     }
     assert!(open.is_empty(), "seed {seed}: {open:?}");
+    assert!(runs >= 200, "seed {seed}: {runs} runs");
     assert!(desk(&home).pulls().await.unwrap().is_empty(), "seed {seed}: a line was stopped");
     let items = desk(&home).items().await.unwrap();
-    assert_eq!(items.len() as u64, 2 * ITEMS);
+    assert_eq!(items.len() as u64, ITEMS);
     assert!(items.iter().all(|(_, item)| item.state == State::Accepted), "seed {seed}");
-    agrees(&home, &provider);
+    // What was told is booked once, and what was not told is held.
+    let totals = bench::store(&home.state()).survey().unwrap().totals(&ScopeId::of_path("default"));
+    let counted = provider.counters();
+    for (line, tokens, untold) in [
+        (Line::TokensIn, counted.tokens_in, counted.untold_in),
+        (Line::TokensOut, counted.tokens_out, counted.untold_out),
+    ] {
+        assert_eq!(totals.spent.get(line), tokens - untold, "seed {seed}: {line:?}");
+        assert!(totals.held.get(line) >= untold, "seed {seed}: {line:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_stops_no_line_abandons_no_item_and_charges_nothing_twice() {
-    let seeds = std::env::var("JIDOKA_OUTAGE_SEEDS").ok().map_or(2, |seeds| seeds.parse::<u64>().unwrap());
+    let seeds = std::env::var("JIDOKA_OUTAGE_SEEDS").ok().map_or(1, |seeds| seeds.parse::<u64>().unwrap());
     for seed in 0..seeds {
         outlives(seed).await;
     }

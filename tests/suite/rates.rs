@@ -124,7 +124,8 @@ async fn a_dialect_that_cannot_count_sends_nothing() {
 
 #[tokio::test]
 async fn what_is_no_count_is_a_failure() {
-    for body in ["", "{}", "7", "{\"input_tokens\":-7}", "{\"input_tokens\":0}", "data: {\"input_tokens\":7}\n\n"] {
+    assert_eq!(failed(Counting::Says(String::new())).await.0, FailureKind::Overloaded);
+    for body in ["{}", "7", "{\"input_tokens\":-7}", "{\"input_tokens\":0}", "data: {\"input_tokens\":7}\n\n"] {
         assert_eq!(failed(Counting::Says(body.into())).await.0, FailureKind::Broken, "{body}");
     }
     for (status, kind) in [(404, FailureKind::Rejected), (429, FailureKind::Overloaded), (504, FailureKind::TimedOut)] {

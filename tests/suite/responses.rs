@@ -13,8 +13,8 @@ fn model(fake: &FakeProvider, name: &str, stream: bool) -> HttpModel {
 }
 
 fn call(messages: Vec<Message>) -> Call {
-    let look = ToolDefinition { name: "look".into(), description: "looks".into(), schema: "{}".into() };
-    let (tools, schema) = (vec![look], None);
+    let write = ToolDefinition { name: "write".into(), description: "writes".into(), schema: "{}".into() };
+    let (tools, schema) = (vec![write], None);
     let request = Request { model: "main".into(), messages, tools, max_output: 64, min_output: 1, schema };
     Call { id: "call-7".into(), request, max_response_bytes: 1 << 20 }
 }
@@ -31,7 +31,7 @@ fn repeated(reply: &Reply) -> Message {
 #[tokio::test]
 async fn an_agent_gives_all_reasoning_of_ten_turns_back_where_it_was() {
     for stream in [true, false] {
-        let fake = FakeProvider::start(vec![Behaviour::Demands(10)]).await;
+        let fake = FakeProvider::start(vec![Behaviour::Thinks(10)]).await;
         let model = model(&fake, "their-name", stream);
         let mut messages = vec![Message::new(Role::System, "be brief"), Message::new(Role::User, "look")];
         let last = loop {
@@ -52,7 +52,8 @@ async fn an_agent_gives_all_reasoning_of_ten_turns_back_where_it_was() {
 
 #[tokio::test]
 async fn reasoning_goes_to_no_other_provider_and_is_missed_by_the_one_that_gave_it() {
-    let fakes = [FakeProvider::start(vec![Behaviour::Demands(2)]).await, FakeProvider::start(vec![Behaviour::Demands(2)]).await];
+    let fakes =
+        [FakeProvider::start(vec![Behaviour::Thinks(2)]).await, FakeProvider::start(vec![Behaviour::Thinks(2)]).await];
     let [one, other] = [&fakes[0], &fakes[1]].map(|fake| model(fake, "their-name", true));
     let user = Message::new(Role::User, "look");
     let reply = one.ask(&call(vec![user.clone()])).await.result.expect("it asks for a tool");
@@ -74,6 +75,10 @@ async fn a_server_that_refuses_to_be_asked_for_reasoning_is_asked_without_and_fr
         assert_eq!(fake.counters().calls, calls);
     }
     // Known by its name.
-    model(&fake, "gpt-4o-mini", true).ask(&call(vec![Message::new(Role::User, "hello")])).await.result.expect("answers");
+    model(&fake, "gpt-4o-mini", true)
+        .ask(&call(vec![Message::new(Role::User, "hello")]))
+        .await
+        .result
+        .expect("answers");
     assert_eq!(fake.counters().calls, 4);
 }

@@ -83,16 +83,17 @@ async fn a_call_that_is_never_answered_stays_held_in_full() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_is_held_for_the_items_next_attempt_too() {
     let home = Home::new();
-    let attempt = |provider: &FakeProvider| {
+    let attempt = |provider: &FakeProvider, hours| {
         let bench = told(&["ask hello", "unable no"]).model(http(provider, Dialect::Openai)).item("one").at(&home);
-        bench.set("budget.item", "tokens = 110")
+        bench.set("budget.item", "tokens = 110").hours_later(hours)
     };
     let provider = FakeProvider::start(vec![Behaviour::Cut("half an answer".into())]).await;
-    let end = attempt(&provider).run().await;
-    end.expect("unable");
+    let end = attempt(&provider, 0).run().await;
+    end.expect("deferred");
+    assert_eq!(provider.counters().calls, 1, "there is no room to ask again");
     assert!(held(&end, Line::Tokens) > 100);
     let provider = FakeProvider::start(vec![Behaviour::Text("fine".into())]).await;
-    let end = attempt(&provider).run().await;
+    let end = attempt(&provider, 1).run().await;
     end.expect("exhausted");
     assert_eq!(end.record.detail["scope"], "item");
     assert_eq!(provider.counters().calls, 0, "the item's budget is in doubt, nothing more is asked");
@@ -112,7 +113,7 @@ async fn a_rejected_call_costs_no_tokens_and_a_server_error_is_in_doubt() {
     for (status, in_doubt) in [(400, false), (401, false), (500, true), (502, true)] {
         let provider = FakeProvider::start(vec![Behaviour::Status(status, "no".into())]).await;
         let end = told(&["ask hi", "done ready"]).model(http(&provider, Dialect::Openai)).run().await;
-        end.expect("unable");
+        end.expect(if in_doubt { "deferred" } else { "unable" });
         assert_eq!(held(&end, Line::Tokens) > 0, in_doubt, "{status}");
         assert_eq!(spent(&end, Line::Tokens), 0);
     }

@@ -1,6 +1,7 @@
 //! One whole run for each verdict, with its exit code: a real component, judged by the host.
 
 use jidoka::rules::andon::{Category, Pull, Puller};
+use jidoka::rules::effect::Body;
 use jidoka::rules::ledger::Line;
 use jidoka::rules::signature;
 use jidoka::rules::spec::{Dialect, Wall};
@@ -259,6 +260,20 @@ async fn a_verifier_cannot_change_what_it_judges() {
     let end = told(&["write judge write", "done ready"]).check("tests", plain::JUDGE).run().await;
     end.expect("rejected");
     assert_eq!(end.kept_file("judge").as_deref(), Some("write"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_a_check_names_no_setting_that_would_not_help() {
+    for word in ["ask", "get"] {
+        let end = told(&[&format!("write judge {word}"), "done ready"]).check("tests", plain::JUDGE).run().await;
+        end.expect("rejected");
+        let told = end.entries.iter().find_map(|entry| match &entry.body {
+            Body::Refused { refusal, .. } => Some(refusal.setting.as_str()),
+            _ => None,
+        });
+        assert_eq!(told, Some("none: a check has the files of the result to read, and nothing else"), "{word}");
+        assert!(!end.record.why.contains("[grants"), "{}", end.record.why);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

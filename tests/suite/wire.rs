@@ -10,7 +10,7 @@ use jidoka::doors::provider::HttpModel;
 use jidoka::doors::secret::Secret;
 use jidoka::rules::effect::FailureKind;
 use jidoka::rules::model::{Message, Metered, Request, Role, Stop, Usage};
-use jidoka::rules::spec::{Dialect, Provider, WireLimits};
+use jidoka::rules::spec::{Dialect, Effort, Provider, WireLimits};
 use jidoka_tests::provider::{Behaviour, Counters, FakeProvider};
 
 const DIALECTS: [Dialect; 3] = [Dialect::Openai, Dialect::Anthropic, Dialect::Responses];
@@ -140,6 +140,28 @@ async fn each_call_names_itself_and_carries_the_key_in_its_dialects_headers_only
 }
 
 #[tokio::test]
+async fn how_a_model_draws_and_thinks_is_sent_only_if_the_operator_says_so() {
+    for dialect in DIALECTS {
+        let fake = FakeProvider::start(vec![Behaviour::Text("hi".into())]).await;
+        let plain = provider(&fake, dialect, true);
+        ask_with(&plain, &call(64)).await;
+        let chosen = Provider { temperature_hundredths: Some(70), effort: Some(Effort::High), ..plain };
+        ask_with(&chosen, &call(64)).await;
+        let [plain, chosen] = fake.seen().try_into().unwrap();
+        let effort = |body: &serde_json::Value| match dialect {
+            Dialect::Openai => body["reasoning_effort"].clone(),
+            Dialect::Responses => body["reasoning"]["effort"].clone(),
+            Dialect::Anthropic => body["output_config"]["effort"].clone(),
+        };
+        assert_eq!(
+            (&chosen.body["temperature"], effort(&chosen.body)),
+            (&serde_json::json!(0.7), serde_json::json!("high"))
+        );
+        assert!(plain.body.get("temperature").is_none() && effort(&plain.body).is_null());
+    }
+}
+
+#[tokio::test]
 async fn the_bytes_foretold_are_the_bytes_sent() {
     for dialect in DIALECTS {
         let fake = FakeProvider::start(vec![Behaviour::Text("hi".into())]).await;
@@ -195,7 +217,7 @@ async fn a_dropped_call_closes_its_connection() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_has_an_unknown_cost() {
     everywhere(Behaviour::Cut("hello back to you".into()), |received, _| {
-        assert_eq!((failure(&received).0, received.metered), (FailureKind::Broken, Metered::Unknown));
+        assert_eq!((failure(&received).0, received.metered), (FailureKind::Overloaded, Metered::Unknown));
     })
     .await;
 }
@@ -268,7 +290,9 @@ async fn a_4xx_and_an_overload_cost_nothing_but_408_and_499_and_any_other_5xx_co
         (429, FailureKind::Overloaded, exact(0, 0)),
         (408, FailureKind::TimedOut, Metered::Unknown),
         (499, FailureKind::Rejected, Metered::Unknown),
-        (500, FailureKind::Rejected, Metered::Unknown),
+        (500, FailureKind::Overloaded, Metered::Unknown),
+        (501, FailureKind::Rejected, Metered::Unknown),
+        (502, FailureKind::Overloaded, Metered::Unknown),
         (503, FailureKind::Overloaded, exact(0, 0)),
         (529, FailureKind::Overloaded, exact(0, 0)),
         (504, FailureKind::TimedOut, Metered::Unknown),
@@ -341,6 +365,33 @@ async fn two_choices_are_refused_and_their_usage_is_not_believed() {
         let received = ask_with(&provider(&fake, Dialect::Openai, stream), &call(64)).await;
         assert_eq!(failure(&received), (FailureKind::Broken, "the reply has more than one choice"));
         assert_eq!(received.metered, Metered::Unknown);
+    }
+}
+
+/// What Bedrock says of usage before a reply.
+const INPUT: &str = "x-amzn-bedrock-input-token-count";
+const OUTPUT: &str = "x-amzn-bedrock-output-token-count";
+
+#[tokio::test]
+async fn usage_in_headers_is_the_cost_of_a_whole_reply_that_says_none_and_never_lowers_another() {
+    let with = |counts: [&str; 2], then: Behaviour| {
+        let headers = [INPUT, OUTPUT].into_iter().zip(counts.map(str::to_owned)).collect();
+        Behaviour::Headers(headers, Box::new(then))
+    };
+    for dialect in DIALECTS {
+        for stream in FRAMINGS {
+            let metered = async |behaviour: Behaviour| {
+                let fake = FakeProvider::start(vec![behaviour]).await;
+                let received = ask_with(&provider(&fake, dialect, stream), &call(64)).await;
+                (received.result.is_ok(), received.metered)
+            };
+            let says_nothing = metered(with(["7", "3"], Behaviour::OmitUsage("hello back".into()))).await.1;
+            // Of a stream they came before its end.
+            assert_eq!(says_nothing, if stream { Metered::Unknown } else { exact(7, 3) }, "{dialect:?}");
+            let text = || Behaviour::Text("hello back".into());
+            assert_eq!(metered(with(["7", "1"], text())).await, (true, exact(7, 3)));
+            assert_eq!(metered(with(["1", "9"], text())).await, (true, exact(TOKENS_IN, 9)));
+        }
     }
 }
 

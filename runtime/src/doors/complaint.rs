@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+use super::json::{count, list};
 use crate::rules::effect::{Failure, FailureKind};
 
 /// Characters. Enough for a provider's reason; more would let it fill journals and screens.
@@ -25,15 +26,16 @@ impl Complaint {
     ///
     /// With 4xx the server says that it did not take the request, and no known provider bills one. Not so 408 and 499, with
     /// which proxies report that they stopped waiting for a server that may well be at work. 5xx may come after the work, but
-    /// for one that says that no model had time for it. Anything else is no answer of a model's.
+    /// for one that says that no model had time for it: a server that failed may not fail again, and what it did is unknown.
+    /// Anything else is no answer of a model's.
     pub fn of_status(status: u16, body: &[u8]) -> Self {
         let value = in_body(body);
-        let kind = kind(status, &value);
+        let (kind, no_model_ran) = kind(status, &value);
         let words = match status {
             300..400 => "redirects are never followed".to_owned(),
             _ => in_json(&value),
         };
-        let is_free = kind == FailureKind::Overloaded || ((400..500).contains(&status) && !matches!(status, 408 | 499));
+        let is_free = no_model_ran || ((400..500).contains(&status) && !matches!(status, 408 | 499));
         Self { failure: Failure { kind, message: format!("the provider answered {status}: {words}") }, is_free }
     }
 
@@ -41,12 +43,14 @@ impl Complaint {
     /// itself; what came before it may show that a model ran.
     pub fn of_reply(json: &[u8]) -> Option<Self> {
         // Nearly every event of every stream comes here.
-        let names_an_error = json.windows(ERROR.len()).any(|part| part == ERROR);
-        let value: Value = if names_an_error { serde_json::from_slice(json).ok()? } else { return None };
+        let names = |name: &[u8]| json.windows(name.len()).any(|part| part == name);
+        let value: Value =
+            if NAMES.iter().any(|name| names(name)) { serde_json::from_slice(json).ok()? } else { return None };
         let is_error = |place: &str| value.pointer(place).is_some_and(says_something);
-        let is_one = ["/error", "/errors", "/0/error"].into_iter().chain(INNER).any(is_error);
+        let is_one = ["/error", "/errors", "/0/error"].into_iter().any(is_error) || inner(&value).is_some();
         let is_named = ["/object", "/type"].iter().any(|place| value.pointer(place).is_some_and(|it| it == "error"));
-        (is_one || is_named).then(|| Self::of_error(&value))
+        let has_code = is_code(&value["base_resp"]["status_code"]) || is_bare(&value);
+        (is_one || is_named || has_code).then(|| Self::of_error(&value))
     }
 
     /// Of one event of a stream, which may be one that only its name calls an error.
@@ -57,21 +61,43 @@ impl Complaint {
 
     fn of_error(value: &Value) -> Self {
         // What stands beside an error that is part of something has codes that are no error's.
-        let inner = INNER.iter().filter_map(|place| value.pointer(place)).find(|error| says_something(error));
-        let message = in_json(inner.unwrap_or(value));
-        let usages =
-            ["/usage", "/message/usage", "/delta/usage", "/choices/0/usage", "/x_groq/usage", "/response/usage"];
-        let has_usage = usages.iter().any(|place| value.pointer(place).is_some_and(|usage| !usage.is_null()));
-        let is_free = !has_output(value) && !has_usage;
-        Self { failure: Failure { kind: kind(200, inner.unwrap_or(value)), message }, is_free }
+        let error = inner(value).unwrap_or(value);
+        let code = &value["base_resp"]["status_code"];
+        let may_have_run = is_code(code) && !count(code).is_some_and(|code| MINIMAX_FREE.contains(&code));
+        let is_free = !may_have_run && !shows_a_model(value, DEEPEST_SIGN);
+        Self { failure: Failure { kind: kind(200, error).0, message: in_json(error) }, is_free }
     }
 }
 
-/// Where an error is part of something else.
-const INNER: [&str; 3] = ["/choices/0/error", "/response/error", "/response/status_details/error"];
+/// An error that is part of something else.
+fn inner(value: &Value) -> Option<&Value> {
+    let in_choices = list(&value["choices"]).iter().map(|choice| &choice["error"]);
+    let in_response = ["/response/error", "/response/status_details/error"];
+    let in_response = in_response.into_iter().filter_map(|place| value.pointer(place));
+    in_choices.chain(in_response).find(|error| says_something(error))
+}
 
 /// What every error object has somewhere.
-const ERROR: &[u8] = b"\"error";
+const NAMES: [&[u8]; 3] = [b"\"error", b"\"base_resp\"", b"\"code\""];
+
+/// MiniMax's codes of what it refuses before a model runs: see <https://platform.minimax.io/docs/api-reference/errorcode.md>.
+const MINIMAX_FREE: [u64; 7] = [1002, 1004, 1008, 1039, 1041, 2013, 2049];
+
+/// Whether it is a code of an error, and not one of success.
+fn is_code(code: &Value) -> bool {
+    match (count(code), code) {
+        (Some(code), _) => code != 0 && !(200..300).contains(&code),
+        (None, Value::String(word)) => !matches!(word.to_ascii_lowercase().as_str(), "" | "ok" | "success"),
+        (None, code) => says_something(code),
+    }
+}
+
+/// An error that is no object of its own: a code, its words, and nothing of a reply.
+fn is_bare(value: &Value) -> bool {
+    let has_code = ["code", "error_code"].iter().any(|name| is_code(&value[name]));
+    let has_words = ["message", "msg", "error_msg"].iter().any(|name| value[name].is_string());
+    has_code && has_words && list(&value["choices"]).is_empty()
+}
 
 /// The body of an error reply: its JSON, or its text.
 fn in_body(body: &[u8]) -> Value {
@@ -90,12 +116,48 @@ fn says_something(error: &Value) -> bool {
     }
 }
 
-/// Whether the same object has something that a model said.
-fn has_output(value: &Value) -> bool {
-    let places = ["message/content", "delta/content", "message/tool_calls", "delta/tool_calls", "text"];
-    let said = places.iter().filter_map(|place| value.pointer(&format!("/choices/0/{place}")));
-    let items = ["/output", "/response/output"].into_iter().filter_map(|place| value.pointer(place));
-    said.chain(value.get("content")).chain(items).any(says_something)
+/// Fields in which servers put what a model said.
+const SAID: [&str; 12] = [
+    "output",
+    "content",
+    "text",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+    "thinking",
+    "refusal",
+    "tool_calls",
+    "function_call",
+    "partial_json",
+    "content_block",
+];
+
+/// Fields in which they put what it cost. They are signs also where they are empty.
+const COST: [&str; 3] = ["usage", "timings", "amazon-bedrock-invocationMetrics"];
+
+/// Objects within each other that are looked at for signs of a model.
+const DEEPEST_SIGN: usize = 8;
+
+/// Whether an answer, or an event of it, shows that a model ran.
+pub fn shows_it(json: &[u8]) -> bool {
+    serde_json::from_slice(json).is_ok_and(|value| shows_a_model(&value, DEEPEST_SIGN))
+}
+
+/// What an error says of itself is not looked at.
+fn shows_a_model(value: &Value, depth: usize) -> bool {
+    let is_sign = |name: &str, value: &Value| {
+        // Responses repeat these two settings of the request.
+        let is_setting = matches!(name, "text" | "reasoning") && value.is_object();
+        (SAID.contains(&name) && says_something(value) && !is_setting) || (COST.contains(&name) && !value.is_null())
+    };
+    match value {
+        Value::Object(fields) if depth > 0 => fields.iter().any(|(name, value)| {
+            !matches!(name.as_str(), "error" | "errors") && (is_sign(name, value) || shows_a_model(value, depth - 1))
+        }),
+        Value::Array(list) if depth > 0 => list.iter().any(|value| shows_a_model(value, depth - 1)),
+        Value::Object(_) | Value::Array(_) => true,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// Objects within each other, and fields of one, that are looked at for codes.
@@ -124,7 +186,7 @@ const LASTING: [&str; 13] = [
 ];
 
 /// Codes of what passes by itself.
-const PASSING: [&str; 9] = [
+const PASSING: [&str; 10] = [
     "overload",
     "ratelimit",
     "toomanyrequests",
@@ -134,6 +196,7 @@ const PASSING: [&str; 9] = [
     "queueexceeded",
     "requestlimited",
     "notready",
+    "slowdown",
 ];
 
 /// The same, where the code is nothing else: within another one they mean something else, as in `model_unavailable`.
@@ -175,8 +238,10 @@ const UNPAID: [&str; 6] = ["insufficient", "billing", "credits", "credit balance
 /// Bytes of a message that are looked at: a page of HTML may follow.
 const WORDS_BYTES: usize = 4 << 10;
 
-/// What kind of no it is. Codes come before words, and words before the status: a gateway's status says little.
-fn kind(status: u16, value: &Value) -> FailureKind {
+/// What kind of no it is, and whether it says that no model had time for the request. Codes come before words, and words before
+/// the status: a gateway's status says little.
+fn kind(status: u16, value: &Value) -> (FailureKind, bool) {
+    const BUSY_NOW: (FailureKind, bool) = (FailureKind::Overloaded, true);
     let (mut words, mut numbers) = (Vec::new(), Vec::new());
     codes(value, DEEPEST, &mut words, &mut numbers);
     let in_code = |known: &[&str]| words.iter().any(|word: &String| known.iter().any(|part| word.contains(part)));
@@ -184,25 +249,25 @@ fn kind(status: u16, value: &Value) -> FailureKind {
     message.truncate(message.floor_char_boundary(WORDS_BYTES));
     let in_words = |known: &[&str]| known.iter().any(|part| message.contains(part));
     if status == 402 || numbers.contains(&402) || in_code(&LASTING) || in_words(&TOO_LARGE) {
-        return FailureKind::Rejected;
+        return (FailureKind::Rejected, false);
     }
     if in_code(&PASSING) || words.iter().any(|word| PASSING_WHOLE.contains(&word.as_str())) {
-        return FailureKind::Overloaded;
+        return BUSY_NOW;
     }
     // What the server says of itself comes before what carried it.
     let said = numbers.iter().copied().find(|number| (400..600).contains(number)).filter(|_| status == 200);
     let status = said.unwrap_or(status);
     match status {
         // A server that does not know the request or the key says so, whatever its words.
-        400 | 401 | 403 | 404 | 405 | 413 | 422 => FailureKind::Rejected,
-        _ if numbers.iter().any(|number| matches!(number, 429 | 503 | 529)) && !in_words(&UNPAID) => {
-            FailureKind::Overloaded
-        }
-        _ if in_words(&BUSY) => FailureKind::Overloaded,
-        429 | 503 | 529 if !in_words(&UNPAID) => FailureKind::Overloaded,
-        408 | 504 => FailureKind::TimedOut,
-        200 | 400..600 => FailureKind::Rejected,
-        _ => FailureKind::Broken,
+        400 | 401 | 403 | 404 | 405 | 413 | 422 => (FailureKind::Rejected, false),
+        _ if numbers.iter().any(|number| matches!(number, 429 | 503 | 529)) && !in_words(&UNPAID) => BUSY_NOW,
+        _ if in_words(&BUSY) => BUSY_NOW,
+        429 | 503 | 529 if !in_words(&UNPAID) => BUSY_NOW,
+        408 | 504 | 524 => (FailureKind::TimedOut, false),
+        // A server or a gateway that failed: <https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/>.
+        500 | 502 | 520..=527 => (FailureKind::Overloaded, false),
+        200 | 400..600 => (FailureKind::Rejected, false),
+        _ => (FailureKind::Broken, false),
     }
 }
 
@@ -235,8 +300,19 @@ fn codes(value: &Value, depth: usize, words: &mut Vec<String>, numbers: &mut Vec
 
 /// The complaint in an error object, where the known dialects and servers put it, as it came.
 fn in_json(value: &Value) -> String {
-    let places =
-        ["/error/message", "/message", "/errors/0/message", "/0/error/message", "/error", "/detail", "/title", ""];
+    let places = [
+        "/error/message",
+        "/message",
+        "/errors/0/message",
+        "/0/error/message",
+        "/error",
+        "/base_resp/status_msg",
+        "/error_msg",
+        "/msg",
+        "/detail",
+        "/title",
+        "",
+    ];
     let found = places.iter().find_map(|place| value.pointer(place).and_then(Value::as_str));
     found.map_or_else(|| value.to_string(), str::to_owned)
 }

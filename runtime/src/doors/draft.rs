@@ -74,8 +74,12 @@ impl OpenCall {
     fn goes_on_with(&self, piece: &CallPiece) -> bool {
         let other = |own: &str, said: &str| !own.is_empty() && !said.is_empty() && own != said;
         let is_other_index = matches!((self.index, piece.index), (Some(own), Some(said)) if own != said);
-        if is_other_index || other(&self.id, &piece.id) {
+        if is_other_index {
             return false;
+        }
+        if other(&self.id, &piece.id) {
+            // Some give each piece an id of its own, and only the first has a name.
+            return piece.name.is_empty() && !self.name.is_empty() && !self.is_whole();
         }
         let begins = !piece.name.is_empty() && !self.name.is_empty();
         let is_same_id = !piece.id.is_empty() && self.id == piece.id;
@@ -85,6 +89,17 @@ impl OpenCall {
             None => !begins || !self.is_whole(),
         }
     }
+}
+
+/// Which choice the text of a stream is of. Some servers count it up with each piece; who sends two goes back to the first,
+/// or says of both why they end.
+#[derive(Debug, Default)]
+struct Choice {
+    /// Of the last piece with text.
+    last: Option<u64>,
+    repeats: bool,
+    counts_up: bool,
+    ended: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -97,6 +112,9 @@ pub struct Draft {
     stop: Option<Stop>,
     withheld: bool,
     refusal: String,
+    choice: Choice,
+    /// What the provider calls the message.
+    name: String,
     pub kept: Kept,
     /// Of a dialect that says each of them several times; they are text and calls when it ends.
     pub items: Items,
@@ -114,6 +132,8 @@ impl Draft {
             stop: None,
             withheld: false,
             refusal: String::new(),
+            choice: Choice::default(),
+            name: String::new(),
             kept: Kept::default(),
             items: Items::default(),
             usage: UsageSnapshot::default(),
@@ -159,15 +179,49 @@ impl Draft {
         self.text.push_str(text);
     }
 
+    /// The text that comes next is of the choice at `index`. Whether that is the one that there is.
+    pub fn is_of_choice(&mut self, index: u64) -> bool {
+        let choice = &mut self.choice;
+        let is_of_it = choice.ended.is_none_or(|ended| ended == index)
+            && match choice.last {
+                None => true,
+                Some(last) if last == index => !choice.counts_up,
+                Some(last) => last < index && !choice.repeats,
+            };
+        choice.repeats |= choice.last == Some(index);
+        choice.counts_up |= choice.last.is_some_and(|last| last != index);
+        choice.last = Some(index);
+        is_of_it
+    }
+
+    /// The choice at `index` says why it ends. Whether that is the one that there is.
+    pub fn ends_choice(&mut self, index: u64) -> bool {
+        let goes_back = self.choice.counts_up && self.choice.last.is_some_and(|last| index < last);
+        (*self.choice.ended.get_or_insert(index) == index && !goes_back) || !self.calls.is_empty()
+    }
+
+    /// A message begins. Whether it is the only one: a gateway that lost its provider may begin once more.
+    pub fn begins(&mut self, name: &str) -> bool {
+        let is_other = !self.name.is_empty() && !name.is_empty() && self.name != name;
+        if self.name.is_empty() {
+            name.clone_into(&mut self.name);
+        }
+        !is_other
+    }
+
     /// Takes a piece of a tool call: it goes on with one that was begun, or begins one.
     pub fn push_call(&mut self, piece: CallPiece) -> Result<(), Failure> {
         // Most servers send one call after the other; some send the pieces of several in turn, each with its index.
-        let known = self.calls.iter_mut().rev().find(|call| match piece.index {
-            Some(index) => call.index == Some(index),
-            None => true,
-        });
-        let call = match known {
-            Some(call) if call.goes_on_with(&piece) => call,
+        let is_named = |call: &OpenCall| !piece.id.is_empty() && call.id == piece.id && !call.is_whole();
+        let begins = !piece.id.is_empty() || !piece.name.is_empty();
+        let place = match self.calls.iter().rposition(|call| is_named(call) && at_index_of(call, &piece)) {
+            Some(place) => Some(place),
+            None => self.calls.iter().rposition(|call| at_index_of(call, &piece)),
+        };
+        // Some count the index up with each piece: what says neither an id nor a name begins nothing.
+        let place = place.or_else(|| self.calls.len().checked_sub(1).filter(|_| !begins));
+        let call = match place.map(|place| &mut self.calls[place]) {
+            Some(call) if !begins || call.goes_on_with(&piece) => call,
             _ => {
                 if self.calls.len() == MOST_TOOL_CALLS {
                     return Err(broken(&format!("a reply has more than {MOST_TOOL_CALLS} tool calls")));
@@ -178,10 +232,14 @@ impl Draft {
         };
         call.index = call.index.or(piece.index);
         call.extra = piece.extra.or(call.extra.take());
-        for (own, said) in [(&mut call.id, piece.id), (&mut call.name, piece.name)] {
-            if own.is_empty() {
-                *own = said;
-            }
+        if call.id.is_empty() {
+            call.id = piece.id;
+        }
+        // Most say the name once; some with each piece, and some in pieces.
+        match piece.name {
+            name if name.starts_with(&call.name) => call.name = name,
+            name if call.name == name => {}
+            rest => call.name.push_str(&rest),
         }
         // A beginning that only says that there will be an object.
         if call.arguments == "{}" && piece.arguments.starts_with('{') {
@@ -201,9 +259,13 @@ impl Draft {
         self.calls.iter().any(|call| call.index == Some(index))
     }
 
-    /// The provider said why it stopped. A later, different word does not change the first.
+    /// The provider said why it stopped. A later, different word does not change the first, unless only it says that
+    /// something is missing.
     pub fn stop(&mut self, stop: Stop) {
-        self.stop.get_or_insert(stop);
+        let is_whole = |stop: Stop| matches!(stop, Stop::End | Stop::ToolCalls);
+        if self.stop.is_none_or(|first| is_whole(first) && !is_whole(stop)) {
+            self.stop = Some(stop);
+        }
     }
 
     /// The provider withholds the text, in these words, whatever it will say about why it stopped.
@@ -234,7 +296,7 @@ impl Draft {
         let stop = match (stop, end) {
             (Some(stop), End::Said) => stop,
             (Some(stop), End::Closed) if stage > UsageStage::Running => stop,
-            (_, End::Closed) => return (failed("the stream ended without its terminator"), usage),
+            (_, End::Closed) => return (Err(broken_off("the stream ended without its terminator")), usage),
             (None, End::Said) if text.is_empty() && calls.is_empty() && !withheld => {
                 return (failed("the reply is empty and does not say why it stopped"), usage);
             }
@@ -284,6 +346,16 @@ impl Draft {
     fn past_the_cap(&self) -> Failure {
         broken(&format!("output ran past the cap of {} tokens", self.max_output))
     }
+}
+
+/// Whether a call is at the index that a piece says, or a piece says none.
+fn at_index_of(call: &OpenCall, piece: &CallPiece) -> bool {
+    piece.index.is_none_or(|index| call.index == Some(index))
+}
+
+/// The other side ended before its answer did.
+pub fn broken_off(message: &str) -> Failure {
+    Failure { kind: FailureKind::Overloaded, message: message.to_owned() }
 }
 
 /// The other side broke its protocol or a cap.

@@ -1,12 +1,13 @@
 //! What all dialects need to turn a request into JSON, and what no dialect can express.
 //!
-//! Never: knows a dialect's field names. Invariant: what cannot be said on the wire as it was meant is refused before
+//! Never: knows a dialect's field names, but for how a model draws and thinks. Invariant: what cannot be said on the wire as it was meant is refused before
 //! anything is sent, never sent differently.
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::rules::model::{Message, Request, ToolCall};
+use crate::rules::spec::{Dialect, Effort, Provider};
 
 #[derive(Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -25,6 +26,20 @@ pub fn cap(request: &Request) -> Result<u32, EncodeError> {
     match request.max_output {
         0 => Err(EncodeError::NoOutput),
         tokens => Ok(tokens),
+    }
+}
+
+/// Puts how the model draws and how hard it thinks, as the operator says, into the body of a request.
+pub fn put_sampling(body: &mut Value, provider: &Provider) {
+    if let Some(hundredths) = provider.temperature_hundredths {
+        body["temperature"] = (f64::from(hundredths) / 100.0).into();
+    }
+    let Some(effort) = provider.effort.map(Effort::name) else { return };
+    match provider.dialect {
+        Dialect::Openai => body["reasoning_effort"] = effort.into(),
+        Dialect::Responses => body["reasoning"]["effort"] = effort.into(),
+        // Beside the format of the reply, which may stand there.
+        Dialect::Anthropic => body["output_config"]["effort"] = effort.into(),
     }
 }
 

@@ -1,14 +1,18 @@
 //! Bytes of a response, in whatever pieces they come, into one outcome: a reply or a failure, and what it cost.
 //!
-//! Never: does I/O, waits, sees a header: what begins with `{` or `[` is one JSON text, anything else is read as a stream of
-//! events, whatever the server called it. Invariants: the same bytes give the same outcome however they are split; a stream
+//! Never: does I/O, waits, believes a content type: what begins with `{` or `[` is one JSON text, anything else is read as a
+//! stream of events, whatever the server called it. Invariants: the same bytes give the same outcome however they are split; a stream
 //! is whole only if its end is known; [`Metered::Exact`] is said only of usage that was the provider's last word and that a
 //! reply like this one can have, and is never less than the bytes prove.
 
+mod headers;
+
 use std::ops::ControlFlow;
 
-use super::complaint::Complaint;
-use super::draft::{Draft, End, UsageStage, broken};
+use reqwest::header::HeaderMap;
+
+use super::complaint::{self, Complaint};
+use super::draft::{Draft, End, UsageStage, broken, broken_off};
 use super::json::SHOWN;
 use super::sse::{Bounds, Event, Parser};
 use super::{anthropic, openai, responses};
@@ -50,6 +54,12 @@ pub struct Fold {
     max_idle_events: u64,
     /// Whether the answer proves that no model ran.
     is_free: bool,
+    /// Whether an event showed that one did.
+    shows_a_model: bool,
+    /// What the headers said of usage.
+    said: headers::Said,
+    /// Whether the response was one whole JSON text.
+    is_whole: bool,
     /// The beginning of the response, as long as nothing was understood of it.
     head: Vec<u8>,
     state: State,
@@ -76,9 +86,18 @@ impl Fold {
             idle_events: 0,
             max_idle_events: u64::from(max_output) * 2 + SPARE_EVENTS,
             is_free: false,
+            shows_a_model: false,
+            said: headers::Said::default(),
+            is_whole: false,
             head: Vec::new(),
             state: State::Begun,
         }
+    }
+
+    /// The same for a response with these headers.
+    #[must_use]
+    pub fn with_headers(self, headers: &HeaderMap) -> Self {
+        Self { said: headers::Said::read(headers), ..self }
     }
 
     /// Takes the next bytes. `Break`: nothing more is wanted, either because all is known or because the response broke
@@ -130,6 +149,7 @@ impl Fold {
         if let Some(complaint) = Complaint::of_event(&event.name, event.data.as_bytes()) {
             return Err(self.complained(complaint));
         }
+        self.shows_a_model = self.shows_a_model || complaint::shows_it(event.data.as_bytes());
         let before = self.draft.output_bytes();
         let flow = match self.dialect {
             Dialect::Openai => openai::event(&mut self.draft, event),
@@ -150,7 +170,12 @@ impl Fold {
 
     /// Before any output an error is the whole answer; after it, it is how a model's answer ended.
     fn complained(&mut self, complaint: Complaint) -> Failure {
-        self.is_free = complaint.is_free && !self.draft.has_output() && self.draft.usage.is_empty();
+        let has_run = self.shows_a_model || self.draft.has_output() || !self.draft.usage.is_empty();
+        self.is_free = complaint.is_free && !has_run && !self.said.shows_a_model();
+        if !complaint.is_free {
+            // What it says of a cost is not read.
+            self.draft.stage = UsageStage::Running;
+        }
         complaint.failure
     }
 
@@ -163,8 +188,9 @@ impl Fold {
     pub fn finish(mut self) -> Folded {
         let (end, failure) = match std::mem::replace(&mut self.state, State::Ended) {
             State::Ended => (End::Said, None),
-            State::Begun => (End::Closed, Some(broken("the response is empty"))),
+            State::Begun => (End::Closed, Some(broken_off("the response is empty"))),
             State::Whole(body) => {
+                self.is_whole = true;
                 let failure = match (Complaint::of_reply(&body), self.dialect) {
                     (Some(complaint), _) => Some(self.complained(complaint)),
                     (None, Dialect::Openai) => openai::whole(&mut self.draft, &body).err(),
@@ -215,6 +241,8 @@ impl Fold {
             Dialect::Openai | Dialect::Responses => openai::usage(&self.draft.usage),
             Dialect::Anthropic => anthropic::usage(&self.draft.usage),
         };
+        let alone = self.said.alone().filter(|_| self.is_whole && failure.is_none() && self.draft.usage.is_empty());
+        let usage = usage.map(|usage| self.said.at_least(usage)).or(alone);
         // A server that does not count says zero. Every request has input, and what was put out is not nothing.
         let usage = usage.filter(|usage| usage.tokens_in > 0 && (usage.tokens_out > 0 || !self.draft.has_output()));
         let enough = match failure {
@@ -223,7 +251,7 @@ impl Fold {
         };
         let metered = match usage {
             _ if self.is_free => Metered::Exact(Usage::default()),
-            Some(usage) if self.draft.stage >= enough => {
+            Some(usage) if self.draft.stage >= enough || alone.is_some() => {
                 Metered::Exact(Usage { tokens_out: usage.tokens_out.max(self.draft.least_tokens()), ..usage })
             }
             _ => Metered::Unknown,

@@ -128,6 +128,14 @@ impl Items {
         self.0.last_mut()
     }
 
+    /// Begins a call, or goes on with one of which only arguments came yet. `None`: there are too many.
+    pub fn begin_call(&mut self, name: Name) -> Option<&mut Item> {
+        match self.open_place(Kind::Call, &name).filter(|place| self.0[*place].function.is_empty()) {
+            Some(place) => self.0.get_mut(place),
+            None => self.begin(Kind::Call, name),
+        }
+    }
+
     /// Begins an item before the one of another kind that has so many of other kinds before it. `None`: there are too many.
     pub fn insert(&mut self, kind: Kind, others_before: usize) -> Option<&mut Item> {
         if self.0.len() == MOST_ITEMS {
@@ -141,11 +149,14 @@ impl Items {
 
     /// The item that a piece belongs to, as far as its name says it; else the last that is not done.
     pub fn open(&mut self, kind: Kind, name: &Name) -> Option<&mut Item> {
-        let place = self.place(kind, name).or_else(|| {
-            let is_unnamed = name.index.is_none();
-            self.0.iter().rposition(|item| item.kind == kind && !item.is_done && (is_unnamed || item.name.index.is_none()))
-        })?;
+        let place = self.open_place(kind, name)?;
         self.0.get_mut(place)
+    }
+
+    fn open_place(&self, kind: Kind, name: &Name) -> Option<usize> {
+        let is_unnamed = |item: &Item| name.index.is_none() || item.name.index.is_none();
+        let is_open = |item: &Item| item.kind == kind && !item.is_done && is_unnamed(item);
+        self.place(kind, name).or_else(|| self.0.iter().rposition(is_open))
     }
 
     /// The item that says itself whole.
@@ -157,7 +168,9 @@ impl Items {
             None => {
                 let place = self.place(kind, name);
                 let open = || self.0.iter().rposition(|item| item.kind == kind && !item.is_done);
-                place.filter(|place| !is_other(&self.0[*place])).or_else(|| open().filter(|place| !is_other(&self.0[*place])))?
+                place
+                    .filter(|place| !is_other(&self.0[*place]))
+                    .or_else(|| open().filter(|place| !is_other(&self.0[*place])))?
             }
         };
         self.0.get_mut(place)
@@ -237,7 +250,10 @@ mod tests {
     fn what_came_in_pieces_is_not_taken_again_and_what_did_not_is_taken_once() {
         let mut item = Item::new(Kind::Message, Name::default());
         item.push("Hi");
-        assert_eq!((item.part("Hi you"), item.part("Hi you"), item.whole("Hi you."), item.whole("Hi you.")), (4, 0, 1, 0));
+        assert_eq!(
+            (item.part("Hi you"), item.part("Hi you"), item.whole("Hi you."), item.whole("Hi you.")),
+            (4, 0, 1, 0)
+        );
         assert_eq!(item.said, "Hi you.");
         let mut item = Item::new(Kind::Message, Name::default());
         assert_eq!((item.part("Hi"), item.part("Hi "), item.part("you"), item.whole("Hiyou")), (2, 0, 3, 0));

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::draft::broken;
+use super::draft::{broken, broken_off};
 use crate::rules::effect::Failure;
 
 /// Characters that are shown of what is no reply.
@@ -17,9 +17,13 @@ const MAX_DEPTH: usize = 8;
 /// One JSON object. Some servers put it into a list of one.
 ///
 /// # Errors
-/// [`FailureKind::Broken`](crate::rules::effect::FailureKind::Broken), with the beginning of what came.
+/// [`FailureKind::Broken`](crate::rules::effect::FailureKind::Broken), with the beginning of what came; if it ended before the
+/// object did, [`FailureKind::Overloaded`](crate::rules::effect::FailureKind::Overloaded).
 pub(super) fn object(bytes: &[u8]) -> Result<Value, Failure> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| strange(&error.to_string(), bytes))?;
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| match error.is_eof() {
+        true => broken_off(&format!("the reply ended early, as {}", shown(bytes))),
+        false => strange(&error.to_string(), bytes),
+    })?;
     match value {
         Value::Array(mut list) if list.len() == 1 && list[0].is_object() => Ok(list.remove(0)),
         value if value.is_object() => Ok(value),
@@ -28,8 +32,11 @@ pub(super) fn object(bytes: &[u8]) -> Result<Value, Failure> {
 }
 
 fn strange(why: &str, bytes: &[u8]) -> Failure {
-    let shown: String = String::from_utf8_lossy(bytes).chars().take(SHOWN).collect();
-    broken(&format!("the reply is not of its dialect: {why}: {shown}"))
+    broken(&format!("the reply is not of its dialect: {why}: {}", shown(bytes)))
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).chars().take(SHOWN).collect()
 }
 
 /// Whether there is anything: not null, false or empty.

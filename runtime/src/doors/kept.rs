@@ -50,7 +50,10 @@ pub enum KeptItem {
         phase: String,
     },
     /// What the model said on the way to its answer, which is no part of the text.
-    Aside { text: String, phase: String },
+    Aside {
+        text: String,
+        phase: String,
+    },
     /// The next call.
     Call,
 }

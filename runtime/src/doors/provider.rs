@@ -19,7 +19,7 @@ use tracing::instrument;
 use super::client::{self, ClientError, Patience, reason};
 use super::clock::Clock;
 use super::complaint::{self, Complaint};
-use super::encode::EncodeError;
+use super::encode::{self, EncodeError};
 use super::fold::{Fold, Folded};
 use super::model::{COUNT_RESPONSE_BYTES, Call, Counted, Model, Received};
 use super::rates::RateNews;
@@ -90,7 +90,7 @@ impl HttpModel {
 
     fn encode(&self, request: &Request, field: CapField) -> Result<Vec<u8>, EncodeError> {
         let Provider { model, stream, .. } = &self.provider;
-        let body = match self.provider.dialect {
+        let mut body = match self.provider.dialect {
             Dialect::Openai => openai::encode(request, model, &self.name, field, *stream)?,
             Dialect::Anthropic => anthropic::encode(request, model, &self.name, *stream)?,
             Dialect::Responses => {
@@ -98,6 +98,7 @@ impl HttpModel {
                 responses::encode(request, model, &self.name, way)?
             }
         };
+        encode::put_sampling(&mut body, &self.provider);
         Ok(body.to_string().into_bytes())
     }
 
@@ -239,7 +240,8 @@ impl HttpModel {
 
     /// Also the bytes of the body that were read.
     async fn read_reply(&self, response: &mut Response, call: &Call) -> (Folded, u64) {
-        let mut fold = Fold::new(self.provider.dialect, &self.name, call.request.max_output);
+        let fold = Fold::new(self.provider.dialect, &self.name, call.request.max_output);
+        let mut fold = fold.with_headers(response.headers());
         let mut meter = self.meter(call, u64::MAX);
         let folded = loop {
             match meter.read(response).await {
@@ -373,10 +375,6 @@ impl From<reqwest::Error> for Unanswered {
         if error.is_builder() {
             return Self::NothingSent(Failure { kind: FailureKind::Rejected, message: reason(error) });
         }
-        if client::is_closed(&error) {
-            // Nothing came back, and what came of the request nobody knows.
-            return Self::Interrupted(Failure { kind: FailureKind::Overloaded, message: reason(error) });
-        }
         Self::Interrupted(interrupted(error))
     }
 }
@@ -429,6 +427,8 @@ fn unknown(failure: Failure) -> Folded {
 fn interrupted(error: reqwest::Error) -> Failure {
     let kind = match error.is_timeout() {
         true => FailureKind::TimedOut,
+        // What came of the request nobody knows.
+        false if client::is_closed(&error) => FailureKind::Overloaded,
         false => FailureKind::Broken,
     };
     Failure { kind, message: reason(error) }

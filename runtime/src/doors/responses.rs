@@ -78,7 +78,8 @@ fn input(messages: &[Message], provider: &str) -> Result<Vec<Value>, EncodeError
     Ok(items)
 }
 
-/// A turn of the model's own, in the order in which it put it out. What a worker changed of it goes to its end.
+/// A turn of the model's own, in the order in which it put it out. A text that a worker changed stands in one piece where it
+/// began; calls that it added stand at the end.
 fn turn(message: &Message, kept: &Kept) -> Vec<Value> {
     let mut calls = message.tool_calls.iter();
     let mut text = message.content.as_str();
@@ -91,7 +92,7 @@ fn turn(message: &Message, kept: &Kept) -> Vec<Value> {
             KeptItem::Call => items.extend(calls.next().map(call)),
             KeptItem::Said { bytes, phase } => {
                 let split = text.split_at_checked(*bytes).filter(|_| is_as_given);
-                let (piece, rest) = split.unwrap_or((text, ""));
+                let (piece, rest, phase) = split.map_or((text, "", ""), |(piece, rest)| (piece, rest, phase.as_str()));
                 items.extend((!piece.is_empty()).then(|| said("assistant", piece, phase)));
                 text = rest;
             }

@@ -258,7 +258,7 @@ pub struct Refusal {
 pub enum FailureKind {
     /// The other side could not be reached, nothing was sent.
     Unavailable,
-    /// The other side said no for now, or closed the connection before it answered: the same may pass later.
+    /// The other side said no for now, failed, or broke off before the end of its answer: the same may pass later.
     Overloaded,
     /// No answer within the deadline.
     TimedOut,
@@ -297,6 +297,14 @@ impl fmt::Display for Denied {
 }
 
 impl FailureKind {
+    /// Whether a model that failed so may answer later, its request being the same.
+    pub fn may_pass(self) -> bool {
+        match self {
+            FailureKind::Unavailable | FailureKind::Overloaded | FailureKind::TimedOut => true,
+            FailureKind::Rejected | FailureKind::Broken | FailureKind::SchemaViolation => false,
+        }
+    }
+
     /// The kind in one word.
     pub fn name(self) -> &'static str {
         match self {

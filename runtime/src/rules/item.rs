@@ -437,6 +437,8 @@ impl ItemRecord {
             // Until when stands beside it.
             self.why = format!("{}: {why}", verdict.name());
             (self.forgiven, self.deferred) = (self.forgiven.saturating_add(1), true);
+            // The next attempt begins anew, and asks what this one has asked.
+            self.left = None;
             self.rests_until_ms = Some(*retry_at_ms);
         } else if self.state == State::RetryWait {
             self.rests_until_ms = Some(now_ms.saturating_add(retries.backoff.after(self.tried())));

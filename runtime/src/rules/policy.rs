@@ -65,6 +65,32 @@ const MAX_NAMED_TOOLS: usize = 32;
 /// Bytes of a report's or a judgement's text that are kept.
 pub const MAX_SUMMARY_BYTES: usize = 64 << 10;
 
+/// Whose grants they are: who lacks one hears of the setting that gives it to them, and of none that would not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grantee {
+    Worker,
+    /// What it has is fixed.
+    Check,
+    /// A tool component has what its own section gives it.
+    Tool,
+}
+
+impl Grantee {
+    /// The refusal of an effect as it is true for them.
+    pub fn told(self, effect: &Effect, refusal: Refusal) -> Refusal {
+        let setting = match (self, refusal.reason == Reason::NotGranted, effect) {
+            (Grantee::Worker, _, _) | (_, false, _) => return refusal,
+            (Grantee::Check, true, _) => "none: a check has the files of the result to read, and nothing else",
+            (Grantee::Tool, true, Effect::Fetch { .. }) => {
+                "[[tools.NAME.http]], within the worker's own [[grants.http]]"
+            }
+            (Grantee::Tool, true, Effect::CheckIn { .. }) => "[tools.NAME] files",
+            (Grantee::Tool, true, _) => "none: a tool has files and addresses, and nothing else",
+        };
+        Refusal { setting: setting.to_owned(), ..refusal }
+    }
+}
+
 /// How often a run did what is counted rather than budgeted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {

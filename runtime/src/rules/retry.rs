@@ -11,6 +11,10 @@ pub const DEFAULT_RETRIES: u32 = 4;
 /// How often at most. Whoever is sent away 20 times is not served today.
 pub const MOST_RETRIES: u32 = 20;
 
+/// How often a call is asked again after a try that may have been answered: each is held in full, and whoever breaks off for
+/// the third time will do so again.
+pub const MOST_IN_DOUBT: u32 = 2;
+
 /// The first pause at most, in milliseconds. Each later one may be twice as long.
 const FIRST_MS: u64 = 1_000;
 

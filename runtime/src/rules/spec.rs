@@ -336,6 +336,12 @@ pub struct Provider {
     /// The field of the cap on output. `None`: by the model's name, and the other one if the server asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap_field: Option<CapField>,
+    /// How freely the model draws, in hundredths. `None`: as the provider wants it; some models take nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature_hundredths: Option<u16>,
+    /// How hard the model thinks. `None`: as the provider wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
     /// Headers of the operator's own, such as one that names a project. No key is in them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
@@ -357,10 +363,41 @@ impl Provider {
             key: KeySource::None,
             auth: None,
             cap_field: None,
+            temperature_hundredths: None,
+            effort: None,
             headers: BTreeMap::new(),
             query: BTreeMap::new(),
             stream: true,
             limits: WireLimits::default(),
+        }
+    }
+}
+
+/// How hard a reasoning model thinks: the words of all providers; which of them a model takes, its provider says.
+/// See <https://platform.openai.com/docs/guides/reasoning> and <https://platform.claude.com/docs/en/build-with-claude/effort>.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effort {
+    None,
+    Minimal,
+    Low,
+    Medium,
+    High,
+    Xhigh,
+    Max,
+}
+
+impl Effort {
+    /// The word on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Effort::None => "none",
+            Effort::Minimal => "minimal",
+            Effort::Low => "low",
+            Effort::Medium => "medium",
+            Effort::High => "high",
+            Effort::Xhigh => "xhigh",
+            Effort::Max => "max",
         }
     }
 }

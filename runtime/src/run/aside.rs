@@ -15,6 +15,7 @@ use crate::doors::store::{Durability, MemoryStore, Store, transact};
 use crate::doors::trail::Trail;
 use crate::rules::guard::Memory;
 use crate::rules::ledger::{Amounts, CallId, Limits, Line, ScopeId, Terms};
+use crate::rules::policy::Grantee;
 use crate::rules::progress::{Progress, Seen};
 use crate::rules::spec::{Grants, Guards, OnPull, Wall};
 use crate::rules::verdict::Outcome;
@@ -37,6 +38,7 @@ pub(super) struct Aside {
     pub clock: Clock,
     pub wall: Wall,
     pub grants: Grants,
+    pub grantee: Grantee,
     pub web: Arc<dyn Fetch>,
     /// What it may use, beside the memory of its caps.
     pub limits: Limits,
@@ -78,6 +80,7 @@ impl Aside {
             clock,
             wall,
             grants,
+            grantee,
             web,
             mut limits,
             payer,
@@ -105,6 +108,7 @@ impl Aside {
         let cord = Cord::default();
         let gate = Arc::new(Gate::new(Passage {
             grants,
+            grantee,
             models: BTreeMap::new(),
             tools: Arc::new(Tools::default()),
             workshop: None,

@@ -19,6 +19,7 @@ use crate::doors::workspace;
 use crate::rules::digest::Digest;
 use crate::rules::effect::Stream;
 use crate::rules::ledger::Line;
+use crate::rules::policy::Grantee;
 use crate::rules::record::Evidence;
 use crate::rules::spec::{Caps, Check, CheckRun, FileGrant, Grants, RunSpec, Wall};
 use crate::rules::verdict::{CheckEnd, Outcome, Stop};
@@ -146,6 +147,7 @@ impl Bench<'_> {
             clock: self.runner.clock,
             wall: self.wall,
             grants: Grants { files: FileGrant::ReadOnly, ..Grants::default() },
+            grantee: Grantee::Check,
             web: Arc::new(RecordedWeb::default()),
             // What a check uses is the host's to pay, and its clock is not the run's.
             limits: times.into_iter().chain([(Line::DiskBytes, CHECK_DISK_BYTES)]).collect(),

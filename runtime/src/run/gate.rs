@@ -46,7 +46,7 @@ use crate::rules::guard::Memory;
 use crate::rules::http::{HttpBody, HttpRequest};
 use crate::rules::ledger::{Amounts, CallId, Denial, Dispatched, Line, Reservation, ScopeId, Shortfall};
 use crate::rules::model::{OVER_BY, Profile, Request};
-use crate::rules::policy::{self, Counts, MAX_BATCH, MAX_REFUSALS};
+use crate::rules::policy::{self, Counts, Grantee, MAX_BATCH, MAX_REFUSALS};
 use crate::rules::progress::Progress;
 use crate::rules::question::Risk;
 use crate::rules::quote::Quote;
@@ -157,6 +157,7 @@ impl WorkspaceView {
 /// Everything that a gate needs; moved in, so that nothing passes beside it.
 pub struct Passage {
     pub grants: Grants,
+    pub grantee: Grantee,
     pub models: BTreeMap<String, ModelDoor>,
     /// The tools of the host that the guest can call, and what they are made with.
     pub tools: Arc<Tools>,
@@ -543,6 +544,7 @@ impl Gate {
     /// Policy, bound, reservation, and the intent of what need not wait. A refusal is journalled too.
     async fn admit(&self, call: u64, attempt: u32, ask: Ask, turn: Turn) -> Result<Result<Admitted, Refusal>, RunEnd> {
         if let Err(refusal) = policy::rule(&self.passage.grants, turn.counts, &ask.effect) {
+            let refusal = self.passage.grantee.told(&ask.effect, refusal);
             return self.refuse(call, ask.effect, refusal).await;
         }
         if let Effect::Model { .. } | Effect::Fetch { .. } | Effect::Tool { .. } = &ask.effect

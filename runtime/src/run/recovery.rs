@@ -11,7 +11,7 @@ use crate::doors::chain::{Flaw, KeptEntry, story};
 use crate::doors::state::State;
 use crate::doors::store::{AtClock, Durability, Need, Store, StoreError, transact, transact_at};
 use crate::rules::andon::{Category, Pull, Pulled};
-use crate::rules::effect::{Answer, Body, Denied, Effect, FailureKind, Kind};
+use crate::rules::effect::{Answer, Body, Denied, Effect, Kind};
 use crate::rules::facts::Facts;
 use crate::rules::guard::{self, Memory};
 use crate::rules::ledger::ScopeId;
@@ -164,7 +164,7 @@ pub(super) fn recalled(entries: &[KeptEntry], mut memory: Memory) -> Result<(boo
                     Ok(Answer::Model { reply, .. }) => {
                         memory.replied(&request.model, &request.messages, &reply, alone, &guards);
                     }
-                    Err(Denied::Failed(failure)) if failure.kind == FailureKind::Overloaded => {}
+                    Err(Denied::Failed(failure)) if failure.kind.may_pass() => {}
                     Err(Denied::Failed(failure)) => memory.model_failed(&request.model, &failure.message, &guards),
                     Ok(_) | Err(Denied::Refused(_)) => {}
                 }

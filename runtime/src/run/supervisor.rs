@@ -20,7 +20,7 @@ use crate::rules::andon::{Category, Cause, Pull, Pulled, cut_address};
 use crate::rules::digest::Digest;
 use crate::rules::effect::{Answer, Body, Effect, OutcomeName, Stream};
 use crate::rules::item::{ItemRecord, Retries};
-use crate::rules::policy::{MAX_EVIDENCE, MAX_SUMMARY_BYTES};
+use crate::rules::policy::{Grantee, MAX_EVIDENCE, MAX_SUMMARY_BYTES};
 use crate::rules::progress::{Mark, Progress, judges_the_work};
 use crate::rules::record::{Evidence, LedgerRecord, Record};
 use crate::rules::spec::{FileGrant, MarkKind, RunSpec};
@@ -223,6 +223,7 @@ impl Admitted {
         let context = context.map_err(|error| faulted(format!("the context: {error}")))?;
         Ok(Gate::new(Passage {
             grants: self.job.spec.grants.clone(),
+            grantee: Grantee::Worker,
             models,
             tools: Arc::clone(&self.tools),
             workshop: Some(Workshop {

@@ -7,7 +7,7 @@ use crate::doors::chain::{Comparer, KeptEntry, Key};
 use crate::rules::andon::Puller;
 use crate::rules::digest::Digest;
 use crate::rules::divergence::{self, Divergence, DivergenceKind};
-use crate::rules::effect::{Answer, Body, Class, Denied, Effect, FailureKind, Heard, Kind};
+use crate::rules::effect::{Answer, Body, Class, Denied, Effect, Heard, Kind};
 use crate::rules::facts::Facts;
 use crate::rules::progress::Mark;
 use crate::rules::record::Record;
@@ -365,9 +365,7 @@ impl Tape {
 /// Whether an answer says that something stands in the way that passes by itself.
 fn passes(kind: Kind, heard: &Heard) -> bool {
     match (kind, heard) {
-        (Kind::Model, Err(Denied::Failed(failure))) => {
-            matches!(failure.kind, FailureKind::Overloaded | FailureKind::Unavailable)
-        }
+        (Kind::Model, Err(Denied::Failed(failure))) => failure.kind.may_pass(),
         (Kind::Child, Ok(Answer::Judged { verdict, .. })) => verdict == "deferred",
         _ => false,
     }

@@ -26,6 +26,7 @@ use crate::rules::digest::Digest;
 use crate::rules::effect::{Body, Entry, Failure, FailureKind, Stream};
 use crate::rules::ledger::{Amounts, Line};
 use crate::rules::mcp::McpSpec;
+use crate::rules::policy::Grantee;
 use crate::rules::spec::{FileGrant, Grants, Wall};
 use crate::rules::tool::{self, Described, ToolOffer, ToolSource, ToolSpec};
 use crate::rules::verdict::{Outcome, Stop};
@@ -306,6 +307,7 @@ impl Toolbox {
             clock,
             wall,
             grants: Grants::default(),
+            grantee: Grantee::Tool,
             web: Arc::new(RecordedWeb::default()),
             limits: times(DESCRIBE_MS, DESCRIBE_MS).chain([(Line::DiskBytes, 0), (Line::NetBytes, 0)]).collect(),
             payer: None,
@@ -419,6 +421,7 @@ impl Tool {
             clock: bench.clock,
             wall: bench.wall,
             grants: Grants { files: spec.files, http: spec.http.clone(), ..Grants::default() },
+            grantee: Grantee::Tool,
             web: bench.web,
             limits: times(spec.caps.wall_ms, spec.caps.cpu_ms)
                 .chain([(Line::DiskBytes, bench.disk_bytes), (Line::NetBytes, bench.reserve.get(Line::NetBytes))])

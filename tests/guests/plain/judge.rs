@@ -1,6 +1,6 @@
-//! A verifier that does what `/work/judge` says: `pass`, `fail`, `error`, `panic`, `spin`, `pull` or `write`.
+//! A verifier that does what `/work/judge` says: `pass`, `fail`, `error`, `panic`, `spin`, `pull`, `write`, `ask` or `get`.
 
-use jidoka::{Artifact, Judgement, Result, andon, workspace};
+use jidoka::{Artifact, Judgement, Result, andon, fetch, model, workspace};
 
 #[jidoka::verifier]
 fn judge(artifact: Artifact) -> Result<Judgement> {
@@ -17,6 +17,8 @@ fn judge(artifact: Artifact) -> Result<Judgement> {
             Ok(()) => Ok(Judgement::pass("wrote into the worker's tree")),
             Err(error) => Ok(Judgement::fail(format!("could not write: {error}"))),
         },
+        "ask" => Ok(Judgement::fail(format!("{:?}", model::ask(&model::Request::new("model").user("is it?")).err()))),
+        "get" => Ok(Judgement::fail(format!("{:?}", fetch::get("http://web.test:8080/").err()))),
         other => Err(format!("no such word: {other}").into()),
     }
 }

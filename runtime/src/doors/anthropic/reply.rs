@@ -11,7 +11,7 @@ use super::super::draft::{CallPiece, Draft, UsageStage, broken};
 use super::super::fold::Flow;
 use super::super::json::{self, list, text};
 use super::super::sse::Event;
-use super::super::usage::{Count, UsageSnapshot};
+use super::super::usage::{Count, METRICS_IN, METRICS_OUT, TIMED_IN, TIMED_OUT, UsageSnapshot, metered};
 use crate::rules::effect::Failure;
 use crate::rules::model::{Part, Stop, Usage};
 
@@ -26,22 +26,30 @@ pub fn event(draft: &mut Draft, event: &Event) -> Result<Flow, Failure> {
     }
     let frame = json::object(data.as_bytes())?;
     let kind = text(&frame["type"]);
+    draft.usage.take(&frame);
     match if kind.is_empty() { event.name.as_str() } else { kind.as_str() } {
         "message_start" => {
-            draft.usage.merge(&frame["message"]["usage"]);
+            if !draft.begins(&text(&frame["message"]["id"])) {
+                // What the first cost is never said.
+                return Err(broken("the stream begins a second message"));
+            }
             draft.running_count(tokens_out(&draft.usage))?;
         }
         "content_block_start" => take_block(draft, &frame["content_block"], json::count(&frame["index"]))?,
         "content_block_delta" => take_delta(draft, &frame["delta"], json::count(&frame["index"]))?,
         "message_delta" => {
             take_reason(draft, &frame["delta"]["stop_reason"]);
-            draft.usage.merge(&frame["usage"]);
-            if json::is_said(&frame["usage"]["output_tokens"]) && draft.has_stopped() {
+            if has_output_count(&frame) && draft.has_stopped() {
                 draft.stage = UsageStage::Final;
             }
             draft.running_count(tokens_out(&draft.usage))?;
         }
-        "message_stop" => return Ok(Flow::Ended),
+        "message_stop" => {
+            if has_output_count(&frame) {
+                draft.stage = UsageStage::Final;
+            }
+            return Ok(Flow::Ended);
+        }
         _ => {}
     }
     Ok(Flow::Open)
@@ -50,7 +58,7 @@ pub fn event(draft: &mut Draft, event: &Event) -> Result<Flow, Failure> {
 /// Takes a whole reply.
 pub fn whole(draft: &mut Draft, body: &[u8]) -> Result<(), Failure> {
     let body = json::object(body)?;
-    draft.usage.merge(&body["usage"]);
+    draft.usage.take(&body);
     if let Value::String(said) = &body["content"] {
         draft.bytes(said.len())?;
         draft.push_text(said);
@@ -130,21 +138,67 @@ pub fn counted(body: &[u8]) -> Result<u64, Failure> {
     tokens.ok_or_else(|| broken("the answer to a count has no count"))
 }
 
-/// Totals: this dialect counts cached input apart, and reasoning within the output.
+/// Whether a frame says how much was put out.
+fn has_output_count(frame: &Value) -> bool {
+    let mut said = UsageSnapshot::default();
+    said.take(frame);
+    tokens_out(&said).is_some()
+}
+
+/// Totals: this dialect counts cached input apart, and reasoning within the output. What a turn used besides its message,
+/// to shorten what it was given, is said only step by step: see
+/// <https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage>.
 pub fn usage(usage: &UsageSnapshot) -> Option<Usage> {
-    let Count::Is(fresh) = usage.largest(&["/input_tokens"]) else { return None };
-    let Count::Is(tokens_out) = usage.largest(&["/output_tokens"]) else { return None };
+    let of_message = one(usage)?;
+    let steps = usage.each("iterations");
+    let steps = steps.iter().map(one).try_fold(Usage::default(), |sum, step| add(sum, step?))?;
+    let [part, step] = [of_message.part, steps.part];
+    let part = Part {
+        cached: part.cached.max(step.cached),
+        written: part.written.max(step.written),
+        written_hour: part.written_hour.max(step.written_hour),
+        ..Part::default()
+    };
+    let of_cache = part.cached.checked_add(part.written)?.checked_add(part.written_hour)?;
+    let tokens_in = of_message.tokens_in.max(steps.tokens_in).max(of_cache);
+    Some(Usage { part, ..Usage::of(tokens_in, of_message.tokens_out.max(steps.tokens_out)) })
+}
+
+fn add(one: Usage, other: Usage) -> Option<Usage> {
+    let part = Part {
+        cached: one.part.cached.checked_add(other.part.cached)?,
+        written: one.part.written.checked_add(other.part.written)?,
+        written_hour: one.part.written_hour.checked_add(other.part.written_hour)?,
+        ..Part::default()
+    };
+    let tokens_in = one.tokens_in.checked_add(other.tokens_in)?;
+    Some(Usage { part, ..Usage::of(tokens_in, one.tokens_out.checked_add(other.tokens_out)?) })
+}
+
+/// Of one step. Gateways leave names and sums of the other dialect in it, whose input has the cached one within.
+fn one(usage: &UsageSnapshot) -> Option<Usage> {
+    let foreign = usage.largest(&["/prompt_tokens"]);
+    let fresh = match usage.largest(&["/input_tokens", METRICS_IN[0]]) {
+        Count::Is(fresh) => fresh,
+        Count::Absent if foreign != Count::Absent => 0,
+        Count::Absent | Count::Unreadable => return None,
+    };
+    let tokens_out = tokens_out(usage)?;
     let by_lifetime = ["/cache_creation/ephemeral_5m_input_tokens", "/cache_creation/ephemeral_1h_input_tokens"];
     let [minutes, hour] = by_lifetime.map(|place| usage.largest(&[place]).or(0));
-    let written = usage.largest(&["/cache_creation_input_tokens"]).or(0)?.max(minutes?.checked_add(hour?)?);
-    let cached = usage.largest(&["/cache_read_input_tokens"]).or(0)?;
+    let written = usage.largest(&["/cache_creation_input_tokens", METRICS_IN[2]]).or(0)?;
+    let written = written.max(minutes?.checked_add(hour?)?);
+    let cached = usage.largest(&["/cache_read_input_tokens", METRICS_IN[1]]).or(0)?;
     let part = Part { cached, written: written - hour?, written_hour: hour?, ..Part::default() };
-    Some(Usage { part, ..Usage::of(fresh.checked_add(cached)?.checked_add(written)?, tokens_out) })
+    let tokens_in = fresh.checked_add(cached)?.checked_add(written)?.max(foreign.or(0)?);
+    let tokens_in = tokens_in.max(metered(usage, &TIMED_IN)?);
+    let total = usage.largest(&["/total_tokens"]).or(0)?;
+    Some(Usage { part, ..Usage::of(tokens_in, tokens_out.max(total.saturating_sub(tokens_in))) })
 }
 
 /// Output so far, as far as it is said.
 fn tokens_out(usage: &UsageSnapshot) -> Option<u64> {
-    match usage.largest(&["/output_tokens"]) {
+    match usage.largest(&["/output_tokens", "/completion_tokens", METRICS_OUT, TIMED_OUT]) {
         Count::Is(tokens) => Some(tokens),
         Count::Absent | Count::Unreadable => None,
     }

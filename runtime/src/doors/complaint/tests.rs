@@ -14,20 +14,20 @@ const REAL: [(&str, u16, &str, FailureKind, bool); 66] = [
     ("OpenAI, the limit of a bill", 429, r#"{"error":{"message":"Billing hard limit has been reached","type":"invalid_request_error","param":null,"code":"billing_hard_limit_reached"}}"#, FailureKind::Rejected, FREE),
     ("OpenAI, overloaded", 503, r#"{"error":{"message":"The server is currently overloaded with other requests. Sorry about that!","type":"server_error","param":null,"code":null}}"#, FailureKind::Overloaded, FREE),
     ("OpenAI, an engine", 503, r#"{"error":{"message":"That model is currently overloaded with other requests.","type":"server_error","param":null,"code":null}}"#, FailureKind::Overloaded, FREE),
-    ("OpenAI, an error of its own", 500, r#"{"error":{"message":"The server had an error while processing your request. Sorry about that!","type":"server_error","param":null,"code":null}}"#, FailureKind::Rejected, UNKNOWN),
+    ("OpenAI, an error of its own", 500, r#"{"error":{"message":"The server had an error while processing your request. Sorry about that!","type":"server_error","param":null,"code":null}}"#, FailureKind::Overloaded, UNKNOWN),
     ("OpenAI, a wrong key", 401, r#"{"error":{"message":"Incorrect API key provided: sk-x.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#, FailureKind::Rejected, FREE),
     ("OpenAI, too long", 400, r#"{"error":{"message":"This model's maximum context length is 8192 tokens.","type":"invalid_request_error","param":"messages","code":"context_length_exceeded"}}"#, FailureKind::Rejected, FREE),
     ("Anthropic, overloaded", 529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}"#, FailureKind::Overloaded, FREE),
     ("Anthropic, a rate", 429, r#"{"type":"error","error":{"type":"rate_limit_error","message":"This request would exceed your organization's rate limit of 50,000 input tokens per minute."}}"#, FailureKind::Overloaded, FREE),
     ("Anthropic, overloaded behind a proxy", 500, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, FailureKind::Overloaded, FREE),
-    ("Anthropic, an error of its own", 500, r#"{"type":"error","error":{"type":"api_error","message":"Internal server error"}}"#, FailureKind::Rejected, UNKNOWN),
+    ("Anthropic, an error of its own", 500, r#"{"type":"error","error":{"type":"api_error","message":"Internal server error"}}"#, FailureKind::Overloaded, UNKNOWN),
     ("Anthropic, no money", 400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}"#, FailureKind::Rejected, FREE),
     ("Anthropic, a bill", 402, r#"{"type":"error","error":{"type":"billing_error","message":"There is an issue with your billing."}}"#, FailureKind::Rejected, FREE),
     ("Anthropic, too large", 413, r#"{"type":"error","error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}"#, FailureKind::Rejected, FREE),
     ("OpenRouter, in a reply", 200, r#"{"error":{"message":"Rate limit exceeded: free-models-per-min","code":429}}"#, FailureKind::Overloaded, FREE),
     ("OpenRouter, a day's free calls", 429, r#"{"error":{"message":"Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day","code":429,"metadata":{"headers":{"X-RateLimit-Limit":"50"}}}}"#, FailureKind::Overloaded, FREE),
     ("OpenRouter, its provider's", 200, r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"x is temporarily rate-limited upstream","provider_name":"Chutes"}},"user_id":"user_1"}"#, FailureKind::Overloaded, FREE),
-    ("OpenRouter, its provider broke", 200, r#"{"error":{"message":"Provider returned error","code":502}}"#, FailureKind::Rejected, FREE),
+    ("OpenRouter, its provider broke", 200, r#"{"error":{"message":"Provider returned error","code":502}}"#, FailureKind::Overloaded, FREE),
     ("OpenRouter, nobody there", 503, r#"{"error":{"message":"No instances available","code":503}}"#, FailureKind::Overloaded, FREE),
     ("OpenRouter, no credits", 402, r#"{"error":{"message":"Insufficient credits","code":402}}"#, FailureKind::Rejected, FREE),
     ("OpenRouter, no credits in a reply", 200, r#"{"error":{"message":"This request requires more credits, or fewer max_tokens.","code":402}}"#, FailureKind::Rejected, FREE),
@@ -38,7 +38,7 @@ const REAL: [(&str, u16, &str, FailureKind, bool); 66] = [
     ("Azure OpenAI, no deployment", 404, r#"{"error":{"code":"DeploymentNotFound","message":"The API deployment for this resource does not exist."}}"#, FailureKind::Rejected, FREE),
     ("Gemini, overloaded", 503, r#"{"error":{"code":503,"message":"The model is overloaded. Please try again later.","status":"UNAVAILABLE"}}"#, FailureKind::Overloaded, FREE),
     ("Gemini, a quota that comes back", 429, r#"[{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34s"}]}}]"#, FailureKind::Overloaded, FREE),
-    ("Gemini, an error of its own", 500, r#"{"error":{"code":500,"message":"An internal error has occurred.","status":"INTERNAL"}}"#, FailureKind::Rejected, UNKNOWN),
+    ("Gemini, an error of its own", 500, r#"{"error":{"code":500,"message":"An internal error has occurred.","status":"INTERNAL"}}"#, FailureKind::Overloaded, UNKNOWN),
     ("Gemini, too late", 504, r#"{"error":{"code":504,"message":"The request timed out. Please try again.","status":"DEADLINE_EXCEEDED"}}"#, FailureKind::TimedOut, UNKNOWN),
     ("Vertex AI, by its reason", 403, r#"{"error":{"code":403,"message":"Quota exceeded","errors":[{"reason":"rateLimitExceeded","domain":"usageLimits"}],"status":"PERMISSION_DENIED"}}"#, FailureKind::Overloaded, FREE),
     ("Bedrock, throttled", 400, r#"{"__type":"ThrottlingException","message":"Too many requests, please wait before trying again."}"#, FailureKind::Overloaded, FREE),
@@ -48,7 +48,7 @@ const REAL: [(&str, u16, &str, FailureKind, bool); 66] = [
     ("Bedrock, too late", 408, r#"{"__type":"ModelTimeoutException","message":"Model has timed out in processing the request."}"#, FailureKind::TimedOut, UNKNOWN),
     ("vLLM, too busy", 503, r#"{"object":"error","message":"The server is overloaded","type":"ServiceUnavailableError","param":null,"code":503}"#, FailureKind::Overloaded, FREE),
     ("vLLM, a wrong request", 400, r#"{"object":"error","message":"max_tokens must be at least 1","type":"BadRequestError","param":null,"code":400}"#, FailureKind::Rejected, FREE),
-    ("vLLM, in a stream", 200, r#"{"object":"error","message":"Internal server error","type":"InternalServerError","param":null,"code":500}"#, FailureKind::Rejected, FREE),
+    ("vLLM, in a stream", 200, r#"{"object":"error","message":"Internal server error","type":"InternalServerError","param":null,"code":500}"#, FailureKind::Overloaded, FREE),
     ("TGI, overloaded", 429, r#"{"error":"Model is overloaded","error_type":"overloaded"}"#, FailureKind::Overloaded, FREE),
     ("Hugging Face, loading", 503, r#"{"error":"Model bigscience/bloom is currently loading","estimated_time":20.0}"#, FailureKind::Overloaded, FREE),
     ("llama.cpp, loading", 503, r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#, FailureKind::Overloaded, FREE),
@@ -69,7 +69,7 @@ const REAL: [(&str, u16, &str, FailureKind, bool); 66] = [
     ("Cloudflare Workers AI", 429, r#"{"errors":[{"message":"AiError: Capacity temporarily exceeded, please try again.","code":3040}],"success":false,"result":{},"messages":[]}"#, FailureKind::Overloaded, FREE),
     ("NVIDIA NIM", 429, r#"{"status":429,"title":"Too Many Requests"}"#, FailureKind::Overloaded, FREE),
     ("nginx, no upstream", 503, r#"<html><head><title>503 Service Temporarily Unavailable</title></head></html>"#, FailureKind::Overloaded, FREE),
-    ("nginx, a broken upstream", 502, r#"<html><head><title>502 Bad Gateway</title></head></html>"#, FailureKind::Rejected, UNKNOWN),
+    ("nginx, a broken upstream", 502, r#"<html><head><title>502 Bad Gateway</title></head></html>"#, FailureKind::Overloaded, UNKNOWN),
     ("Envoy, nobody there", 502, r#"no healthy upstream"#, FailureKind::Overloaded, FREE),
     ("a gateway of a busy model", 504, r#"{"error":{"message":"upstream model is at capacity"}}"#, FailureKind::Overloaded, FREE),
     ("nginx, too late", 504, r#"<html><head><title>504 Gateway Time-out</title></head></html>"#, FailureKind::TimedOut, UNKNOWN),
@@ -97,6 +97,7 @@ fn what_is_no_error_is_none_and_one_that_comes_with_output_is_not_free() {
         r#"{"error":"","errors":[],"choices":[]}"#,
         r#"{"error":{},"choices":[]}"#,
         r#"{"type":"message","content":[{"type":"text","text":"error"}]}"#,
+        r#"{"type":"response.created","response":{"status":"in_progress","error":null}}"#,
         "[DONE]",
         r#"not JSON, with an "error" in it"#,
     ] {
@@ -107,14 +108,27 @@ fn what_is_no_error_is_none_and_one_that_comes_with_output_is_not_free() {
         r#"{"error":{"message":"cut"},"choices":[{"delta":{"content":"so far"},"finish_reason":"error"}]}"#,
         r#"{"error":{"message":"cut"},"usage":{"prompt_tokens":5,"completion_tokens":2}}"#,
         r#"{"type":"error","error":{"message":"cut"},"content":[{"type":"text","text":"so far"}]}"#,
+        r#"{"status":"failed","error":{"message":"cut"},"output":[{"type":"reasoning"}]}"#,
+        r#"{"type":"response.failed","response":{"error":{"message":"cut"},"output":[{"type":"reasoning"}]}}"#,
+        r#"{"type":"response.failed","response":{"error":{"message":"cut"},"output":[],"usage":{"input_tokens":5}}}"#,
     ] {
         assert_eq!(Complaint::of_reply(reply.as_bytes()).map(|complaint| complaint.is_free), Some(UNKNOWN), "{reply}");
     }
 }
 
 #[test]
+fn an_error_within_a_response_is_judged_by_its_own_words_and_an_event_may_be_one_by_its_name() {
+    let failed = r#"{"type":"response.failed","response":{"status":"failed","tools":[{"type":"rate_limit"}],"error":{"code":"server_error","message":"no"}}}"#;
+    let complaint = Complaint::of_event("response.failed", failed.as_bytes()).unwrap();
+    assert_eq!((complaint.failure.kind, complaint.failure.message.as_str()), (FailureKind::Rejected, "no"));
+    let named = |name: &str| Complaint::of_event(name, br#"{"what":{"code":"slow_down"},"words":"later"}"#);
+    assert_eq!(named("error").map(|complaint| complaint.failure.kind), Some(FailureKind::Overloaded));
+    assert_eq!((named(""), named("response.error")), (None, None));
+}
+
+#[test]
 fn codes_are_read_in_any_spelling_and_only_so_deep() {
-    let kind = |body: &str| Complaint::of_status(500, body.as_bytes()).failure.kind;
+    let kind = |body: &str| Complaint::of_status(501, body.as_bytes()).failure.kind;
     for code in ["rate_limit_error", "RATE-LIMIT", "rateLimitExceeded", "RateLimitReached"] {
         assert_eq!(kind(&format!(r#"{{"error":{{"type":{code:?}}}}}"#)), FailureKind::Overloaded, "{code}");
     }

@@ -1,9 +1,10 @@
 //! What holds for every dialect: cuts, ends, zeros, bounds.
 
+mod mutations;
 mod rows;
 
 use super::*;
-use crate::rules::model::Usage;
+use crate::rules::model::{Part, Usage};
 
 /// The outcome of a body, which must be the same for pieces of 1, 2, 3, ... bytes and for one piece.
 pub fn folded(dialect: Dialect, max_output: u32, body: &str) -> Folded {
@@ -35,9 +36,31 @@ pub fn shown(dialect: Dialect, max_output: u32, body: &str) -> String {
         Err(failure) => format!("{:?}: {}", failure.kind, failure.message),
     };
     match metered {
-        Metered::Exact(usage) => format!("{said} · {} in {} out", usage.tokens_in, usage.tokens_out),
+        Metered::Exact(usage) => format!("{said} · {}", cost(usage)),
         Metered::Unknown => format!("{said} · unknown"),
     }
+}
+
+/// A cost, with what of it has a price of its own, which is within the whole.
+fn cost(Usage { tokens_in, tokens_out, part }: Usage) -> String {
+    let Part { cached, written, written_hour, reasoning } = part;
+    assert!(cached + written + written_hour <= tokens_in && reasoning <= tokens_out, "{part:?} of {tokens_in}");
+    let side = |whole: u64, name: &str, parts: &[(u64, &str)]| {
+        let parts = parts.iter().filter(|(tokens, _)| *tokens > 0).map(|(tokens, name)| format!("{tokens} {name}"));
+        match parts.collect::<Vec<_>>().join(", ") {
+            parts if parts.is_empty() => format!("{whole} {name}"),
+            parts => format!("{whole} {name} ({parts})"),
+        }
+    };
+    let input = side(tokens_in, "in", &[(cached, "cached"), (written, "written"), (written_hour, "written-hour")]);
+    format!("{input} {}", side(tokens_out, "out", &[(reasoning, "reasoning")]))
+}
+
+/// Holds if the outcome is that the answer broke off.
+pub fn is_broken_off(folded: &Folded) {
+    let failure = folded.result.as_ref().unwrap_err();
+    assert_eq!(failure.kind, crate::rules::effect::FailureKind::Overloaded, "{failure:?}");
+    assert!(failure.message.contains("ended without its terminator"), "{failure:?}");
 }
 
 /// The message of an outcome that is broken.
@@ -139,4 +162,47 @@ fn events_without_output_cannot_go_on_for_ever() {
     };
     assert!(push(most).is_continue());
     assert!(push(most + 1).is_break());
+}
+
+#[test]
+fn a_header_is_a_cost_of_a_whole_reply_and_only_a_least_one_of_a_stream() {
+    let metered = |names: [&'static str; 2], dialect: Dialect, counts: [&str; 2], body: &str| {
+        let mut headers = HeaderMap::new();
+        for (name, count) in names.into_iter().zip(counts) {
+            headers.insert(name, count.parse().unwrap());
+        }
+        let mut fold = Fold::new(dialect, "one", 8).with_headers(&headers);
+        let _ = fold.push(body.as_bytes());
+        fold.finish().metered
+    };
+    let exact = |tokens_in, tokens_out| Metered::Exact(Usage::of(tokens_in, tokens_out));
+    let chat = r#"{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]USAGE}"#;
+    let messages = r#"{"type":"message","content":[{"type":"text","text":"Hi"}],"stop_reason":"end_turn"USAGE}"#;
+    let streamed =
+        "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"},\"finish_reason\":\"stop\"}]USAGE}\n\ndata: [DONE]\n\n";
+    let of_chat = r#","usage":{"prompt_tokens":5,"completion_tokens":9}"#;
+    let of_messages = r#","usage":{"input_tokens":5,"output_tokens":9}"#;
+    let broken = r#","usage":{"prompt_tokens":"many","input_tokens":"many"}"#;
+    for names in [
+        ["x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"],
+        ["x-prompt-tokens", "x-generated-tokens"],
+    ] {
+        for (dialect, body, usage) in [
+            (Dialect::Openai, chat, of_chat),
+            (Dialect::Anthropic, messages, of_messages),
+            (Dialect::Openai, streamed, of_chat),
+        ] {
+            let [with, without, unread] = [usage, "", broken].map(|usage| body.replace("USAGE", usage));
+            let is_whole = body != streamed;
+            assert_eq!(metered(names, dialect, ["7", "2"], &with), exact(7, 9));
+            assert_eq!(metered(names, dialect, ["3", "12"], &with), exact(5, 12));
+            let alone = if is_whole { exact(7, 2) } else { Metered::Unknown };
+            assert_eq!(metered(names, dialect, ["7", "2"], &without), alone, "{body}");
+            assert_eq!(metered(names, dialect, ["7", "0"], &without), Metered::Unknown);
+            assert_eq!(metered(names, dialect, ["7", "2"], &unread), Metered::Unknown);
+        }
+        let error = r#"{"error":{"message":"busy"}}"#;
+        assert_eq!(metered(names, Dialect::Openai, ["7", "2"], error), Metered::Unknown);
+        assert_eq!(metered(names, Dialect::Openai, ["0", "0"], error), exact(0, 0));
+    }
 }

@@ -9,7 +9,7 @@ use super::super::draft::{CallPiece, Draft, UsageStage, broken};
 use super::super::fold::Flow;
 use super::super::json::{self, list, text};
 use super::super::sse::Event;
-use super::super::usage::{Count, UsageSnapshot};
+use super::super::usage::{Count, METRICS_IN, METRICS_OUT, TIMED_IN, TIMED_OUT, UsageSnapshot, metered};
 use crate::rules::effect::Failure;
 use crate::rules::model::{Part, Stop, Usage};
 
@@ -39,13 +39,14 @@ fn take(draft: &mut Draft, bytes: &[u8], whose: Whose) -> Result<(), Failure> {
     let chunk = json::object(bytes)?;
     let choices = list(&chunk["choices"]);
     // Read first: it may be the truth about a reply that is refused below.
-    let usages = [&chunk["usage"], &chunk["x_groq"]["usage"], &choices.first().unwrap_or(&Value::Null)["usage"]];
-    let has_usage = usages.iter().any(|usage| json::is_said(usage));
-    usages.into_iter().for_each(|usage| draft.usage.merge(usage));
+    let has_usage = draft.usage.take(&chunk);
     let refused = match choices {
-        [] => Ok(()),
-        [choice] if json::count(&choice["index"]).unwrap_or(0) == 0 => take_choice(draft, choice, whose),
-        _ => return Err(broken("the reply has more than one choice")),
+        [choice] => take_choice(draft, choice, json::count(&choice["index"]).unwrap_or(0), whose),
+        // Some put the text of one message into one choice and its calls into others.
+        parts if parts.iter().filter(|part| has_text(part)).count() < 2 => {
+            parts.iter().try_for_each(|part| take_choice(draft, part, 0, whose))
+        }
+        _ => return Err(two_choices()),
     };
     if has_usage {
         draft.stage = match whose {
@@ -64,7 +65,18 @@ fn take(draft: &mut Draft, bytes: &[u8], whose: Whose) -> Result<(), Failure> {
     }
 }
 
-fn take_choice(draft: &mut Draft, choice: &Value, whose: Whose) -> Result<(), Failure> {
+fn two_choices() -> Failure {
+    broken("the reply has more than one choice")
+}
+
+/// Whether a choice has a text or a refusal of its own.
+fn has_text(choice: &Value) -> bool {
+    let pieces = [&choice["delta"], &choice["message"]];
+    let said = pieces.iter().flat_map(|piece| [&piece["content"], &piece["refusal"]]).chain([&choice["text"]]);
+    said.into_iter().any(|said| json::text_bytes(said) > 0)
+}
+
+fn take_choice(draft: &mut Draft, choice: &Value, index: u64, whose: Whose) -> Result<(), Failure> {
     let [delta, message] = [&choice["delta"], &choice["message"]];
     // A stream may repeat the whole message at its end; a whole reply may call it a delta.
     let piece = match whose {
@@ -78,9 +90,13 @@ fn take_choice(draft: &mut Draft, choice: &Value, whose: Whose) -> Result<(), Fa
     draft.kept.take(piece);
     // Not part of the dialect, but of many servers that speak it, some under both names.
     let reasoning = text(&piece["reasoning_content"]).len().max(text(&piece["reasoning"]).len());
-    let calls = calls(piece, whose);
+    let calls = calls(piece, whose, draft.calls() as u64);
     let arguments: usize = calls.iter().map(|call| call.arguments.len()).sum();
-    draft.bytes(content.len() + refusal.len() + thought + reasoning + arguments)?;
+    let said = content.len() + refusal.len() + thought + reasoning;
+    draft.bytes(said + arguments)?;
+    if said > 0 && !draft.is_of_choice(index) {
+        return Err(two_choices());
+    }
     draft.push_text(&content);
     if !refusal.is_empty() {
         draft.withhold(&refusal);
@@ -89,6 +105,7 @@ fn take_choice(draft: &mut Draft, choice: &Value, whose: Whose) -> Result<(), Fa
     // Servers that have not stopped say nothing, null, or an empty word.
     match text(&choice["finish_reason"]).trim() {
         "" => Ok(()),
+        _ if !draft.ends_choice(index) => Err(two_choices()),
         reason => stop(reason).map(|stop| draft.stop(stop)),
     }
 }
@@ -106,11 +123,11 @@ fn content(content: &Value) -> (String, usize) {
     (all, thought)
 }
 
-fn calls(piece: &Value, whose: Whose) -> Vec<CallPiece> {
+fn calls(piece: &Value, whose: Whose, before: u64) -> Vec<CallPiece> {
     let call = |position: usize, call: &Value| {
         let function = &call["function"];
         let index = match whose {
-            Whose::Message => Some(position as u64),
+            Whose::Message => Some(before + position as u64),
             Whose::Delta => json::count(&call["index"]),
         };
         let arguments = json::arguments(&function["arguments"]);
@@ -133,7 +150,7 @@ fn stop(reason: &str) -> Result<Stop, Failure> {
     Ok(match reason.to_ascii_lowercase().as_str() {
         "stop" | "stop_sequence" | "stop_str" | "eos" | "eos_token" | "end" | "end_turn" | "done" | "complete"
         | "completed" | "finish" | "finished" => Stop::End,
-        "length" | "max_tokens" | "model_length" => Stop::MaxOutput,
+        "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => Stop::MaxOutput,
         "tool_calls" | "tool_call" | "tool_use" | "function_call" => Stop::ToolCalls,
         "error" | "abort" | "network_error" | "insufficient_system_resource" => {
             return Err(broken(&format!("the provider ended the reply early: {reason}")));
@@ -142,11 +159,32 @@ fn stop(reason: &str) -> Result<Stop, Failure> {
     })
 }
 
-/// Totals. Cached input is within them in this dialect; reasoning is within the output with some servers and beside it with
-/// others, and only the total says which.
+/// Input that was written into a cache.
+const WRITTEN: [&str; 4] = [
+    "/prompt_tokens_details/cache_write_tokens",
+    "/input_tokens_details/cache_write_tokens",
+    "/prompt_tokens_details/cache_creation_input_tokens",
+    "/cache_creation_input_tokens",
+];
+
+/// The same by lifetime.
+const WRITTEN_MINUTES: [&str; 2] = [
+    "/prompt_tokens_details/cache_creation_token_details/ephemeral_5m_input_tokens",
+    "/cache_creation/ephemeral_5m_input_tokens",
+];
+const WRITTEN_HOUR: [&str; 2] = [
+    "/prompt_tokens_details/cache_creation_token_details/ephemeral_1h_input_tokens",
+    "/cache_creation/ephemeral_1h_input_tokens",
+];
+
+/// Totals. Cached input is within them in this dialect, unless it is more than they are; reasoning is within the output with
+/// some servers and beside it with others, and only the total says which.
 pub fn usage(usage: &UsageSnapshot) -> Option<Usage> {
-    let input = usage.largest(&["/prompt_tokens", "/input_tokens"]);
-    let output = usage.largest(&["/completion_tokens", "/output_tokens"]);
+    let counts = |places: &[&str]| usage.largest(places).or(0);
+    let timed = metered(usage, &TIMED_IN)?;
+    let in_metrics = metered(usage, &METRICS_IN)?;
+    let input = usage.largest(&["/prompt_tokens", "/input_tokens"]).at_least(timed.max(in_metrics));
+    let output = usage.largest(&["/completion_tokens", "/output_tokens", TIMED_OUT, METRICS_OUT]);
     let total = usage.largest(&["/total_tokens"]);
     let reasoning = usage
         .largest(&[
@@ -165,18 +203,28 @@ pub fn usage(usage: &UsageSnapshot) -> Option<Usage> {
         (Count::Is(input), Count::Is(output), Count::Absent) => (input, output.checked_add(reasoning)?),
         (Count::Is(input), Count::Absent, Count::Is(total)) => (input, total.checked_sub(input)?),
         (Count::Absent, Count::Is(output), Count::Is(total)) => (total.checked_sub(output)?, output),
-        _ => return None,
+        (Count::Absent, Count::Absent, _) | (Count::Is(_), Count::Absent, _) | (Count::Absent, Count::Is(_), _) => {
+            return None;
+        }
     };
     let cached = ["/prompt_tokens_details/cached_tokens", "/input_tokens_details/cached_tokens"];
-    let cached = usage.largest(&[&cached[..], &["/prompt_cache_hit_tokens", "/cached_tokens"]].concat());
-    // What cannot be read has no price of its own.
-    let part = Part { cached: cached.or(0).unwrap_or(0), reasoning, ..Part::default() };
-    Some(Usage { part, ..Usage::of(tokens_in.max(fresh_and_cached), tokens_out) })
+    let alone = ["/prompt_cache_hit_tokens", "/cached_tokens", "/cache_read_input_tokens", METRICS_IN[1]];
+    let cached = usage.largest(&[&cached[..], &alone].concat());
+    // What cannot be read may be more than the input.
+    let cached = cached.or(0)?;
+    let hour = counts(&WRITTEN_HOUR)?;
+    let by_lifetime = counts(&WRITTEN_MINUTES)?.checked_add(hour)?;
+    let written = counts(&WRITTEN)?.max(counts(&METRICS_IN[2..])?).max(by_lifetime);
+    let of_cache = cached.checked_add(written)?;
+    // Some report it beside the input, and what is more than the input cannot be within it.
+    let tokens_in = if of_cache > tokens_in { tokens_in.checked_add(of_cache)? } else { tokens_in };
+    let part = Part { cached, written: written - hour, written_hour: hour, reasoning };
+    Some(Usage { part, ..Usage::of(tokens_in.max(fresh_and_cached), tokens_out.max(reasoning)) })
 }
 
 /// Output so far, as far as it is said.
 pub fn tokens_out(usage: &UsageSnapshot) -> Option<u64> {
-    match usage.largest(&["/completion_tokens", "/output_tokens"]) {
+    match usage.largest(&["/completion_tokens", "/output_tokens", TIMED_OUT]) {
         Count::Is(tokens) => Some(tokens),
         Count::Absent | Count::Unreadable => None,
     }

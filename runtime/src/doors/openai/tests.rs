@@ -3,7 +3,7 @@
 use super::*;
 use crate::doors::fold::Folded;
 use crate::doors::fold::tests::shown;
-use crate::doors::fold::tests::{broken_message, folded};
+use crate::doors::fold::tests::{broken_message, folded, is_broken_off};
 use crate::rules::effect::FailureKind;
 use crate::rules::model::{Metered, Stop, ToolCall, Usage};
 use crate::rules::spec::Dialect;
@@ -162,7 +162,7 @@ fn a_stream_that_said_its_reason_and_its_usage_ends_with_a_clean_close_too() {
     let folded = stream(8, &[HI, STOP, USAGE]);
     assert_eq!((folded.result.unwrap().text.as_str(), folded.metered), ("Hi", exact(5, 2)));
     for events in [&[HI, STOP][..], &[HI, USAGE], &[HI]] {
-        broken_message(&stream(8, events));
+        is_broken_off(&stream(8, events));
     }
     // Nor is the blank line after the last event needed.
     let body = |end: &str| format!("data: {HI}\n\ndata: {STOP}\n\ndata: {USAGE}\n\ndata: [DONE]{end}");
@@ -250,7 +250,9 @@ fn a_final_usage_above_the_cap_is_the_truth_and_no_failure() {
 #[test]
 fn several_choices_are_refused_and_their_usage_is_not_believed() {
     let second = r#"{"choices":[{"index":1,"delta":{"content":"Hi"}}]}"#;
-    assert!(broken_message(&stream(8, &[HI, second])).contains("more than one choice"));
+    assert!(broken_message(&stream(8, &[HI, second, HI])).contains("more than one choice"));
+    assert!(broken_message(&stream(8, &[HI, HI, second])).contains("more than one choice"));
+    assert!(broken_message(&stream(8, &[HI, STOP, second])).contains("more than one choice"));
     let body = r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"},{"message":{"content":"b"},"finish_reason":"stop"}],
         "usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
     let folded = whole(8, body);

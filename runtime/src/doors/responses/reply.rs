@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::super::draft::{CallPiece, Draft, UsageStage, broken};
+use super::super::draft::{CallPiece, Draft, UsageStage, broken, broken_off};
 use super::super::fold::Flow;
 use super::super::items::{Item, Kind, MOST_ITEMS, Name};
 use super::super::json::{self, list, text};
@@ -21,7 +21,7 @@ pub fn event(draft: &mut Draft, event: &Event) -> Result<Flow, Failure> {
     let data = event.data.trim();
     match data {
         "[DONE]" if draft.has_stopped() => return Ok(Flow::Ended),
-        "[DONE]" => return Err(broken("the stream ended without its terminator")),
+        "[DONE]" => return Err(broken_off("the stream ended without its terminator")),
         // Some gateways send comments as data.
         _ if data.is_empty() || data.starts_with(':') => return Ok(Flow::Open),
         _ => {}
@@ -54,7 +54,9 @@ pub fn event(draft: &mut Draft, event: &Event) -> Result<Flow, Failure> {
             let delta = json::arguments(&frame["delta"]);
             piece(draft, Kind::Call, &frame, &delta)?;
         }
-        "response.function_call_arguments.done" | "response.function_call.arguments.done" => finish_call(draft, &frame)?,
+        "response.function_call_arguments.done" | "response.function_call.arguments.done" => {
+            finish_call(draft, &frame)?
+        }
         "response.reasoning_text.delta" | "response.reasoning.delta" => {
             draft.bytes(delta.len())?;
             if let Some(item) = draft.items.open(Kind::Reasoning, &name(&frame)) {
@@ -64,9 +66,7 @@ pub fn event(draft: &mut Draft, event: &Event) -> Result<Flow, Failure> {
         // Also what tools of the provider's own are given, and summaries of reasoning, which come whole when they are done.
         _ => draft.bytes(delta.len())?,
     }
-    for usage in [&frame["usage"], &frame["response"]["usage"]] {
-        draft.usage.merge(usage);
-    }
+    draft.usage.take(&frame);
     draft.running_count(openai::tokens_out(&draft.usage))?;
     Ok(Flow::Open)
 }
@@ -83,10 +83,8 @@ pub fn whole(draft: &mut Draft, body: &[u8]) -> Result<(), Failure> {
 /// The end of a response, and all that is said of it once more.
 fn end(draft: &mut Draft, frame: &Value, kind: &str) -> Result<(), Failure> {
     let response = if frame["response"].is_object() { &frame["response"] } else { frame };
-    let usages = [&response["usage"], &frame["usage"]];
-    usages.into_iter().for_each(|usage| draft.usage.merge(usage));
     let all = reconcile(draft, response);
-    if usages.into_iter().any(json::is_said) {
+    if draft.usage.take(frame) {
         draft.stage = UsageStage::Final;
     }
     let is_cut = all?;
@@ -149,7 +147,7 @@ fn reconcile(draft: &mut Draft, response: &Value) -> Result<bool, Failure> {
     Ok(is_cut)
 }
 
-/// Calls are the same if they have one id, or if there are as many.
+/// Calls are the same if they have one id; or if there are as many, and those at one place have one name.
 fn reconcile_calls(draft: &mut Draft, all: &[&Value]) -> Result<(), Failure> {
     let known = draft.items.of(Kind::Call).len();
     for (place, item) in all.iter().enumerate() {
@@ -157,8 +155,9 @@ fn reconcile_calls(draft: &mut Draft, all: &[&Value]) -> Result<(), Failure> {
         let (function, arguments) = function(item);
         let mut calls = draft.items.of(Kind::Call);
         let by_id = calls.iter().position(|call| !id.is_empty() && call.call_id == id);
-        let place = by_id.or((known == all.len()).then_some(place)).filter(|place| *place < calls.len());
-        let new = match place {
+        let is_same = |call: &Item| call.function.is_empty() || function.is_empty() || call.function == function;
+        let by_place = (known == all.len() && calls.get(place).is_some_and(|call| is_same(call))).then_some(place);
+        let new = match by_id.or(by_place) {
             Some(place) => take_call(calls.swap_remove(place), &id, &function, &arguments),
             None if all.len() > known && !function.is_empty() => {
                 let call = begun(draft, Kind::Call, Name { index: None, id: text(&item["id"]) })?;
@@ -186,9 +185,9 @@ fn reconcile_reasoning(draft: &mut Draft, all: &[Value]) -> Result<(), Failure> 
         match by_id.or(has_any.then_some(place)).filter(|place| *place < known.len()) {
             Some(place) => {
                 let known = known.swap_remove(place);
-                if known.reasoning.encrypted_content.is_empty() {
-                    take_reasoning(known, item);
-                }
+                let is_open = known.reasoning.encrypted_content.is_empty();
+                let new = if is_open { take_reasoning(known, item) } else { 0 };
+                draft.bytes(new)?;
             }
             None if !has_any => {
                 let inserted = draft.items.insert(Kind::Reasoning, others).ok_or_else(too_many)?;
@@ -240,7 +239,11 @@ fn begin(draft: &mut Draft, frame: &Value) -> Result<(), Failure> {
     if kind == Kind::Call && !id.is_empty() && draft.items.of(Kind::Call).iter().any(|call| call.call_id == id) {
         return Ok(());
     }
-    let begun = begun(draft, kind, item_name)?;
+    let begun = match kind {
+        Kind::Call => draft.items.begin_call(item_name),
+        Kind::Message | Kind::Reasoning => draft.items.begin(kind, item_name),
+    };
+    let begun = begun.ok_or_else(too_many)?;
     let new = match kind {
         Kind::Call => {
             let (function, arguments) = function(item);

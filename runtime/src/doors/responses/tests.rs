@@ -47,7 +47,8 @@ const END: &str = r#"{"type":"response.completed","response":{"status":"complete
 
 #[test]
 fn nothing_is_stored_and_exactly_one_cap_is_on_the_wire() {
-    let asked = request(vec![message(Role::System, "be brief"), message(Role::User, "hi"), message(Role::System, "now")]);
+    let asked =
+        request(vec![message(Role::System, "be brief"), message(Role::User, "hi"), message(Role::System, "now")]);
     let body = encode(&asked, "m", "one", WAY).unwrap();
     assert_eq!(
         body,
@@ -71,11 +72,8 @@ fn tools_calls_results_and_a_schema_are_said_as_the_dialect_says_them() {
     };
     let result = Message { tool_call_id: Some("a".into()), ..message(Role::Tool, "42") };
     let tool = ToolDefinition { name: "add".into(), description: "adds".into(), schema: "{}".into() };
-    let request = Request {
-        tools: vec![tool],
-        schema: Some("{\"type\":\"array\"}".into()),
-        ..request(vec![asked, result])
-    };
+    let request =
+        Request { tools: vec![tool], schema: Some("{\"type\":\"array\"}".into()), ..request(vec![asked, result]) };
     let body = encode(&request, "m", "one", WAY).unwrap();
     assert_eq!(
         body["input"],
@@ -97,7 +95,9 @@ fn tools_calls_results_and_a_schema_are_said_as_the_dialect_says_them() {
 
 #[test]
 fn models_that_do_not_reason_are_known_by_their_names_and_refusals_by_their_words() {
-    for (model, is_asked) in [("gpt-5.2", true), ("o3", true), ("mine", true), ("gpt-4o", false), ("openai/gpt-4.1-mini", false)] {
+    for (model, is_asked) in
+        [("gpt-5.2", true), ("o3", true), ("mine", true), ("gpt-4o", false), ("openai/gpt-4.1-mini", false)]
+    {
         assert_eq!(reasons(model), is_asked, "{model}");
     }
     assert!(refuses_reasoning("the provider answered 400: Encrypted content is not supported with this model."));
@@ -122,16 +122,14 @@ fn a_turn_goes_back_in_its_order_with_its_reasoning_and_its_phase_and_no_other_i
     let second = json!({ "type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "y" });
     // The last has nothing after it.
     assert_eq!(returned(REASONED, |_| {}), json!([first, said, call("a"), second, call("b")]));
-    // What a worker changed goes to the end, and what it took away takes its reasoning along if that would be last.
+    // A text that a worker changed has no phase any more, and a call that it took away takes its reasoning along if that would
+    // be last.
     let changed = json!({ "type": "message", "role": "assistant", "content": "Other." });
     assert_eq!(
         returned(REASONED, |turn| turn.content = "Other.".into()),
         json!([first, changed, call("a"), second, call("b")])
     );
-    assert_eq!(
-        returned(REASONED, |turn| drop(turn.tool_calls.pop())),
-        json!([first, said, call("a")])
-    );
+    assert_eq!(returned(REASONED, |turn| drop(turn.tool_calls.pop())), json!([first, said, call("a")]));
     assert_eq!(returned(REASONED, |turn| turn.provider_state = None)[0]["content"], "I look.");
 }
 
@@ -140,8 +138,12 @@ fn what_is_said_aside_of_an_answer_is_no_part_of_it_and_goes_back() {
     let body = r#"{"status":"completed","output":[
         {"type":"message","role":"assistant","phase":"commentary","content":[{"type":"output_text","text":"I look."}]},
         {"type":"message","role":"assistant","phase":"final_answer","content":[{"type":"output_text","text":"{}"}]}]}"#;
-    let said = |text: &str, phase: &str| json!({ "type": "message", "role": "assistant", "content": text, "phase": phase });
-    assert_eq!(returned(body, |turn| assert_eq!(turn.content, "{}")), json!([said("I look.", "commentary"), said("{}", "final_answer")]));
+    let said =
+        |text: &str, phase: &str| json!({ "type": "message", "role": "assistant", "content": text, "phase": phase });
+    assert_eq!(
+        returned(body, |turn| assert_eq!(turn.content, "{}")),
+        json!([said("I look.", "commentary"), said("{}", "final_answer")])
+    );
 }
 
 #[test]
@@ -171,7 +173,8 @@ fn what_a_worker_made_up_of_a_turn_is_no_failure() {
         let state = Some(format!(r#"{{"of":"one","kept":{{"items":{items}}}}}"#));
         let turn = Message { provider_state: state, ..message(Role::Assistant, "häh") };
         let body = encode(&request(vec![turn]), "m", "one", WAY).unwrap();
-        let said: String = body["input"].as_array().unwrap().iter().filter_map(|item| item["content"].as_str()).collect();
+        let said: String =
+            body["input"].as_array().unwrap().iter().filter_map(|item| item["content"].as_str()).collect();
         assert_eq!(said, "häh", "{items}");
     }
 }
@@ -207,11 +210,17 @@ fn any_prefix_of_a_stream_is_broken_and_costs_nobody_knows_what() {
 #[test]
 fn totals_are_compared_with_parts_and_the_larger_holds_wherever_they_stand() {
     let metered = |usage: &str| {
-        stream(8, &[HI, &format!(r#"{{"type":"response.completed","response":{{"status":"completed"}},"usage":{usage}}}"#)]).metered
+        stream(
+            8,
+            &[HI, &format!(r#"{{"type":"response.completed","response":{{"status":"completed"}},"usage":{usage}}}"#)],
+        )
+        .metered
     };
     let part = Part { cached: 3, reasoning: 4, ..Part::default() };
     assert_eq!(
-        metered(r#"{"input_tokens":5,"input_tokens_details":{"cached_tokens":3},"output_tokens":6,"output_tokens_details":{"reasoning_tokens":4},"total_tokens":15}"#),
+        metered(
+            r#"{"input_tokens":5,"input_tokens_details":{"cached_tokens":3},"output_tokens":6,"output_tokens_details":{"reasoning_tokens":4},"total_tokens":15}"#
+        ),
         Metered::Exact(Usage { part, ..Usage::of(5, 10) })
     );
     assert_eq!(metered(r#"{"input_tokens":"5","output_tokens":"2"}"#), Metered::Exact(Usage::of(5, 2)));
@@ -232,7 +241,9 @@ fn usage_that_is_said_before_the_end_is_not_the_last_word_on_it() {
 #[test]
 fn a_failure_is_free_only_if_nothing_shows_that_a_model_ran() {
     let failed = |more: &str| {
-        format!(r#"{{"type":"response.failed","response":{{"status":"failed","error":{{"code":"server_is_overloaded","message":"busy"}}{more}}}}}"#)
+        format!(
+            r#"{{"type":"response.failed","response":{{"status":"failed","error":{{"code":"server_is_overloaded","message":"busy"}}{more}}}}}"#
+        )
     };
     let folded = |events: &[&str]| {
         let folded = stream(8, events);
@@ -242,7 +253,8 @@ fn a_failure_is_free_only_if_nothing_shows_that_a_model_ran() {
     let begun = r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"reasoning","id":"rs_1"}}"#;
     assert_eq!(folded(&[&failed("")]), (FailureKind::Overloaded, free));
     assert_eq!(folded(&[begun, &failed("")]), (FailureKind::Overloaded, Metered::Unknown));
-    for more in [r#","usage":{"input_tokens":5,"output_tokens":2}"#, r#","output":[{"type":"reasoning","id":"rs_1"}]"#] {
+    for more in [r#","usage":{"input_tokens":5,"output_tokens":2}"#, r#","output":[{"type":"reasoning","id":"rs_1"}]"#]
+    {
         assert_eq!(folded(&[&failed(more)]), (FailureKind::Overloaded, Metered::Unknown), "{more}");
     }
     let whole = r#"{"object":"response","status":"failed","error":{"code":"rate_limit_exceeded","message":"wait"},"output":[],"usage":null}"#;
@@ -252,7 +264,9 @@ fn a_failure_is_free_only_if_nothing_shows_that_a_model_ran() {
 #[test]
 fn an_end_that_is_none_is_never_taken_for_one() {
     let shown = |status: &str, reason: &str| {
-        let body = format!(r#"{{"object":"response","status":"{status}","incomplete_details":{{"reason":{reason}}},"output":[]}}"#);
+        let body = format!(
+            r#"{{"object":"response","status":"{status}","incomplete_details":{{"reason":{reason}}},"output":[]}}"#
+        );
         shown(Dialect::Responses, 8, &body)
     };
     for status in ["failed", "cancelled", "in_progress", "queued"] {
@@ -268,17 +282,26 @@ fn an_end_that_is_none_is_never_taken_for_one() {
 
 #[test]
 fn output_past_the_cap_aborts_whatever_it_is_called() {
-    for kind in ["output_text", "reasoning_text", "reasoning_summary_text", "function_call_arguments", "refusal", "new_kind"] {
+    for kind in
+        ["output_text", "reasoning_text", "reasoning_summary_text", "function_call_arguments", "refusal", "new_kind"]
+    {
         let delta = |bytes: usize| format!(r#"{{"type":"response.{kind}.delta","delta":"{}"}}"#, "x".repeat(bytes));
-        assert!(!stream(2, &[&delta(4608), END]).result.is_err_and(|failure| failure.message.contains("cap")), "{kind}");
+        assert!(
+            !stream(2, &[&delta(4608), END]).result.is_err_and(|failure| failure.message.contains("cap")),
+            "{kind}"
+        );
         let longer = stream(2, &[&delta(4609), END]);
         assert_eq!(broken_message(&longer), "output ran past the cap of 2 tokens", "{kind}");
         assert_eq!(longer.metered, Metered::Unknown);
     }
     let whole = |bytes: usize| {
         let text = "x".repeat(bytes);
-        let item = format!(r#"{{"type":"message","role":"assistant","content":[{{"type":"output_text","text":"{text}"}}]}}"#);
-        stream(2, &[&format!(r#"{{"type":"response.completed","response":{{"status":"completed","output":[{item}]}}}}"#)])
+        let item =
+            format!(r#"{{"type":"message","role":"assistant","content":[{{"type":"output_text","text":"{text}"}}]}}"#);
+        stream(
+            2,
+            &[&format!(r#"{{"type":"response.completed","response":{{"status":"completed","output":[{item}]}}}}"#)],
+        )
     };
     assert_eq!(whole(4608).result.unwrap().stop, Stop::End);
     broken_message(&whole(4609));

@@ -8,14 +8,14 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::amount::{Amount, Unit};
-use super::kinds::{Characters, Choice, Flag, HostPath, Kind, Name, Text, Texts, Wrong, wrong};
+use super::kinds::{Characters, Choice, Flag, HostPath, Kind, Name, Text, Texts, Wrong, type_of, wrong};
 use super::limit::MOST_COUNT;
 use super::mistake::Mistake;
 use super::models::{self, Counting};
 use super::reader::{Key, Reader, Section};
 use crate::rules::model::Profile;
 use crate::rules::spec::{
-    Auth, CapField, CountedBy, Dialect, KeySource, ModelSpec, Origin, Provider, Reach, Setting, WireLimits,
+    Auth, CapField, CountedBy, Dialect, Effort, KeySource, ModelSpec, Origin, Provider, Reach, Setting, WireLimits,
 };
 
 /// A provider and what is known of its model.
@@ -34,11 +34,7 @@ const MOST_RESPONSE_BYTES: u64 = 256 << 20;
 
 const DIALECT: Key<Choice<Dialect>> = Key {
     name: "dialect",
-    kind: Choice(&[
-        ("openai", Dialect::Openai),
-        ("anthropic", Dialect::Anthropic),
-        ("responses", Dialect::Responses),
-    ]),
+    kind: Choice(&[("openai", Dialect::Openai), ("anthropic", Dialect::Anthropic), ("responses", Dialect::Responses)]),
     example: "\"openai\"",
 };
 const URL: Key<Url> = Key { name: "url", kind: Url, example: "\"https://host/v1\"" };
@@ -56,6 +52,20 @@ const CAP_FIELD: Key<Choice<CapField>> = Key {
     name: "cap-field",
     kind: Choice(&[("max_tokens", CapField::MaxTokens), ("max_completion_tokens", CapField::MaxCompletionTokens)]),
     example: "\"max_completion_tokens\"",
+};
+const TEMPERATURE: Key<Temperature> = Key { name: "temperature", kind: Temperature, example: "0.7" };
+const EFFORT: Key<Choice<Effort>> = Key {
+    name: "effort",
+    kind: Choice(&[
+        ("none", Effort::None),
+        ("minimal", Effort::Minimal),
+        ("low", Effort::Low),
+        ("medium", Effort::Medium),
+        ("high", Effort::High),
+        ("xhigh", Effort::Xhigh),
+        ("max", Effort::Max),
+    ]),
+    example: "\"low\"",
 };
 const HEADERS: Key<Headers> = Key { name: "headers", kind: Headers, example: "{ x-project = \"7\" }" };
 const QUERY: Key<Texts> = Key { name: "query", kind: PARAMETERS, example: "{ api-version = \"2024-10-21\" }" };
@@ -84,6 +94,9 @@ const IDLE: Key<Amount> =
     Key { name: "idle", kind: Amount::new(Unit::Duration, 1, MOST_EXCHANGE_MS), example: "\"120s\"" };
 const TOTAL: Key<Amount> =
     Key { name: "total", kind: Amount::new(Unit::Duration, 1, MOST_EXCHANGE_MS), example: "\"600s\"" };
+
+/// What is left to the provider.
+const AS_PROVIDED: &str = "as the provider wants it";
 
 /// A pace that is not set.
 const AS_MANY: &str = "as many as come";
@@ -167,6 +180,8 @@ fn provider(section: &mut Section<'_>, reader: &mut Reader) -> Option<ModelSpec>
     let auth = section.optional(reader, &AUTH, "as the server wants it").found().map(|found| found.value);
     let usual = dialect.as_ref().map_or(Dialect::Openai, |dialect| dialect.value);
     let cap_field = cap_field(section, reader, usual);
+    let temperature = section.optional(reader, &TEMPERATURE, AS_PROVIDED).found().map(|found| found.value);
+    let effort = section.optional(reader, &EFFORT, AS_PROVIDED).found().map(|found| found.value);
     let headers = section.or_default(reader, &HEADERS, BTreeMap::new());
     let query = section.or_default(reader, &QUERY, BTreeMap::new());
     let profile = models::profile(section, reader, &PROVIDED);
@@ -193,6 +208,8 @@ fn provider(section: &mut Section<'_>, reader: &mut Reader) -> Option<ModelSpec>
         key: key?,
         auth,
         cap_field,
+        temperature_hundredths: temperature,
+        effort,
         headers,
         query,
         stream,
@@ -234,6 +251,38 @@ fn cap_field(section: &mut Section<'_>, reader: &mut Reader, dialect: Dialect) -
 pub(super) fn requests_per_minute(section: &mut Section<'_>, reader: &mut Reader) -> Option<u32> {
     let requests = section.optional(reader, &REQUESTS, AS_MANY).found()?;
     Some(u32::try_from(requests.value).expect("the most requests fit"))
+}
+
+/// A temperature, with at most two decimals. Its value is in hundredths.
+struct Temperature;
+
+impl Kind for Temperature {
+    type Value = u16;
+
+    fn allowed(&self) -> String {
+        "0 to 2, with at most two decimals".to_owned()
+    }
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<u16, Vec<Wrong>> {
+        let text = match value.get_ref() {
+            DeValue::Float(number) => number.as_str(),
+            DeValue::Integer(number) => number.as_str(),
+            other => return wrong(value, format!("is {}", type_of(other)), "not a number"),
+        };
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+        let hundredths = match (whole, decimals.len()) {
+            ("0" | "1" | "2", 0..=2) => format!("{whole}{decimals:0<2}").parse().ok(),
+            _ => None,
+        };
+        match hundredths.filter(|hundredths| *hundredths <= 200) {
+            Some(hundredths) => Ok(hundredths),
+            None => wrong(value, "is no temperature", "from 0 to 2, with at most two decimals"),
+        }
+    }
+
+    fn show(&self, hundredths: &u16) -> String {
+        format!("{}.{:02}", hundredths / 100, hundredths % 100)
+    }
 }
 
 /// The word `none`, and never a key.

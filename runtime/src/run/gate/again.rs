@@ -1,6 +1,6 @@
 //! A model that said no for now: the same call is made again after a wait, and when it stays so the run is deferred.
 //!
-//! Never: retries what may have been answered, waits past the run's own time. Invariants here: while a call waits nothing of it
+//! Never: retries more than twice what may have been answered, waits past the run's own time. Invariants here: while a call waits nothing of it
 //! is on its way, so that whoever stops the run leaves nothing in doubt; what a try may have cost is settled or held, and what
 //! the next one may cost is reserved, in one transaction.
 
@@ -23,11 +23,7 @@ use super::{Admitted, Gate, ModelDoor, Performed};
 impl ModelDoor {
     /// Whether a failure passes by itself. A script that says that nobody is there says so for ever.
     pub(super) fn may_pass(&self, failure: &Failure) -> bool {
-        match failure.kind {
-            FailureKind::Overloaded => true,
-            FailureKind::Unavailable => self.way.model.uses_network(),
-            FailureKind::TimedOut | FailureKind::Rejected | FailureKind::Broken | FailureKind::SchemaViolation => false,
-        }
+        failure.kind.may_pass() && (failure.kind == FailureKind::Overloaded || self.way.model.uses_network())
     }
 }
 
@@ -35,6 +31,8 @@ impl ModelDoor {
 #[derive(Default)]
 pub(super) struct Tries {
     failed: u32,
+    /// Of these, how many may have been answered.
+    in_doubt: u32,
     /// When the first one had failed. Milliseconds since 1970-01-01T00:00:00Z.
     since_ms: u64,
 }
@@ -65,13 +63,15 @@ impl Gate {
         }
         let Some((quote, dispatched)) = paid else { return Ok(Next::Ends(None)) };
         tries.failed += 1;
+        tries.in_doubt += u32::from(performed.spent.is_none());
         let now_ms = self.passage.clock.unix_ms();
         if tries.failed == 1 {
             tries.since_ms = now_ms;
         }
         let said = performed.rates.retry_after.map(|after| millis(after.saturating_sub(performed.rates.age)));
         let wait_ms = retry::pause_ms(said, tries.failed, self.call_id(admitted.call).as_str());
-        if tries.failed <= door.retries && wait_ms < self.wall_left().await? {
+        let is_worth_it = tries.failed <= door.retries && tries.in_doubt <= retry::MOST_IN_DOUBT;
+        if is_worth_it && wait_ms < self.wall_left().await? {
             match self.book_try(admitted, (quote, dispatched), performed, failure, (tries.failed, wait_ms)).await? {
                 Ok((quote, reservation)) => {
                     self.wait(wait_ms).await;
@@ -183,7 +183,12 @@ impl Gate {
             1 => "once".to_owned(),
             failed => format!("{failed} times"),
         };
-        let how = if failure.kind == FailureKind::Unavailable { "cannot be reached" } else { "is overloaded" };
+        let how = match failure.kind {
+            FailureKind::Unavailable => "cannot be reached",
+            FailureKind::TimedOut => "does not answer in time",
+            _ if tries.in_doubt > 0 => "fails",
+            _ => "is overloaded",
+        };
         let since = calendar::utc(tries.since_ms);
         let why = format!("model \"{model}\" {how}, asked {times} since {since}: {}", failure.message);
         self.defer_until(why, self.passage.clock.unix_ms().saturating_add(put_off_ms));

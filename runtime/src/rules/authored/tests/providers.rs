@@ -3,7 +3,7 @@
 use super::*;
 use crate::rules::line::Line;
 use crate::rules::retry::{DEFAULT_RETRIES, MOST_RETRIES};
-use crate::rules::spec::{CheckRun, Dialect, KeySource, Provider, WireLimits};
+use crate::rules::spec::{CheckRun, Dialect, Effort, KeySource, Provider, WireLimits};
 
 /// A job that grants a model and has none of its own.
 fn without_script(name: &str) -> String {
@@ -30,6 +30,8 @@ fn a_provider_means_what_it_says_and_its_defaults() {
             key: KeySource::Environment("OPENAI_API_KEY".to_owned()),
             auth: None,
             cap_field: None,
+            temperature_hundredths: None,
+            effort: None,
             headers: Default::default(),
             query: Default::default(),
             stream: true,
@@ -62,6 +64,23 @@ fn a_call_is_made_again_up_to_n_times_and_n_plus_1_does_not_load() {
     let spec = job(&without_script("gpt"), &theirs(OPERATOR), &Overrides::default()).expect("it is right");
     assert_eq!(spec.models["gpt"].retries, DEFAULT_RETRIES);
     assert_eq!(setting(&spec, "models.gpt.retries"), ("4", Origin::Default));
+}
+
+#[test]
+fn a_temperature_is_0_to_2_with_two_decimals_at_most_and_an_effort_is_one_of_seven_words() {
+    let set = |line: &str| operator(&with(OPERATOR, "window = 4096", &format!("window = 4096\n{line}")));
+    for (written, hundredths) in [("0", 0), ("0.0", 0), ("0.7", 70), ("1.25", 125), ("2", 200), ("2.00", 200)] {
+        let file = set(&format!("temperature = {written}")).expect("it is right");
+        let Reach::Provider(provider) = &file.models["local"].spec.reach else { panic!("a provider") };
+        assert_eq!(provider.temperature_hundredths, Some(hundredths), "{written}");
+    }
+    for wrong in ["2.01", "-0.5", "3", "0.125", "1e0", "\"0.7\"", "nan", "+0.5", "0_1"] {
+        assert!(set(&format!("temperature = {wrong}")).is_err(), "{wrong}");
+    }
+    let file = set("effort = \"xhigh\"").expect("it is right");
+    let Reach::Provider(provider) = &file.models["local"].spec.reach else { panic!("a provider") };
+    assert_eq!(provider.effort, Some(Effort::Xhigh));
+    assert!(set("effort = \"hardest\"").is_err());
 }
 
 #[test]
