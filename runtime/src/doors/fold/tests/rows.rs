@@ -99,3 +99,23 @@ fn what_servers_are_reported_to_send_is_read_as_far_as_it_can_be_known() {
     assert!(wrong.is_empty(), "{wrong}");
     assert!(read >= 280, "{read} rows");
 }
+
+#[test]
+fn the_table_of_providers_tells_how_many_of_their_replies_are_read() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    let (all, mut told) = (rows(), 0);
+    for line in readme.lines().filter(|line| line.starts_with("| [") && line.contains("replies read: ")) {
+        let (name, _) = line[3..].split_once(']').unwrap();
+        let (_, counts) = line.trim_end_matches(" |").split_once("replies read: ").unwrap();
+        for count in counts.split(", ") {
+            let (count, dialect) = count.split_once(' ').unwrap();
+            let of = |row: &&Row| {
+                row.dialect.to_string() == dialect && row.title.split([',', '·']).next().unwrap().trim() == name
+            };
+            assert_eq!(count, all.iter().filter(of).count().to_string(), "{name}, {dialect}");
+            told += 1;
+        }
+    }
+    assert!(told > 0, "the README has no such table");
+}
