@@ -111,7 +111,8 @@ fn the_table_of_providers_tells_how_many_of_their_replies_are_read() {
         for count in counts.split(", ") {
             let (count, dialect) = count.split_once(' ').unwrap();
             let of = |row: &&Row| {
-                row.dialect.to_string() == dialect && row.title.split([',', '·']).next().unwrap().trim() == name
+                format!("{:?}", row.dialect).to_lowercase() == dialect
+                    && row.title.split([',', '·']).next().unwrap().trim() == name
             };
             assert_eq!(count, all.iter().filter(of).count().to_string(), "{name}, {dialect}");
             told += 1;
