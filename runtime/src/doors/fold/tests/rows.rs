@@ -110,7 +110,10 @@ fn the_table_of_providers_tells_how_many_of_their_replies_are_read() {
         let (_, counts) = line.trim_end_matches(" |").split_once("replies read: ").unwrap();
         for count in counts.split(", ") {
             let (count, dialect) = count.split_once(' ').unwrap();
-            let of = |row: &&Row| row.dialect.to_string() == dialect && row.title.split([',', '·']).next().unwrap().trim() == name;
+            let of = |row: &&Row| {
+                format!("{:?}", row.dialect).to_lowercase() == dialect
+                    && row.title.split([',', '·']).next().unwrap().trim() == name
+            };
             assert_eq!(count, all.iter().filter(of).count().to_string(), "{name}, {dialect}");
             told += 1;
         }
