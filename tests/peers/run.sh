@@ -11,9 +11,10 @@
 # every verdict must equal what the server counted meanwhile; any difference is shown with both numbers and fails the
 # script. For a reply that is cut short, what is spent and held must be no less than what the server counted.
 #
-# Opt-in, because it downloads what it runs (MEGABYTES; pinned by version and sha256, kept in
-# $JIDOKA_PEERS_CACHE, default target/peers; offline after that). It binds 127.0.0.1 only, is bounded in time, ends what
-# it started by process id, and leaves the examples as they are. It builds jidoka; $JIDOKA_BINARY names another one.
+# Opt-in, because it downloads what it runs (2 MB for aimock, 87 MB more for litellm, 122 MB for llama; pinned by version and
+# sha256, kept in $JIDOKA_PEERS_CACHE, default target/peers; offline after that). It binds 127.0.0.1 only, is bounded in
+# time, ends what it started by process id, and leaves the examples as they are. It builds jidoka; $JIDOKA_BINARY names
+# another one.
 set -euo pipefail
 shopt -s inherit_errexit
 

@@ -40,7 +40,8 @@ impl Complaint {
     }
 
     /// Of an answer with status 200, or of one event of it. `None`: it is no error. Whether it is free holds for what it says
-    /// itself; what came before it may show that a model ran.
+    /// itself; what came before it may show that a model ran. One of a server that failed is not: a gateway may say so of what
+    /// a model has answered.
     pub fn of_reply(json: &[u8]) -> Option<Self> {
         // Nearly every event of every stream comes here.
         let names = |name: &[u8]| json.windows(name.len()).any(|part| part == name);
@@ -64,8 +65,10 @@ impl Complaint {
         let error = inner(value).unwrap_or(value);
         let code = &value["base_resp"]["status_code"];
         let may_have_run = is_code(code) && !count(code).is_some_and(|code| MINIMAX_FREE.contains(&code));
-        let is_free = !may_have_run && !shows_a_model(value, DEEPEST_SIGN);
-        Self { failure: Failure { kind: kind(200, error).0, message: in_json(error) }, is_free }
+        let (kind, no_model_ran) = kind(200, error);
+        let is_refusal = no_model_ran || kind == FailureKind::Rejected;
+        let is_free = is_refusal && !may_have_run && !shows_a_model(value, DEEPEST_SIGN);
+        Self { failure: Failure { kind, message: in_json(error) }, is_free }
     }
 }
 
@@ -211,6 +214,9 @@ const PASSING_WHOLE: [&str; 8] = [
     "modelbusy",
 ];
 
+/// Codes of a server that failed, where no number says so.
+const FAILED: [&str; 3] = ["internal", "servererror", "apierror"];
+
 /// Words of a request that is too much for one minute's tokens, whenever it is sent.
 const TOO_LARGE: [&str; 3] = ["request too large", "too large for", "reduce the length"];
 
@@ -266,6 +272,7 @@ fn kind(status: u16, value: &Value) -> (FailureKind, bool) {
         408 | 504 | 524 => (FailureKind::TimedOut, false),
         // A server or a gateway that failed: <https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/>.
         500 | 502 | 520..=527 => (FailureKind::Overloaded, false),
+        200 if in_code(&FAILED) => (FailureKind::Overloaded, false),
         200 | 400..600 => (FailureKind::Rejected, false),
         _ => (FailureKind::Broken, false),
     }

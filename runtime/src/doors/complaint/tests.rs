@@ -27,7 +27,7 @@ const REAL: [(&str, u16, &str, FailureKind, bool); 66] = [
     ("OpenRouter, in a reply", 200, r#"{"error":{"message":"Rate limit exceeded: free-models-per-min","code":429}}"#, FailureKind::Overloaded, FREE),
     ("OpenRouter, a day's free calls", 429, r#"{"error":{"message":"Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day","code":429,"metadata":{"headers":{"X-RateLimit-Limit":"50"}}}}"#, FailureKind::Overloaded, FREE),
     ("OpenRouter, its provider's", 200, r#"{"error":{"message":"Provider returned error","code":429,"metadata":{"raw":"x is temporarily rate-limited upstream","provider_name":"Chutes"}},"user_id":"user_1"}"#, FailureKind::Overloaded, FREE),
-    ("OpenRouter, its provider broke", 200, r#"{"error":{"message":"Provider returned error","code":502}}"#, FailureKind::Overloaded, FREE),
+    ("OpenRouter, its provider broke", 200, r#"{"error":{"message":"Provider returned error","code":502}}"#, FailureKind::Overloaded, UNKNOWN),
     ("OpenRouter, nobody there", 503, r#"{"error":{"message":"No instances available","code":503}}"#, FailureKind::Overloaded, FREE),
     ("OpenRouter, no credits", 402, r#"{"error":{"message":"Insufficient credits","code":402}}"#, FailureKind::Rejected, FREE),
     ("OpenRouter, no credits in a reply", 200, r#"{"error":{"message":"This request requires more credits, or fewer max_tokens.","code":402}}"#, FailureKind::Rejected, FREE),
@@ -48,7 +48,7 @@ const REAL: [(&str, u16, &str, FailureKind, bool); 66] = [
     ("Bedrock, too late", 408, r#"{"__type":"ModelTimeoutException","message":"Model has timed out in processing the request."}"#, FailureKind::TimedOut, UNKNOWN),
     ("vLLM, too busy", 503, r#"{"object":"error","message":"The server is overloaded","type":"ServiceUnavailableError","param":null,"code":503}"#, FailureKind::Overloaded, FREE),
     ("vLLM, a wrong request", 400, r#"{"object":"error","message":"max_tokens must be at least 1","type":"BadRequestError","param":null,"code":400}"#, FailureKind::Rejected, FREE),
-    ("vLLM, in a stream", 200, r#"{"object":"error","message":"Internal server error","type":"InternalServerError","param":null,"code":500}"#, FailureKind::Overloaded, FREE),
+    ("vLLM, in a stream", 200, r#"{"object":"error","message":"Internal server error","type":"InternalServerError","param":null,"code":500}"#, FailureKind::Overloaded, UNKNOWN),
     ("TGI, overloaded", 429, r#"{"error":"Model is overloaded","error_type":"overloaded"}"#, FailureKind::Overloaded, FREE),
     ("Hugging Face, loading", 503, r#"{"error":"Model bigscience/bloom is currently loading","estimated_time":20.0}"#, FailureKind::Overloaded, FREE),
     ("llama.cpp, loading", 503, r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#, FailureKind::Overloaded, FREE),
@@ -120,7 +120,8 @@ fn what_is_no_error_is_none_and_one_that_comes_with_output_is_not_free() {
 fn an_error_within_a_response_is_judged_by_its_own_words_and_an_event_may_be_one_by_its_name() {
     let failed = r#"{"type":"response.failed","response":{"status":"failed","tools":[{"type":"rate_limit"}],"error":{"code":"server_error","message":"no"}}}"#;
     let complaint = Complaint::of_event("response.failed", failed.as_bytes()).unwrap();
-    assert_eq!((complaint.failure.kind, complaint.failure.message.as_str()), (FailureKind::Rejected, "no"));
+    assert_eq!((complaint.failure.kind, complaint.failure.message.as_str()), (FailureKind::Overloaded, "no"));
+    assert!(!complaint.is_free, "a gateway may say so of what a model has answered");
     let named = |name: &str| Complaint::of_event(name, br#"{"what":{"code":"slow_down"},"words":"later"}"#);
     assert_eq!(named("error").map(|complaint| complaint.failure.kind), Some(FailureKind::Overloaded));
     assert_eq!((named(""), named("response.error")), (None, None));
