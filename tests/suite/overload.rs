@@ -319,13 +319,14 @@ async fn an_answer_that_breaks_off_or_fails_is_in_doubt_and_asked_for_twice_more
             let end = told(&WORK, &passes, dialect, 4).run().await;
             end.expect("accepted");
             assert_eq!((passes.counters().calls, spent(&end, Line::ModelCalls)), (4, 2));
-            assert!(held(&end, Line::Tokens) > 0);
+            assert_eq!(held(&end, Line::TokensOut), 200, "two tries of 100");
             is_told_again(&end).await;
             let stays = FakeProvider::start(vec![no.clone()]).await;
             let end = told(&WORK, &stays, dialect, 4).item("one").set("attempts", "max = 1").run().await;
             end.expect("deferred");
             assert!(end.record.why.contains("model \"model\" fails, asked 3 times"), "{}", end.record.why);
             assert_eq!((stays.counters().calls, item(&end.home, "one").await.tried()), (3, 0));
+            assert_eq!(held(&end, Line::TokensOut), 300);
             is_told_again(&end).await;
         }
     }

@@ -42,6 +42,8 @@ pub fn client(address: &Url, patience: Patience) -> Result<Client, ClientError> 
     // Whoever came first has installed it; there is only one kind of provider in this program.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut client = Client::builder()
+        // With a connection for each request the other version saves nothing, and hides why a connection ended.
+        .http1_only()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()
@@ -80,7 +82,7 @@ pub fn reason(error: reqwest::Error) -> String {
     line
 }
 
-/// Whether the other side closed or reset the connection before it answered.
+/// Whether the other side closed or reset the connection before its answer was whole.
 pub fn is_closed(error: &reqwest::Error) -> bool {
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {

@@ -1,6 +1,7 @@
 //! What a provider says when it says no: judged by its status, its JSON or its text, and made safe to show.
 //!
-//! Never: says of an answer that it was free if a model may have run for it. Invariant: what [`clean`] returns is one line
+//! Never: says of an answer that it was free if its status, its words or what stands in it show that a model may have run for
+//! it. Invariant: what [`clean`] returns is one line
 //! of at most 500 characters without control characters, so a provider can write neither to a terminal nor a second line
 //! into a log.
 
@@ -215,7 +216,10 @@ const PASSING_WHOLE: [&str; 8] = [
 ];
 
 /// Codes of a server that failed, where no number says so.
-const FAILED: [&str; 3] = ["internal", "servererror", "apierror"];
+const FAILED: [&str; 6] = ["internal", "servererror", "apierror", "timeout", "upstream", "badgateway"];
+
+/// Words of one, where no code does.
+const FAILED_WORDS: [&str; 5] = ["internal server error", "internal error", "timed out", "timeout", "upstream"];
 
 /// Words of a request that is too much for one minute's tokens, whenever it is sent.
 const TOO_LARGE: [&str; 3] = ["request too large", "too large for", "reduce the length"];
@@ -272,7 +276,7 @@ fn kind(status: u16, value: &Value) -> (FailureKind, bool) {
         408 | 504 | 524 => (FailureKind::TimedOut, false),
         // A server or a gateway that failed: <https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/>.
         500 | 502 | 520..=527 => (FailureKind::Overloaded, false),
-        200 if in_code(&FAILED) => (FailureKind::Overloaded, false),
+        200 if in_code(&FAILED) || in_words(&FAILED_WORDS) => (FailureKind::Overloaded, false),
         200 | 400..600 => (FailureKind::Rejected, false),
         _ => (FailureKind::Broken, false),
     }

@@ -60,13 +60,41 @@ struct OpenCall {
     id: String,
     name: String,
     arguments: String,
+    nesting: Nesting,
     extra: Option<serde_json::Value>,
 }
 
+/// How deep the end of a JSON text is in it, as it comes: reading all of it again with each piece would let a provider keep the
+/// host busy.
+#[derive(Debug, Default)]
+struct Nesting {
+    depth: u32,
+    in_text: bool,
+    is_escaped: bool,
+    is_whole: bool,
+}
+
+impl Nesting {
+    fn take(&mut self, piece: &str) {
+        for byte in piece.bytes() {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' if self.in_text => self.is_escaped = true,
+                b'"' => self.in_text = !self.in_text,
+                _ if self.in_text => {}
+                b'{' | b'[' => self.depth = self.depth.saturating_add(1),
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => continue,
+            }
+            self.is_whole = self.depth == 0 && !self.in_text;
+        }
+    }
+}
+
 impl OpenCall {
-    /// Nothing can follow: what was said is a whole JSON text.
+    /// Nothing can follow: what was said is an object or a text that has ended.
     fn is_whole(&self) -> bool {
-        serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
+        self.nesting.is_whole
     }
 
     /// Whether a piece is one of this call. Servers leave out indexes or use one for all, leave out ids or repeat them, and
@@ -245,6 +273,7 @@ impl Draft {
         if call.arguments == "{}" && piece.arguments.starts_with('{') {
             call.arguments.clear();
         }
+        call.nesting.take(&piece.arguments);
         call.arguments.push_str(&piece.arguments);
         Ok(())
     }
@@ -463,5 +492,20 @@ mod tests {
         end(none, running, "", End::Said).unwrap_err();
         end(Some(Stop::End), running, "hi", End::Closed).unwrap_err();
         end(none, last, "hi", End::Closed).unwrap_err();
+    }
+
+    #[test]
+    fn a_text_of_json_is_whole_when_all_that_was_opened_is_closed() {
+        let is_whole = |pieces: &[&str]| {
+            let mut nesting = Nesting::default();
+            pieces.iter().for_each(|piece| nesting.take(piece));
+            nesting.is_whole
+        };
+        for whole in [&["{}"][..], &["{\"a\":[1,", "{}]} \n"], &["{\"a\":\"}\\", "\"{\"}"], &["\"text\""]] {
+            assert!(is_whole(whole), "{whole:?}");
+        }
+        for open in [&[""][..], &["{"], &["{\"a\":\"}"], &["{\"a\":\"\\", "\"}"], &["{}{"], &["[[]"]] {
+            assert!(!is_whole(open), "{open:?}");
+        }
     }
 }

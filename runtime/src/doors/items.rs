@@ -136,6 +136,13 @@ impl Items {
         }
     }
 
+    /// Whether a call of this id was begun and may go on: one with the id of another item is another call.
+    pub fn has_call(&self, call_id: &str, name: &Name) -> bool {
+        let is_next = |item: &Item| item.is_done && !name.id.is_empty() && item.name.id != name.id;
+        let calls = self.0.iter().filter(|item| item.kind == Kind::Call);
+        calls.filter(|item| !call_id.is_empty() && item.call_id == call_id).any(|item| !is_next(item))
+    }
+
     /// Begins an item before the one of another kind that has so many of other kinds before it. `None`: there are too many.
     pub fn insert(&mut self, kind: Kind, others_before: usize) -> Option<&mut Item> {
         if self.0.len() == MOST_ITEMS {
@@ -161,7 +168,10 @@ impl Items {
 
     /// The item that says itself whole.
     pub fn known(&mut self, kind: Kind, name: &Name, call_id: &str) -> Option<&mut Item> {
-        let by_call = |item: &Item| item.kind == kind && !call_id.is_empty() && item.call_id == call_id;
+        // Some give two calls one id; the items have two.
+        let is_next = |item: &Item| item.is_done && !name.id.is_empty() && item.name.id != name.id;
+        let by_call =
+            |item: &Item| item.kind == kind && !call_id.is_empty() && item.call_id == call_id && !is_next(item);
         let is_other = |item: &Item| !call_id.is_empty() && !item.call_id.is_empty() && item.call_id != call_id;
         let place = match self.0.iter().rposition(by_call) {
             Some(place) => place,

@@ -162,11 +162,13 @@ impl HttpModel {
 
     async fn exchange(&self, call: &Call) -> Exchange {
         let field = self.cap_field();
+        // As this request is sent: another one may hear of it meanwhile.
+        let is_plain = self.is_plain.load(Ordering::Relaxed);
         let first = self.exchange_once(call, field).await;
         let left = call.max_response_bytes.saturating_sub(first.net_bytes);
         let other = match self.provider.dialect {
             Dialect::Openai if self.provider.cap_field.is_none() && first.wants(field) => field.other(),
-            Dialect::Responses if !self.is_plain.load(Ordering::Relaxed) && first.wants_no_reasoning() => field,
+            Dialect::Responses if !is_plain && first.wants_no_reasoning() => field,
             Dialect::Openai | Dialect::Anthropic | Dialect::Responses => return first,
         };
         // What was sent for nothing is paid for with what the answer may have.

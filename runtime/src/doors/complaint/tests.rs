@@ -181,3 +181,19 @@ fn an_error_beside_a_usage_is_not_free_wherever_the_usage_stands() {
         assert!(!is_free(&format!(",{place}")), "{place}");
     }
 }
+
+#[test]
+fn an_error_under_200_of_a_server_that_failed_or_was_too_late_is_not_free_and_another_is() {
+    let is_free = |reply: &str| Complaint::of_reply(reply.as_bytes()).unwrap().is_free;
+    for failed in [
+        r#"{"type":"error","error":{"type":"timeout_error","message":"Request timed out"}}"#,
+        r#"{"error":{"message":"Internal server error"}}"#,
+        r#"{"error":{"type":"upstream_error","message":"lost"}}"#,
+        r#"{"error":{"code":"500","message":"Error processing stream start"}}"#,
+    ] {
+        assert!(!is_free(failed), "{failed}");
+    }
+    for refused in [r#"{"error":"no such model"}"#, r#"{"error":{"message":"Rate limit exceeded","code":429}}"#] {
+        assert!(is_free(refused), "{refused}");
+    }
+}

@@ -185,7 +185,13 @@ pub fn usage(usage: &UsageSnapshot) -> Option<Usage> {
     let in_metrics = metered(usage, &METRICS_IN)?;
     let input = usage.largest(&["/prompt_tokens", "/input_tokens"]).at_least(timed.max(in_metrics));
     let output = usage.largest(&["/completion_tokens", "/output_tokens", TIMED_OUT, METRICS_OUT]);
-    let total = usage.largest(&["/total_tokens"]);
+    let total = match (usage.largest(&["/total_tokens"]), input, output) {
+        // It cannot be less than its parts.
+        (Count::Is(total), Count::Is(input), Count::Is(output)) if total < input.saturating_add(output) => {
+            Count::Absent
+        }
+        (total, ..) => total,
+    };
     let reasoning = usage
         .largest(&[
             "/completion_tokens_details/reasoning_tokens",
@@ -216,8 +222,13 @@ pub fn usage(usage: &UsageSnapshot) -> Option<Usage> {
     let by_lifetime = counts(&WRITTEN_MINUTES)?.checked_add(hour)?;
     let written = counts(&WRITTEN)?.max(counts(&METRICS_IN[2..])?).max(by_lifetime);
     let of_cache = cached.checked_add(written)?;
-    // Some report it beside the input, and what is more than the input cannot be within it.
-    let tokens_in = if of_cache > tokens_in { tokens_in.checked_add(of_cache)? } else { tokens_in };
+    // Some report it beside the input. What is more than the input cannot be within it, nor what has the names that Anthropic
+    // gives to what is beside it, where no total says otherwise.
+    let beside = ["/cache_read_input_tokens", "/cache_creation_input_tokens"];
+    let has_these_names = total == Count::Absent
+        && usage.largest(&["/prompt_tokens"]) == Count::Absent
+        && usage.largest(&beside) != Count::Absent;
+    let tokens_in = if of_cache > tokens_in || has_these_names { tokens_in.checked_add(of_cache)? } else { tokens_in };
     let part = Part { cached, written: written - hour, written_hour: hour, reasoning };
     Some(Usage { part, ..Usage::of(tokens_in.max(fresh_and_cached), tokens_out.max(reasoning)) })
 }

@@ -291,3 +291,24 @@ fn an_error_within_a_stream_is_the_providers_no_with_its_words() {
     assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Overloaded, "overloaded"));
     assert_eq!(folded.metered, Metered::Unknown);
 }
+
+#[test]
+fn what_is_cached_in_anthropics_names_is_beside_the_input_and_a_total_below_its_parts_is_none() {
+    let metered = |usage: &str| {
+        let body =
+            format!(r#"{{"choices":[{{"message":{{"content":"Hi"}},"finish_reason":"stop"}}],"usage":{usage}}}"#);
+        match whole(100, &body).metered {
+            Metered::Exact(usage) => (usage.tokens_in, usage.tokens_out),
+            Metered::Unknown => panic!("{body}"),
+        }
+    };
+    assert_eq!(metered(r#"{"input_tokens":100,"cache_read_input_tokens":80,"output_tokens":5}"#), (180, 5));
+    assert_eq!(metered(r#"{"input_tokens":100,"cache_creation_input_tokens":90,"output_tokens":5}"#), (190, 5));
+    assert_eq!(
+        metered(r#"{"input_tokens":100,"cache_read_input_tokens":80,"output_tokens":5,"total_tokens":105}"#),
+        (100, 5)
+    );
+    assert_eq!(metered(r#"{"prompt_tokens":100,"cache_read_input_tokens":80,"completion_tokens":5}"#), (100, 5));
+    let beside = r#""completion_tokens_details":{"reasoning_tokens":100}"#;
+    assert_eq!(metered(&format!(r#"{{"prompt_tokens":5,"completion_tokens":2,"total_tokens":0,{beside}}}"#)), (5, 102));
+}

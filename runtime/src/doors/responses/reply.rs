@@ -109,6 +109,10 @@ fn reconcile(draft: &mut Draft, response: &Value) -> Result<bool, Failure> {
     if draft.items.is_empty() {
         for (item, index) in all.iter().zip(0..) {
             let id = text(&item["id"]);
+            // Each is an item of its own, whatever the ids say.
+            if let Some(kind) = kind(item) {
+                begun(draft, kind, Name { index: Some(index), id: String::new() })?;
+            }
             let is_done = finish(draft, item, &Name { index: Some(index), id })?;
             // A text may lie there without a message around it.
             if !is_done && matches!(text(&item["type"]).as_str(), "output_text" | "text") {
@@ -118,15 +122,24 @@ fn reconcile(draft: &mut Draft, response: &Value) -> Result<bool, Failure> {
             }
         }
     } else {
-        let said: String = of(Kind::Message).map(|item| message_text(item).0).collect();
+        let messages: Vec<&Value> = of(Kind::Message).collect();
+        let said: String = messages.iter().map(|item| message_text(item).0).collect();
         let before = draft.items.said();
         if let Some(rest) = said.strip_prefix(before.as_str()).filter(|rest| !rest.is_empty()) {
             draft.bytes(rest.len())?;
-            if draft.items.of(Kind::Message).is_empty() {
-                begun(draft, Kind::Message, Name::default())?;
-            }
-            if let Some(last) = draft.items.of(Kind::Message).pop() {
+            let known = draft.items.of(Kind::Message).len();
+            let new = messages.get(known..).unwrap_or_default();
+            let is_new = new.iter().map(|item| message_text(item).0).collect::<String>() == rest;
+            if is_new {
+                for item in new {
+                    let begun = begun(draft, Kind::Message, Name::default())?;
+                    begun.phase = text(&item["phase"]);
+                    begun.push(&message_text(item).0);
+                }
+            } else if let Some(last) = draft.items.of(Kind::Message).pop() {
                 last.push(rest);
+            } else {
+                begun(draft, Kind::Message, Name::default())?.push(rest);
             }
         }
         for (known, item) in draft.items.of(Kind::Message).into_iter().zip(of(Kind::Message)) {
@@ -154,10 +167,10 @@ fn reconcile_calls(draft: &mut Draft, all: &[&Value]) -> Result<(), Failure> {
         let id = text(&item["call_id"]);
         let (function, arguments) = function(item);
         let mut calls = draft.items.of(Kind::Call);
-        let by_id = calls.iter().position(|call| !id.is_empty() && call.call_id == id);
         let is_same = |call: &Item| call.function.is_empty() || function.is_empty() || call.function == function;
         let by_place = (known == all.len() && calls.get(place).is_some_and(|call| is_same(call))).then_some(place);
-        let new = match by_id.or(by_place) {
+        let by_id = calls.iter().position(|call| !id.is_empty() && call.call_id == id);
+        let new = match by_place.or(by_id) {
             Some(place) => take_call(calls.swap_remove(place), &id, &function, &arguments),
             None if all.len() > known && !function.is_empty() => {
                 let call = begun(draft, Kind::Call, Name { index: None, id: text(&item["id"]) })?;
@@ -236,7 +249,7 @@ fn begin(draft: &mut Draft, frame: &Value) -> Result<(), Failure> {
     let item_name = Name { id: text(&item["id"]), ..name(frame) };
     // What says itself once more is not begun again.
     let id = text(&item["call_id"]);
-    if kind == Kind::Call && !id.is_empty() && draft.items.of(Kind::Call).iter().any(|call| call.call_id == id) {
+    if kind == Kind::Call && draft.items.has_call(&id, &item_name) {
         return Ok(());
     }
     let begun = match kind {

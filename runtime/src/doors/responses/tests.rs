@@ -317,3 +317,45 @@ fn a_reply_with_too_many_items_is_broken() {
     assert!(stream(512, &events(MOST_ITEMS)).result.is_ok());
     assert_eq!(broken_message(&stream(512, &events(MOST_ITEMS + 1))), "a reply has more than 512 items");
 }
+
+#[test]
+fn items_of_one_id_are_as_many_as_there_are() {
+    let calls = r#"{"object":"response","status":"completed","output":[{"type":"function_call","id":"fc_1","call_id":"c","name":"read","arguments":"{\"p\":\"a\"}"},{"type":"function_call","id":"fc_2","call_id":"c","name":"write","arguments":"{\"p\":\"b\"}"}],"usage":{"input_tokens":5,"output_tokens":9,"total_tokens":14}}"#;
+    let two = r#"c:read({"p":"a"}) c-1:write({"p":"b"}) · tool-calls · 5 in 9 out"#;
+    assert_eq!(shown(Dialect::Responses, 100, calls).trim_start(), two);
+    let events = [
+        r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","id":"fc_1","call_id":"c","name":"read","arguments":""}}"#,
+        r#"{"type":"response.function_call_arguments.delta","item_id":"fc_1","output_index":0,"delta":"{\"p\":\"a\"}"}"#,
+        r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"function_call","id":"fc_1","call_id":"c","name":"read","arguments":"{\"p\":\"a\"}"}}"#,
+        r#"{"type":"response.output_item.added","output_index":1,"item":{"type":"function_call","id":"fc_2","call_id":"c","name":"read","arguments":""}}"#,
+        r#"{"type":"response.function_call_arguments.delta","item_id":"fc_2","output_index":1,"delta":"{\"p\":\"b\"}"}"#,
+        r#"{"type":"response.output_item.done","output_index":1,"item":{"type":"function_call","id":"fc_2","call_id":"c","name":"read","arguments":"{\"p\":\"b\"}"}}"#,
+        r#"{"type":"response.completed","response":{"status":"completed","output":[{"type":"function_call","id":"fc_1","call_id":"c","name":"read","arguments":"{\"p\":\"a\"}"},{"type":"function_call","id":"fc_2","call_id":"c","name":"read","arguments":"{\"p\":\"b\"}"}],"usage":{"input_tokens":5,"output_tokens":9,"total_tokens":14}}}"#,
+    ];
+    let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let two = r#"c:read({"p":"a"}) c-1:read({"p":"b"}) · tool-calls · 5 in 9 out"#;
+    assert_eq!(shown(Dialect::Responses, 100, &body).trim_start(), two);
+    let message =
+        |text: &str| format!(r#"{{"type":"message","id":"m","content":[{{"type":"output_text","text":"{text}"}}]}}"#);
+    let texts = format!(
+        r#"{{"object":"response","status":"completed","output":[{},{}],"usage":{{"input_tokens":5,"output_tokens":2}}}}"#,
+        message("Hello "),
+        message("world")
+    );
+    assert_eq!(fold_shown(&texts), "Hello world · end · 5 in 2 out");
+}
+
+#[test]
+fn an_answer_that_comes_only_at_the_end_is_no_part_of_what_was_said_on_the_way() {
+    let said = r#"{"type":"response.output_text.delta","item_id":"m","output_index":0,"delta":"I look."}"#;
+    let item = |phase: &str, text: &str| {
+        format!(r#"{{"type":"message","phase":"{phase}","content":[{{"type":"output_text","text":"{text}"}}]}}"#)
+    };
+    let end = format!(
+        r#"{{"type":"response.completed","response":{{"status":"completed","output":[{},{}],"usage":{{"input_tokens":5,"output_tokens":4}}}}}}"#,
+        item("commentary", "I look."),
+        item("final_answer", "7")
+    );
+    let reply = stream(8, &[said, &end]).result.unwrap();
+    assert_eq!(reply.text, "7");
+}
