@@ -121,7 +121,8 @@ fn says_something(error: &Value) -> bool {
 }
 
 /// Fields in which servers put what a model said.
-const SAID: [&str; 12] = [
+const SAID: [&str; 13] = [
+    "arguments",
     "output",
     "content",
     "text",
