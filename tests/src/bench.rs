@@ -320,8 +320,13 @@ impl Bench {
     }
 
     /// Runs so much later than other runs do.
-    pub fn hours_later(mut self, hours: u64) -> Self {
-        self.start_ms = START_MS + hours * 3_600_000;
+    pub fn hours_later(self, hours: u64) -> Self {
+        self.ms_later(hours * 3_600_000)
+    }
+
+    /// Runs so many milliseconds later than other runs do.
+    pub fn ms_later(mut self, ms: u64) -> Self {
+        self.start_ms = START_MS + ms;
         self
     }
 

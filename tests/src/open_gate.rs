@@ -73,6 +73,7 @@ impl OpenGate {
             pulls: Arc::default(),
             guards: Guards { pollers, ..Guards::default() },
             memory: Memory::default(),
+            deferrals: 0,
             meter: Arc::new(meter),
             tenant_pace: None,
             journal: Arc::new(journal),

@@ -137,7 +137,7 @@ async fn a_provider_that_stays_overloaded_puts_the_item_off_at_no_cost() {
             let early = attempt().run().await;
             early.expect("deferred");
             assert_eq!((early.record.attempt, &early.record.detail["retry_at_ms"]), (0, &retry_at_ms.into()));
-            let sooner = format!("jidoka resume {} goes on with it sooner", end.record.serial);
+            let sooner = format!("jidoka resume {} continues it now", end.record.serial);
             assert!(early.record.why.contains(&sooner), "{}", early.record.why);
             assert_eq!(provider.counters().calls, 2, "nobody is asked before that");
             let well = FakeProvider::start(vec![text()]).await;
@@ -333,6 +333,23 @@ async fn an_answer_that_breaks_off_or_fails_is_in_doubt_and_asked_for_twice_more
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_is_started_over_all_night_is_asked_for_some_times_only() {
+    let failed = Behaviour::Status(500, "Internal server error".into());
+    let (home, provider) = (Home::new(), FakeProvider::start(vec![failed]).await);
+    let mut last_ms = 0;
+    for _ in 0..14 {
+        let bench = told(&WORK, &provider, Dialect::Openai, 0).item("one").set("attempts", "max = 1").at(&home);
+        let end = bench.ms_later(last_ms).run().await;
+        end.expect("deferred");
+        let retry_ms = end.record.detail["retry_at_ms"].as_u64().unwrap() - bench::START_MS;
+        assert!(retry_ms > 2 * last_ms || retry_ms > last_ms + 3_500_000, "{retry_ms} after {last_ms}");
+        last_ms = retry_ms;
+    }
+    assert!(last_ms > 10_000_000, "{last_ms}");
+    assert_eq!(provider.counters().calls, 14);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_deferred_attempt_asked_is_no_repetition_of_the_next_one() {
     let home = Home::new();
     for hour in 0..8 {
@@ -394,7 +411,7 @@ async fn outlives(seed: u64) {
                 let bench = Bench::new(plain::SCRIPT).set("task", &format!("text = \"{}\"", WORK.join("\\n")));
                 let bench = bench.model(model(number)).set("models.model", "retries = 1");
                 let bench = bench.set("", &format!("line = {line:?}")).set("attempts", "max = 1").no_apply();
-                let bench = bench.item(&format!("item-{number}")).at(&home).hours_later(round);
+                let bench = bench.item(&format!("item-{number}")).at(&home).hours_later(2 * round);
                 let goes_on = dice.once_in(2);
                 tokio::spawn(async move {
                     let end = match deferred.filter(|_| goes_on) {

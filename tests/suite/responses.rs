@@ -3,7 +3,7 @@
 use jidoka::doors::model::{Call, Model as _};
 use jidoka::doors::provider::HttpModel;
 use jidoka::rules::effect::FailureKind;
-use jidoka::rules::model::{Message, Reply, Request, Role, Stop, ToolDefinition};
+use jidoka::rules::model::{Message, Reply, Request, Role, ToolDefinition};
 use jidoka::rules::spec::{Dialect, Provider};
 use jidoka_tests::provider::{Behaviour, FakeProvider};
 
@@ -25,28 +25,6 @@ fn repeated(reply: &Reply) -> Message {
         tool_calls: reply.tool_calls.clone(),
         provider_state: reply.provider_state.clone(),
         ..Message::new(Role::Assistant, reply.text.clone())
-    }
-}
-
-#[tokio::test]
-async fn an_agent_gives_all_reasoning_of_ten_turns_back_where_it_was() {
-    for stream in [true, false] {
-        let fake = FakeProvider::start(vec![Behaviour::Thinks(10)]).await;
-        let model = model(&fake, "their-name", stream);
-        let mut messages = vec![Message::new(Role::System, "be brief"), Message::new(Role::User, "look")];
-        let last = loop {
-            let received = model.ask(&call(messages.clone())).await;
-            let reply = received.result.expect("all of it came back");
-            if reply.stop == Stop::End {
-                break reply;
-            }
-            messages.push(repeated(&reply));
-            for asked in &reply.tool_calls {
-                let answered = Some(asked.id.clone());
-                messages.push(Message { tool_call_id: answered, ..Message::new(Role::Tool, "nothing") });
-            }
-        };
-        assert_eq!((last.text.as_str(), fake.counters().calls), ("done", 11));
     }
 }
 

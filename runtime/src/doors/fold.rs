@@ -1,9 +1,9 @@
 //! Bytes of a response, in whatever pieces they come, into one outcome: a reply or a failure, and what it cost.
 //!
 //! Never: does I/O, waits, believes a content type: what begins with `{` or `[` is one JSON text, anything else is read as a
-//! stream of events, whatever the server called it. Invariants: the same bytes give the same outcome however they are split; a stream
-//! is whole only if its end is known; [`Metered::Exact`] is said only of usage that was the provider's last word and that a
-//! reply like this one can have, and is never less than the bytes prove.
+//! stream of events, whatever the server called it. Invariants: the same bytes give the same outcome however they are split; a
+//! stream is whole only if its end is known; [`Metered::Exact`] is said only of usage that was the provider's last word and
+//! that a reply like this one can have, and is never less than the bytes prove.
 
 mod headers;
 

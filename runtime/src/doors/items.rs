@@ -6,7 +6,7 @@
 
 use super::kept::{KeptItem, Reasoning};
 
-/// Items of one reply. No model puts out so many; a hostile provider would, and each is looked through.
+/// The most items of one reply. The host searches all of them for each event, so the provider must not choose the number.
 pub const MOST_ITEMS: usize = 512;
 
 /// What kind of item it is.
@@ -96,7 +96,7 @@ impl Item {
         let is_object = |text: &str| serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(text).is_ok();
         match whole.strip_prefix(self.said.as_str()) {
             Some(rest) => self.said.push_str(rest),
-            // Pieces of several calls in turn, none of which says whose it is, were put together wrong.
+            // The pieces of several calls came in turn and without an id, and the host joined them wrongly.
             None if self.kind == Kind::Call && is_object(whole) => whole.clone_into(&mut self.said),
             None => {}
         }
@@ -119,7 +119,7 @@ impl Items {
         self.0.is_empty()
     }
 
-    /// Begins an item. `None`: there are too many.
+    /// Begins an item. Returns `None` at [`MOST_ITEMS`].
     pub fn begin(&mut self, kind: Kind, name: Name) -> Option<&mut Item> {
         if self.0.len() == MOST_ITEMS {
             return None;
@@ -128,7 +128,7 @@ impl Items {
         self.0.last_mut()
     }
 
-    /// Begins a call, or goes on with one of which only arguments came yet. `None`: there are too many.
+    /// Begins a call, or continues one that has arguments and no name yet. Returns `None` at [`MOST_ITEMS`].
     pub fn begin_call(&mut self, name: Name) -> Option<&mut Item> {
         match self.open_place(Kind::Call, &name).filter(|place| self.0[*place].function.is_empty()) {
             Some(place) => self.0.get_mut(place),
@@ -143,7 +143,7 @@ impl Items {
         calls.filter(|item| !call_id.is_empty() && item.call_id == call_id).any(|item| !is_next(item))
     }
 
-    /// Begins an item before the one of another kind that has so many of other kinds before it. `None`: there are too many.
+    /// Inserts an item after the first `others_before` items of other kinds. Returns `None` at [`MOST_ITEMS`].
     pub fn insert(&mut self, kind: Kind, others_before: usize) -> Option<&mut Item> {
         if self.0.len() == MOST_ITEMS {
             return None;

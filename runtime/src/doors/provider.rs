@@ -430,7 +430,7 @@ fn unknown(failure: Failure) -> Folded {
 fn interrupted(error: reqwest::Error) -> Failure {
     let kind = match error.is_timeout() {
         true => FailureKind::TimedOut,
-        // What came of the request nobody knows.
+        // The server may have processed the request.
         false if client::is_closed(&error) => FailureKind::Overloaded,
         false => FailureKind::Broken,
     };

@@ -48,7 +48,7 @@ impl Count {
 #[derive(Debug, Default)]
 pub struct UsageSnapshot {
     fields: Map<String, Value>,
-    /// What was said was no object once: nobody knows what it meant.
+    /// A usage that is no object came once: the counts are unknown.
     is_unreadable: bool,
 }
 

@@ -258,6 +258,9 @@ pub struct ItemRecord {
     /// Whether its latest attempt was deferred, and is among the forgiven: it counts again if its run goes on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deferred: bool,
+    /// How often in a row its attempts were deferred: the next one is put off for longer.
+    #[serde(default)]
+    pub deferrals: u32,
     /// While it rests: until when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests_until_ms: Option<u64>,
@@ -305,7 +308,7 @@ pub enum NotNow {
     #[error("it rests for {} more, and then it may be tried again: {why}", units::show_duration(*for_ms))]
     Resting { for_ms: u64, why: String },
     /// It waits until something has passed that stood in its way.
-    #[error("it is put off; jidoka resume {run} goes on with it sooner: {why}")]
+    #[error("it is deferred; jidoka resume {run} continues it now: {why}")]
     PutOff { until_ms: u64, run: String, why: String },
     #[error("{illegal}: {why}")]
     Illegal { illegal: IllegalTransition, why: String },
@@ -427,6 +430,7 @@ impl ItemRecord {
     /// [`NotNow::Illegal`].
     pub fn end(&mut self, verdict: &Verdict, marked: bool, retries: Retries, now_ms: u64) -> Result<(), NotNow> {
         let Some(event) = Event::of(verdict, marked) else { return Ok(()) };
+        self.deferrals = if event == Event::Defer { self.deferrals.saturating_add(1) } else { 0 };
         let is_last = event == Event::Retry && self.tried() >= retries.max;
         self.step(if is_last { Event::GiveUp } else { event }, now_ms)?;
         self.open = None;
@@ -460,7 +464,8 @@ impl ItemRecord {
                 self.step(Event::Revive, now_ms)?
             }
         }
-        (self.forgiven, self.deferred, self.why) = (self.attempts, false, format!("revived: {why}"));
+        (self.forgiven, self.deferred, self.deferrals) = (self.attempts, false, 0);
+        self.why = format!("revived: {why}");
         (self.memory, self.left) = (Memory::default(), None);
         (self.seen, self.passed, self.judged) = Default::default();
         Ok(())

@@ -65,7 +65,7 @@ const MAX_NAMED_TOOLS: usize = 32;
 /// Bytes of a report's or a judgement's text that are kept.
 pub const MAX_SUMMARY_BYTES: usize = 64 << 10;
 
-/// Whose grants they are: who lacks one hears of the setting that gives it to them, and of none that would not help.
+/// Who has the grants. A refusal names the setting that grants the effect to this guest, and no setting that does not help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grantee {
     Worker,

@@ -34,10 +34,16 @@ pub fn pause_ms(said_ms: Option<u64>, failed: u32, who: &str) -> u64 {
     }
 }
 
-/// How long from now it is worth coming back, after so many tries in a row that failed. Milliseconds.
-pub fn put_off_ms(said_ms: Option<u64>, failed: u32) -> u64 {
-    said_ms.unwrap_or(0).max(bound_ms(failed)).min(MOST_PUT_OFF_MS)
+/// How long from now it is worth coming back, after `failed` tries in a row and `deferrals` of the item in a row before this
+/// one. Milliseconds. It doubles with each deferral up to an hour: somebody who starts a deferred item again and again must not
+/// pay for it all night.
+pub fn put_off_ms(said_ms: Option<u64>, failed: u32, deferrals: u32) -> u64 {
+    let longer_ms = (bound_ms(failed) << deferrals.min(16)).min(LONGEST_BY_ITSELF_MS);
+    said_ms.unwrap_or(0).max(longer_ms).min(MOST_PUT_OFF_MS)
 }
+
+/// The longest that an item is put off for if the provider does not say how long, in milliseconds.
+const LONGEST_BY_ITSELF_MS: u64 = 3_600_000;
 
 fn bound_ms(failed: u32) -> u64 {
     (FIRST_MS << failed.saturating_sub(1).min(16)).min(LONGEST_MS)
@@ -71,11 +77,21 @@ mod tests {
 
     #[test]
     fn an_item_is_put_off_up_to_n_and_not_n_plus_1() {
-        assert_eq!(put_off_ms(Some(MOST_PUT_OFF_MS), 1), MOST_PUT_OFF_MS);
-        assert_eq!(put_off_ms(Some(MOST_PUT_OFF_MS + 1), 1), MOST_PUT_OFF_MS);
+        assert_eq!(put_off_ms(Some(MOST_PUT_OFF_MS), 1, 0), MOST_PUT_OFF_MS);
+        assert_eq!(put_off_ms(Some(MOST_PUT_OFF_MS + 1), 1, 0), MOST_PUT_OFF_MS);
         assert_eq!(
-            (put_off_ms(None, 5), put_off_ms(Some(1), 5), put_off_ms(Some(90_000), 5)),
+            (put_off_ms(None, 5, 0), put_off_ms(Some(1), 5, 0), put_off_ms(Some(90_000), 5, 0)),
             (16_000, 16_000, 90_000)
         );
+    }
+
+    #[test]
+    fn an_item_is_put_off_for_twice_as_long_each_time_and_for_an_hour_at_most() {
+        let all: Vec<u64> = (0..4).map(|deferrals| put_off_ms(None, 3, deferrals)).collect();
+        assert_eq!(all, [4_000, 8_000, 16_000, 32_000]);
+        for deferrals in [10, 16, u32::MAX] {
+            assert_eq!(put_off_ms(None, 3, deferrals), LONGEST_BY_ITSELF_MS);
+        }
+        assert_eq!(put_off_ms(Some(7_200_000), 3, 16), 7_200_000, "a provider may say that it is longer");
     }
 }

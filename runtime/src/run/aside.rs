@@ -123,6 +123,7 @@ impl Aside {
             // It has a clock of its own, and may think as long as that lets it.
             guards: Guards { stall_ms: wall_ms.saturating_mul(2), ..Guards::default() },
             memory: Memory::default(),
+            deferrals: 0,
             meter: Arc::clone(&meter),
             tenant_pace: None,
             journal,

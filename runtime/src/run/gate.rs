@@ -179,6 +179,8 @@ pub struct Passage {
     pub guards: Guards,
     /// What the item's calls came to before.
     pub memory: Memory,
+    /// How often in a row the item was deferred.
+    pub deferrals: u32,
     pub meter: Arc<Meter>,
     /// The pace of all that the tenant asks of any model.
     pub tenant_pace: Option<Arc<Pace>>,

@@ -251,6 +251,7 @@ impl Admitted {
             on_pull: self.job.spec.on_pull,
             guards: self.job.spec.guards.clone(),
             memory: self.item.memory.clone(),
+            deferrals: self.item.deferrals,
             meter: Arc::clone(&self.meter),
             tenant_pace: self.job.account.pace.clone(),
             journal: Arc::clone(&self.journal),

@@ -1,4 +1,4 @@
-//! A verifier that does what `/work/judge` says: `pass`, `fail`, `error`, `panic`, `spin`, `pull`, `write`, `ask` or `get`.
+//! A verifier that does what the file `judge` says: `pass`, `fail`, `error`, `panic`, `spin`, `pull`, `write`, `ask` or `get`.
 
 use jidoka::{Artifact, Judgement, Result, andon, fetch, model, workspace};
 

@@ -214,7 +214,7 @@ fn reconcile_reasoning(draft: &mut Draft, all: &[Value]) -> Result<(), Failure> 
     Ok(())
 }
 
-/// How it ended. A word that nobody here knows is no proof that the text is whole, and some say that it is not.
+/// Why the response ended. An unknown word does not prove that the text is whole.
 fn stop(kind: &str, response: &Value) -> Result<Stop, Failure> {
     let status = text(&response["status"]).to_ascii_lowercase();
     let reason = text(&response["incomplete_details"]["reason"]).to_ascii_lowercase();

@@ -178,7 +178,7 @@ impl Gate {
         if door.on_overload == OnOverload::Tell {
             return;
         }
-        let put_off_ms = retry::put_off_ms(said, tries.failed);
+        let put_off_ms = retry::put_off_ms(said, tries.failed, self.passage.deferrals);
         let times = match tries.failed {
             1 => "once".to_owned(),
             failed => format!("{failed} times"),

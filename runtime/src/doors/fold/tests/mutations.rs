@@ -1,7 +1,7 @@
 //! The corpus, changed at random from a seed: no change of bytes makes the meter say less than they prove.
 //!
 //! A second, simple reading of the bytes is the judge; it shares nothing with the reader but JSON.
-//! `JIDOKA_REPLY_CASES=N` goes through so many cases, from the same seed as always.
+//! `JIDOKA_REPLY_CASES=N` runs N cases. The seed is always the same.
 
 use serde_json::{Value, json};
 

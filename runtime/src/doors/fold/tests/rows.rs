@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Bodies up to so many bytes are cut at each of them, larger ones at some.
+/// The test cuts a body of up to this many bytes at each byte, and a longer one at some.
 const CUT_EVERYWHERE: usize = 700;
 
 /// What servers of each dialect are reported to send: files in `replies`, read as they stand, so that a row needs no build.
@@ -57,7 +57,7 @@ pub(super) fn rows() -> Vec<Row> {
     REPLIES.into_iter().flat_map(of).collect()
 }
 
-/// The data of an event, of which some are written short.
+/// Expands the short forms of an event's data.
 fn event(line: &str) -> String {
     match line.split_once(' ') {
         Some(("d", delta)) => format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#),
